@@ -1,0 +1,23 @@
+"""Training with an anchor: proximal (trust-region) transformations for optax."""
+
+from importlib.metadata import version as _version
+
+from prox_optax._alias import tradam, tradamw, trsgd, trsgdw
+from prox_optax._anchor import ProximalState, set_anchor
+from prox_optax._proximal import decoupled_proximal, proximal
+from prox_optax._schedule import inner_decay, rescale_b2
+
+__version__ = _version("prox_optax")
+
+__all__ = (
+    "ProximalState",
+    "decoupled_proximal",
+    "inner_decay",
+    "proximal",
+    "rescale_b2",
+    "set_anchor",
+    "tradam",
+    "tradamw",
+    "trsgd",
+    "trsgdw",
+)

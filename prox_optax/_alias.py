@@ -1,0 +1,369 @@
+"""The published optimizers and their decoupled forms, as chains."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.typing import ArrayLike
+
+from prox_optax import _validation
+from prox_optax._anchor import Weights
+from prox_optax._proximal import decoupled_proximal, proximal
+from prox_optax._schedule import inner_decay, scale_by_inner_decay
+
+
+def trsgd(
+    learning_rate: optax.ScalarOrSchedule,
+    momentum: ArrayLike | None = None,
+    nesterov: bool = False,
+    accumulator_dtype: Any = None,
+    *,
+    lambda_w: Weights | None = None,
+    period: ArrayLike | None = 10,
+    weight_decay: optax.ScalarOrSchedule = 0.0,
+    anchor_dtype: Any = None,
+) -> optax.GradientTransformationExtraArgs:
+    r"""TRSGD: SGD pulled towards an anchor, with inner decay, as published.
+
+    With :math:`k = t \bmod S`, at update :math:`t` (from 0):
+
+    .. math::
+
+      \begin{align*}
+        a &\leftarrow w && \text{if } k = 0 \\
+        g &\leftarrow g + 2 \lambda\,(w - a), && \lambda = \lambda_w / \eta_t \\
+        g &\leftarrow g + \delta\, w \\
+        b &\leftarrow \mu\, b + g \\
+        w &\leftarrow w - \frac{\eta_t}{k + 1}\, b
+      \end{align*}
+
+    Where :math:`\eta_t = 0`, :math:`\lambda` is 0. The momentum carries over when the
+    anchor moves. The coupled pull can diverge: with momentum 0.9 and S = 10 for
+    :math:`\lambda_w` above about 0.096; :func:`trsgdw` cannot. The inner decay lowers
+    the mean learning rate to 0.293 of :math:`\eta` at S = 10: tune the learning rate
+    of a plain optimizer before comparing.
+
+    Args:
+      learning_rate: :math:`\eta > 0`, a number or a schedule (step -> number).
+      momentum: :math:`\mu` in [0, 1), or None for none.
+      nesterov: whether to use Nesterov momentum (the reference implementation takes
+        and ignores it; here it works as in ``optax.sgd``).
+      accumulator_dtype: the dtype of the momentum; None is the params' own.
+      lambda_w: :math:`\lambda_w \ge 0`, strength times learning rate, without unit: a
+        number, a schedule, or a tree with the structure of the params. None means 0.1
+        times the learning rate at step 0. Under ``optax.inject_hyperparams`` the
+        learning rate of each step looks like a constant: give ``lambda_w`` there.
+      period: :math:`S`, an integer >= 1, or None: the anchor stays and there is no
+        inner decay.
+      weight_decay: :math:`\delta \ge 0`, L2 in the gradient.
+      anchor_dtype: the dtype of the anchor, as in :func:`proximal`.
+
+    Returns:
+      The chain of :func:`proximal`, L2, ``optax.sgd`` and the inner decay.
+
+    Raises:
+      TypeError, ValueError: as :func:`proximal`; also for ``lambda_w=None`` with a
+        schedule that starts at 0.
+
+    Example:
+      >>> import jax.numpy as jnp, optax, prox_optax
+      >>> tx = prox_optax.trsgd(0.1, momentum=0.9)
+      >>> w = jnp.array([1.0, 2.0])
+      >>> state = tx.init(w)
+      >>> updates, state = tx.update(2 * w, state, w)
+      >>> optax.apply_updates(w, updates)
+      Array([0.8, 1.6], dtype=float32)
+
+    Reference:
+      Zhang et al., "Taming the Noisy Gradient", IJCAI 2019,
+      https://doi.org/10.24963/ijcai.2019/604
+    """
+    return optax.chain(
+        _coupled(learning_rate, lambda_w, period, anchor_dtype),
+        optax.add_decayed_weights(weight_decay),
+        optax.sgd(learning_rate, momentum, nesterov, accumulator_dtype),
+        _inner(period),
+    )
+
+
+def tradam(
+    learning_rate: optax.ScalarOrSchedule,
+    b1: ArrayLike = 0.9,
+    b2: ArrayLike = 0.999,
+    eps: ArrayLike = 1e-8,
+    eps_root: ArrayLike = 0.0,
+    mu_dtype: Any = None,
+    *,
+    nesterov: bool = False,
+    lambda_w: Weights | None = None,
+    period: ArrayLike | None = 10,
+    weight_decay: optax.ScalarOrSchedule = 0.0,
+    anchor_dtype: Any = None,
+) -> optax.GradientTransformationExtraArgs:
+    r"""TRAdam: Adam pulled towards an anchor, with inner decay, as published.
+
+    With :math:`k = t \bmod S`, at update :math:`t` (from 0):
+
+    .. math::
+
+      \begin{align*}
+        a &\leftarrow w && \text{if } k = 0 \\
+        g &\leftarrow g + 2 \lambda\,(w - a), && \lambda = \lambda_w / \eta_t \\
+        g &\leftarrow g + \delta\, w \\
+        m &\leftarrow \beta_1 m + (1 - \beta_1)\, g, \quad
+        v \leftarrow \beta_2 v + (1 - \beta_2)\, g^2 \\
+        w &\leftarrow w - \frac{\eta_t}{k + 1}\,
+          \frac{\hat m}{\sqrt{\hat v} + \varepsilon}
+      \end{align*}
+
+    The bias corrections of :math:`\hat m, \hat v` count all steps; the moments carry
+    over when the anchor moves. Adam rescales the pull with the gradient, so that how
+    strong it is depends on the size of the gradients; in :func:`tradamw` it does not.
+
+    Args:
+      learning_rate: :math:`\eta > 0`, a number or a schedule (step -> number).
+      b1: :math:`\beta_1` in [0, 1).
+      b2: :math:`\beta_2` in [0, 1); see :func:`rescale_b2` for small batches.
+      eps: :math:`\varepsilon`, added outside the root, as in ``optax.adam`` (the
+        reference implementation adds it before the bias correction).
+      eps_root: added inside the root, as in ``optax.adam``.
+      mu_dtype: the dtype of the first moment; None is the params' own.
+      nesterov: whether to use Nesterov momentum, as in ``optax.adam``.
+      lambda_w: as in :func:`trsgd`.
+      period: as in :func:`trsgd`.
+      weight_decay: :math:`\delta \ge 0`, L2 in the gradient.
+      anchor_dtype: the dtype of the anchor, as in :func:`proximal`.
+
+    Returns:
+      The chain of :func:`proximal`, L2, ``optax.adam`` and the inner decay.
+
+    Raises:
+      TypeError, ValueError: as :func:`trsgd`.
+
+    Example:
+      >>> import jax.numpy as jnp, optax, prox_optax
+      >>> tx = prox_optax.tradam(0.5)
+      >>> w = jnp.array([1.0, 2.0])
+      >>> state = tx.init(w)
+      >>> updates, state = tx.update(2 * w, state, w)
+      >>> optax.apply_updates(w, updates).round(2)
+      Array([0.5, 1.5], dtype=float32)
+
+    Reference:
+      Zhang et al., "Taming the Noisy Gradient", IJCAI 2019,
+      https://doi.org/10.24963/ijcai.2019/604
+    """
+    return optax.chain(
+        _coupled(learning_rate, lambda_w, period, anchor_dtype),
+        optax.add_decayed_weights(weight_decay),
+        optax.adam(learning_rate, b1, b2, eps, eps_root, mu_dtype, nesterov=nesterov),
+        _inner(period),
+    )
+
+
+def trsgdw(
+    learning_rate: optax.ScalarOrSchedule,
+    momentum: ArrayLike | None = None,
+    nesterov: bool = False,
+    accumulator_dtype: Any = None,
+    *,
+    lambda_w: Weights = 0.01,
+    period: ArrayLike | None = 10,
+    weight_decay: optax.ScalarOrSchedule = 0.0,
+    anchor_dtype: Any = None,
+) -> optax.GradientTransformationExtraArgs:
+    r"""SGD with the pull and the weight decay in the step, not in the gradient.
+
+    With :math:`k = t \bmod S`, at update :math:`t` (from 0):
+
+    .. math::
+
+      \begin{align*}
+        a &\leftarrow w && \text{if } k = 0 \\
+        b &\leftarrow \mu\, b + g \\
+        u &= -\frac{\eta_t}{k + 1}\,(b + \delta\, w) \\
+        w &\leftarrow w + \frac{u - r\,(w - a)}{1 + r},
+          && r = \frac{2 \lambda_w}{k + 1}
+      \end{align*}
+
+    Stable for every :math:`\lambda_w`; the pull leaves nothing in the momentum. The
+    inner decay lowers the mean learning rate as in :func:`trsgd`.
+
+    Args:
+      learning_rate: :math:`\eta > 0`, a number or a schedule (step -> number).
+      momentum: :math:`\mu` in [0, 1), or None for none.
+      nesterov: whether to use Nesterov momentum, as in ``optax.sgd``.
+      accumulator_dtype: the dtype of the momentum; None is the params' own.
+      lambda_w: :math:`\lambda_w \ge 0`, without unit: a number, a schedule, or a tree
+        with the structure of the params. It does not follow the learning rate.
+      period: as in :func:`trsgd`.
+      weight_decay: :math:`\delta \ge 0`, decoupled as in ``optax.adamw``.
+      anchor_dtype: the dtype of the anchor, as in :func:`proximal`.
+
+    Returns:
+      The chain of momentum, weight decay, learning rate, inner decay and
+      :func:`decoupled_proximal`.
+
+    Raises:
+      TypeError, ValueError: as :func:`proximal`.
+
+    Example:
+      >>> import jax.numpy as jnp, optax, prox_optax
+      >>> tx = prox_optax.trsgdw(0.1, momentum=0.9, lambda_w=0.5)
+      >>> w = jnp.array([1.0, 2.0])
+      >>> state = tx.init(w)
+      >>> updates, state = tx.update(2 * w, state, w)
+      >>> optax.apply_updates(w, updates)  # half of SGD's step: r = 1
+      Array([0.9, 1.8], dtype=float32)
+
+    Reference:
+      Zhang et al., IJCAI 2019, https://doi.org/10.24963/ijcai.2019/604, decoupled as
+      in Loshchilov and Hutter, ICLR 2019, https://arxiv.org/abs/1711.05101
+    """
+    trace = optax.identity()
+    if momentum is not None:
+        trace = optax.trace(momentum, nesterov, accumulator_dtype)
+    return optax.chain(
+        trace,
+        optax.add_decayed_weights(weight_decay),
+        optax.scale_by_learning_rate(learning_rate),
+        _inner(period),
+        _decoupled(lambda_w, period, anchor_dtype),
+    )
+
+
+def tradamw(
+    learning_rate: optax.ScalarOrSchedule,
+    b1: ArrayLike = 0.9,
+    b2: ArrayLike = 0.999,
+    eps: ArrayLike = 1e-8,
+    eps_root: ArrayLike = 0.0,
+    mu_dtype: Any = None,
+    *,
+    nesterov: bool = False,
+    lambda_w: Weights = 0.01,
+    period: ArrayLike | None = 10,
+    weight_decay: optax.ScalarOrSchedule = 0.0,
+    anchor_dtype: Any = None,
+) -> optax.GradientTransformationExtraArgs:
+    r"""AdamW with the pull in the step as well.
+
+    With :math:`k = t \bmod S`, at update :math:`t` (from 0):
+
+    .. math::
+
+      \begin{align*}
+        a &\leftarrow w && \text{if } k = 0 \\
+        u &= -\frac{\eta_t}{k + 1} \left(
+          \frac{\hat m}{\sqrt{\hat v} + \varepsilon} + \delta\, w \right) \\
+        w &\leftarrow w + \frac{u - r\,(w - a)}{1 + r},
+          && r = \frac{2 \lambda_w}{k + 1}
+      \end{align*}
+
+    with the moments of ``optax.adam``. Stable for every :math:`\lambda_w`, and the
+    pull does not depend on Adam's preconditioner. The inner decay lowers the mean
+    learning rate as in :func:`trsgd`.
+
+    Args:
+      learning_rate: :math:`\eta > 0`, a number or a schedule (step -> number).
+      b1: as in :func:`tradam`.
+      b2: as in :func:`tradam`.
+      eps: as in ``optax.adamw``.
+      eps_root: as in ``optax.adamw``.
+      mu_dtype: the dtype of the first moment; None is the params' own.
+      nesterov: whether to use Nesterov momentum, as in ``optax.adamw``.
+      lambda_w: as in :func:`trsgdw`.
+      period: as in :func:`trsgd`.
+      weight_decay: :math:`\delta \ge 0`, decoupled as in ``optax.adamw``.
+      anchor_dtype: the dtype of the anchor, as in :func:`proximal`.
+
+    Returns:
+      The chain of ``optax.adamw``, inner decay and :func:`decoupled_proximal`.
+
+    Raises:
+      TypeError, ValueError: as :func:`proximal`.
+
+    Example:
+      >>> import jax.numpy as jnp, optax, prox_optax
+      >>> tx = prox_optax.tradamw(0.5, lambda_w=0.5)
+      >>> w = jnp.array([1.0, 2.0])
+      >>> state = tx.init(w)
+      >>> updates, state = tx.update(2 * w, state, w)
+      >>> optax.apply_updates(w, updates).round(2)  # half of Adam's step: r = 1
+      Array([0.75, 1.75], dtype=float32)
+
+    Reference:
+      As :func:`trsgdw`, around Adam.
+    """
+    return optax.chain(
+        optax.adamw(
+            learning_rate,
+            b1,
+            b2,
+            eps,
+            eps_root,
+            mu_dtype,
+            weight_decay,
+            nesterov=nesterov,
+        ),
+        _inner(period),
+        _decoupled(lambda_w, period, anchor_dtype),
+    )
+
+
+def _coupled(
+    learning_rate: optax.ScalarOrSchedule,
+    lambda_w: Weights | None,
+    period: ArrayLike | None,
+    anchor_dtype: Any,
+) -> optax.GradientTransformationExtraArgs:
+    """``proximal`` with strength_t = lambda_w / learning_rate_t, 0 where that is 0."""
+    _validation.check_learning_rate(learning_rate)
+    if lambda_w is None:
+        lambda_w = 0.1 * _at_start(learning_rate)
+    _validation.check_weights("lambda_w", lambda_w)
+
+    def strength(t: ArrayLike) -> Any:
+        eta = learning_rate(t) if callable(learning_rate) else learning_rate
+        lam = lambda_w(t) if callable(lambda_w) else lambda_w
+        return jax.tree.map(lambda x: _ratio(x, eta), lam)
+
+    scheduled = callable(learning_rate) or callable(lambda_w)
+    return proximal(
+        strength if scheduled else strength(0), period, anchor_dtype=anchor_dtype
+    )
+
+
+def _at_start(learning_rate: optax.ScalarOrSchedule) -> Any:
+    if not callable(learning_rate):
+        return learning_rate
+    with jax.ensure_compile_time_eval():
+        eta_0 = learning_rate(jnp.zeros([], jnp.int32))
+        starts_at_0 = not isinstance(eta_0, jax.core.Tracer) and bool(eta_0 == 0)
+    if starts_at_0:
+        raise ValueError(
+            "lambda_w=None means 0.1 * the learning rate at step 0, and this schedule "
+            "starts at 0; give it, for example lambda_w=0.1 * peak_learning_rate."
+        )
+    return eta_0
+
+
+def _ratio(x: Any, eta: Any) -> Any:
+    if isinstance(eta, int | float):
+        return x / eta if eta > 0 else 0.0
+    return jnp.where(eta > 0, x / jnp.where(eta > 0, eta, 1), 0)
+
+
+def _decoupled(
+    lambda_w: Any, period: ArrayLike | None, anchor_dtype: Any
+) -> optax.GradientTransformationExtraArgs:
+    """``decoupled_proximal`` under the inner decay: r_k = 2 lambda_w / (k + 1)."""
+    _validation.check_period(period)
+    _validation.check_weights("lambda_w", lambda_w)
+    decayed = lambda_w if period is None else inner_decay(lambda_w, period)
+    return decoupled_proximal(decayed, period, anchor_dtype=anchor_dtype)
+
+
+def _inner(period: ArrayLike | None) -> optax.GradientTransformation:
+    return optax.identity() if period is None else scale_by_inner_decay(period)

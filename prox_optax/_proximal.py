@@ -1,0 +1,148 @@
+"""The pull towards an anchor, in the gradient (coupled) or in the step (decoupled)."""
+
+from typing import Any
+
+import jax
+import optax
+from jax.typing import ArrayLike
+
+from prox_optax import _validation
+from prox_optax._anchor import Weights, anchored
+
+
+def proximal(
+    strength: Weights = 0.1,
+    period: ArrayLike | None = 10,
+    *,
+    anchor_step: ArrayLike = 1.0,
+    anchor_dtype: Any = None,
+) -> optax.GradientTransformationExtraArgs:
+    r"""Pull the parameters towards an anchor, through the gradient.
+
+    Adds to the loss the penalty :math:`\lambda \|w - a\|^2` towards an anchor
+    :math:`a`, a copy of the parameters taken every :math:`S` steps. At update
+    :math:`t` (from 0), before the base optimizer,
+
+    .. math::
+
+      \begin{align*}
+        a &\leftarrow a + s\,(w - a) && \text{if } t \bmod S = 0 \\
+        g &\leftarrow g + 2 \lambda\,(w - a)
+      \end{align*}
+
+    Where :math:`\lambda = 0` or :math:`w = a` the gradient passes untouched, so that
+    ``period=1`` and ``strength=0`` are the base optimizer, bit for bit. The pull
+    enters momentum and moments. It is stable only while the step is small against
+    :math:`1 / \lambda`; :func:`decoupled_proximal` always is.
+
+    Args:
+      strength: :math:`\lambda \ge 0`, in units of the loss over squared parameters: a
+        number, a schedule (step -> number), or a tree with the structure of the
+        params, a number or an array a leaf.
+      period: :math:`S`, the number of steps between moves of the anchor, an integer
+        >= 1, or None for an anchor that never moves by itself (pretrained weights, or
+        :func:`set_anchor`).
+      anchor_step: :math:`s`, the fraction in (0, 1] of the way to the params that the
+        anchor moves. With ``period=1``, ``anchor_step=0.01`` the anchor is an
+        exponential average of the params.
+      anchor_dtype: the dtype of the anchor; None is the params' own. A lower precision
+        than the params' pulls towards the rounding error, and warns at init.
+
+    Returns:
+      A transformation with state :class:`ProximalState`. ``update`` needs ``params``;
+      its updates keep the shapes and dtypes of the gradients.
+
+    Raises:
+      TypeError, ValueError: at construction for numbers of the wrong kind or range; at
+        init for integer params or a strength that does not fit them; at update for
+        missing params, or params that do not fit the anchor.
+
+    Example:
+      >>> import jax.numpy as jnp, optax, prox_optax
+      >>> tx = optax.chain(prox_optax.proximal(0.5, period=10), optax.sgd(0.1))
+      >>> w = jnp.array([1.0, 2.0])
+      >>> state = tx.init(w)
+      >>> for _ in range(2):
+      ...     updates, state = tx.update(jnp.ones(2), state, w)
+      ...     w = optax.apply_updates(w, updates)
+      >>> w  # the second step is shorter: -0.1 * (1 + 2 * 0.5 * -0.1)
+      Array([0.81, 1.81], dtype=float32)
+
+    Reference:
+      Zhang et al., "Taming the Noisy Gradient", IJCAI 2019,
+      https://doi.org/10.24963/ijcai.2019/604
+    """
+    _validation.check_weights("strength", strength)
+
+    def pull(
+        g: jax.Array, w: jax.Array, a: jax.Array, lam: jax.Array
+    ) -> tuple[jax.Array, jax.Array]:
+        return g + 2 * lam * (w - a), (lam == 0) | (w == a)
+
+    return anchored(pull, "strength", strength, period, anchor_step, anchor_dtype)
+
+
+def decoupled_proximal(
+    lambda_w: Weights = 0.01,
+    period: ArrayLike | None = 10,
+    *,
+    anchor_step: ArrayLike = 1.0,
+    anchor_dtype: Any = None,
+) -> optax.GradientTransformationExtraArgs:
+    r"""Pull the parameters towards an anchor, in the step itself.
+
+    As AdamW decouples weight decay from the gradient, this decouples the pull. Behind
+    a base optimizer whose update :math:`u` holds the learning rate already, it solves
+
+    .. math::
+
+      w + u' = \operatorname*{argmin}_z
+        \|z - (w + u)\|^2 + r \|z - a\|^2
+      \quad\Rightarrow\quad u' = \frac{u - r\,(w - a)}{1 + r},
+      \qquad r = 2 \lambda_w
+
+    where the anchor :math:`a` moves as in :func:`proximal`. This proximal step is
+    stable for every :math:`r \ge 0`, does not depend on Adam's preconditioner, and
+    leaves no stale pull in the momentum. With :math:`\lambda_w = 0` the updates pass
+    untouched, bit for bit.
+
+    Args:
+      lambda_w: :math:`\lambda_w \ge 0`, without unit (strength times learning rate): a
+        number, a schedule (step -> number), or a tree with the structure of the
+        params, a number or an array a leaf.
+      period: as in :func:`proximal`.
+      anchor_step: as in :func:`proximal`.
+      anchor_dtype: as in :func:`proximal`.
+
+    Returns:
+      A transformation with state :class:`ProximalState`. ``update`` needs ``params``;
+      its updates keep the shapes and dtypes of those that come in.
+
+    Raises:
+      TypeError, ValueError: as :func:`proximal`.
+
+    Example:
+      >>> import jax.numpy as jnp, optax, prox_optax
+      >>> pull = prox_optax.decoupled_proximal(0.5, period=None)
+      >>> tx = optax.chain(optax.adam(0.1), pull)
+      >>> w = jnp.array([1.0, 2.0])
+      >>> state = tx.init(w)
+      >>> state = prox_optax.set_anchor(state, jnp.zeros(2))
+      >>> updates, state = tx.update(jnp.zeros(2), state, w)
+      >>> optax.apply_updates(w, updates)  # r = 1: half of the way to the anchor
+      Array([0.5, 1. ], dtype=float32)
+
+    Reference:
+      The proximal step of Zhang et al., IJCAI 2019 (see :func:`proximal`), decoupled
+      as in Loshchilov and Hutter, "Decoupled Weight Decay Regularization", ICLR 2019,
+      https://arxiv.org/abs/1711.05101
+    """
+    _validation.check_weights("lambda_w", lambda_w)
+
+    def pull(
+        u: jax.Array, w: jax.Array, a: jax.Array, lam: jax.Array
+    ) -> tuple[jax.Array, jax.Array]:
+        r = 2 * lam
+        return (u - r * (w - a)) / (1 + r), r == 0
+
+    return anchored(pull, "lambda_w", lambda_w, period, anchor_step, anchor_dtype)

@@ -1,0 +1,131 @@
+"""The inner decay of the learning rate, and Adam's half-life in examples."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.typing import ArrayLike
+
+from prox_optax import _validation
+
+
+def inner_decay(
+    learning_rate: optax.ScalarOrSchedule, period: ArrayLike = 10
+) -> optax.Schedule:
+    r"""The learning rate of TRSGD and TRAdam: it decays within each period.
+
+    .. math:: \eta'_t = \frac{\eta_t}{(t \bmod S) + 1}
+
+    Its mean over one period of a constant rate is :math:`\eta H_S / S`, with
+    :math:`H_S` the harmonic number: 0.293 of the rate for S = 10. A comparison with a
+    plain optimizer must tune the learning rates of both.
+
+    optax stops its step counter at 2**31 - 1, and this decay with it;
+    :func:`trsgd`, :func:`tradam`, :func:`trsgdw` and :func:`tradamw` go on.
+
+    Args:
+      learning_rate: :math:`\eta`, a number >= 0 or a schedule (step -> number).
+      period: :math:`S`, the number of steps in a period, an integer >= 1.
+
+    Returns:
+      A schedule: a function of the step :math:`t` (from 0), as optax takes it.
+
+    Raises:
+      TypeError, ValueError: for a period that is no integer >= 1, or a learning rate
+        that is no number >= 0 and no schedule.
+
+    Example:
+      >>> import prox_optax
+      >>> schedule = prox_optax.inner_decay(0.6, period=3)
+      >>> [round(schedule(t), 3) for t in range(5)]
+      [0.6, 0.3, 0.2, 0.6, 0.3]
+
+    Reference:
+      Zhang et al., "Taming the Noisy Gradient", IJCAI 2019,
+      https://doi.org/10.24963/ijcai.2019/604
+    """
+    if period is None:
+        raise TypeError("inner_decay needs a period; write a whole number such as 10.")
+    _validation.check_period(period)
+    _validation.check_weights("learning_rate", learning_rate)
+
+    def schedule(t: Any) -> Any:
+        eta = learning_rate(t) if callable(learning_rate) else learning_rate
+        return jax.tree.map(lambda x: x / (t % period + 1), eta)
+
+    return schedule
+
+
+class InnerDecayState(NamedTuple):
+    """State of the inner decay of an alias.
+
+    Attributes:
+      inner_step: int32, shape (), in [0, period): steps since the period began.
+    """
+
+    inner_step: jax.Array
+
+
+def scale_by_inner_decay(
+    period: ArrayLike,
+) -> optax.GradientTransformationExtraArgs:
+    """Divide the k-th update of each period by k + 1, in step for ever."""
+
+    def init_fn(params: optax.Params) -> InnerDecayState:
+        del params
+        return InnerDecayState(inner_step=jnp.zeros([], jnp.int32))
+
+    def update_fn(
+        updates: optax.Updates,
+        state: Any,
+        params: optax.Params | None = None,
+        **extra_args: Any,
+    ) -> tuple[optax.Updates, InnerDecayState]:
+        del params, extra_args
+        k = state.inner_step
+
+        def decay(u: jax.Array) -> jax.Array:
+            dtype = jnp.promote_types(u.dtype, jnp.float32)
+            return (u.astype(dtype) / (k + 1)).astype(u.dtype)
+
+        inner_step = ((k + 1) % period).astype(jnp.int32)
+        return jax.tree.map(decay, updates), InnerDecayState(inner_step)
+
+    return optax.GradientTransformationExtraArgs(init_fn, update_fn)
+
+
+def rescale_b2(
+    b2: ArrayLike,
+    batch_size: ArrayLike,
+    reference_batch_size: ArrayLike,
+) -> ArrayLike:
+    r"""Adam's ``b2`` for another batch size, with the same half-life in examples.
+
+    .. math:: b_2(B) = b_2^{\,B / B_{\mathrm{ref}}}
+
+    The second moment then forgets half of its past after as many examples (or
+    tokens) at ``batch_size`` as at ``reference_batch_size``.
+
+    Args:
+      b2: the decay used at the reference batch size, in [0, 1).
+      batch_size: :math:`B`, the batch size to train with, > 0, in examples or tokens.
+      reference_batch_size: :math:`B_{\mathrm{ref}}`, in the same unit, > 0.
+
+    Returns:
+      The decay to use at ``batch_size``, in [0, 1).
+
+    Raises:
+      TypeError, ValueError: for arguments that are no numbers or out of range.
+
+    Example:
+      >>> import prox_optax
+      >>> round(prox_optax.rescale_b2(0.95, 1, 512), 4)
+      0.9999
+
+    Reference:
+      Marek et al., "Small Batch Size Training for Language Models", 2025,
+      https://arxiv.org/abs/2507.07101
+    """
+    _validation.check_b2(b2, batch_size, reference_batch_size)
+    return b2 ** (batch_size / reference_batch_size)

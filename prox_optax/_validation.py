@@ -1,0 +1,190 @@
+"""Errors that say what was wrong and what to write instead.
+
+Only values known while Python runs are judged. A ``jax.Array`` may be a tracer
+(``vmap`` and ``optax.inject_hyperparams`` make every number one), so its dtype and
+shape are checked and its value is not.
+"""
+
+import numbers
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+NO_PARAMS = (
+    "The pull towards an anchor needs the current params: call "
+    "update(updates, state, params)."
+)
+
+
+def check_period(period: Any) -> None:
+    """``period``: None, a whole number of steps >= 1, or a traced integer."""
+    hint = "write a whole number of steps such as period=10"
+    if isinstance(period, jax.Array | np.ndarray | np.generic):
+        scalar = np.shape(period) == ()
+        if not (scalar and jnp.issubdtype(period.dtype, jnp.integer)):
+            raise TypeError(f"period must be one integer, got {period!r}; {hint}.")
+    elif period is not None and (
+        isinstance(period, bool) or not isinstance(period, numbers.Integral)
+    ):
+        raise TypeError(
+            f"period must be an integer, got {period!r}; {hint}, or period=None for an "
+            "anchor that never moves by itself."
+        )
+    if isinstance(period, numbers.Integral | np.ndarray) and period < 1:
+        raise ValueError(
+            f"period must be at least 1, got {period}; {hint}, or period=None for an "
+            "anchor that never moves by itself."
+        )
+
+
+def check_weights(name: str, weights: Any) -> None:
+    """``weights``: a schedule, or a number or tree of numbers, finite and >= 0."""
+    if callable(weights):
+        return
+    if weights is None:
+        raise TypeError(
+            f"{name} must be a number, a schedule or a tree like params, got None; "
+            f"write {name}=0.0 for no pull."
+        )
+    for path, leaf in jax.tree_util.tree_leaves_with_path(weights):
+        _check_number(name + jax.tree_util.keystr(path), leaf)
+
+
+def check_anchor_step(anchor_step: Any) -> None:
+    """``anchor_step``: a fraction in (0, 1]."""
+    _check_number("anchor_step", anchor_step)
+    if not isinstance(anchor_step, jax.Array) and not 0 < anchor_step <= 1:
+        raise ValueError(
+            f"anchor_step must lie in (0, 1], got {anchor_step}; write 1.0 to take a "
+            "copy of params at each period, or period=None for an anchor that stays."
+        )
+
+
+def check_learning_rate(learning_rate: Any) -> None:
+    """``learning_rate``: a schedule, or a finite number."""
+    if not callable(learning_rate):
+        _check_number("learning_rate", learning_rate)
+
+
+def check_anchor_dtype(anchor_dtype: Any) -> None:
+    """``anchor_dtype``: None or a floating dtype."""
+    if anchor_dtype is None:
+        return
+    if not jnp.issubdtype(jnp.dtype(anchor_dtype), jnp.inexact):
+        raise TypeError(
+            f"anchor_dtype must be a floating dtype, got {anchor_dtype!r}; write "
+            "anchor_dtype='bfloat16', or None for the params' own dtype."
+        )
+
+
+def _check_number(name: str, value: Any) -> None:
+    if isinstance(value, jax.Array | np.ndarray | np.generic):
+        real = jnp.issubdtype(value.dtype, jnp.floating) or jnp.issubdtype(
+            value.dtype, jnp.integer
+        )
+    else:
+        real = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    if not real:
+        raise TypeError(
+            f"{name} must be a real number, got {value!r}; write a number such as 0.1."
+        )
+    if isinstance(value, jax.Array):
+        return
+    if not np.all(np.isfinite(value)) or np.any(np.less(value, 0)):
+        raise ValueError(
+            f"{name} must be finite and not negative, got {value!r}; write a number "
+            "such as 0.1."
+        )
+
+
+def check_params(params: Any, anchor_dtype: Any) -> None:
+    """Each leaf of ``params`` is a floating or complex array."""
+    for path, w in jax.tree_util.tree_leaves_with_path(params):
+        dtype = jnp.result_type(w)
+        leaf = "params" + jax.tree_util.keystr(path)
+        if not jnp.issubdtype(dtype, jnp.inexact):
+            raise TypeError(
+                f"{leaf} has dtype {dtype}: only floating or complex parameters can be "
+                "pulled; keep the others out with optax.masked."
+            )
+        if (
+            anchor_dtype is not None
+            and jnp.issubdtype(dtype, jnp.complexfloating)
+            and not jnp.issubdtype(jnp.dtype(anchor_dtype), jnp.complexfloating)
+        ):
+            raise TypeError(
+                f"{leaf} is complex and anchor_dtype={jnp.dtype(anchor_dtype).name} is "
+                "not; write anchor_dtype=None."
+            )
+
+
+def check_weights_fit(name: str, weights: Any, params: Any) -> None:
+    """``weights`` has the structure of ``params``, leaves broadcast to its shapes."""
+    _check_same_leaves(
+        weights,
+        params,
+        f"{name} must be one number or have the structure of params, but",
+    )
+    for (path, weight), w in zip(
+        jax.tree_util.tree_leaves_with_path(weights),
+        jax.tree.leaves(params),
+        strict=True,
+    ):
+        if not _broadcasts(jnp.shape(weight), jnp.shape(w)):
+            raise ValueError(
+                f"{name}{jax.tree_util.keystr(path)} has shape {jnp.shape(weight)}, "
+                f"which does not fit the parameter's {jnp.shape(w)}; write a number or "
+                "an array of the parameter's shape."
+            )
+
+
+def check_like_anchor(params: Any, anchor: Any, taken: str) -> None:
+    """``params`` has the structure and the shapes of ``anchor``."""
+    _check_same_leaves(params, anchor, f"params do not fit the anchor {taken}:")
+    for (path, w), a in zip(
+        jax.tree_util.tree_leaves_with_path(params),
+        jax.tree.leaves(anchor),
+        strict=True,
+    ):
+        if jnp.shape(w) != jnp.shape(a):
+            raise ValueError(
+                f"params do not fit the anchor {taken}: leaf "
+                f"{jax.tree_util.keystr(path)} has shape {jnp.shape(w)}, the anchor "
+                f"{jnp.shape(a)}; call init again after changing the parameters."
+            )
+
+
+def _check_same_leaves(tree: Any, like: Any, what: str) -> None:
+    given = [path for path, _ in jax.tree_util.tree_leaves_with_path(tree)]
+    wanted = [path for path, _ in jax.tree_util.tree_leaves_with_path(like)]
+    if given == wanted:
+        return
+    for paths, others, fault in (
+        (wanted, given, "missing"),
+        (given, wanted, "extra"),
+        (given, given[:0], "out of order"),
+    ):
+        for path in paths:
+            if path not in others:
+                leaf = jax.tree_util.keystr(path) or "(a single array)"
+                raise ValueError(f"{what} leaf {leaf} is {fault}.")
+
+
+def _broadcasts(shape: tuple[int, ...], to: tuple[int, ...]) -> bool:
+    return len(shape) <= len(to) and all(
+        n in (1, m) for n, m in zip(reversed(shape), reversed(to), strict=False)
+    )
+
+
+def check_b2(b2: Any, batch_size: Any, reference_batch_size: Any) -> None:
+    """The arguments of ``rescale_b2``: a decay in [0, 1) and two batch sizes > 0."""
+    _check_number("b2", b2)
+    if not isinstance(b2, jax.Array) and not 0 <= b2 < 1:
+        raise ValueError(f"b2 must lie in [0, 1), got {b2}; write b2=0.999.")
+    sizes = {"batch_size": batch_size, "reference_batch_size": reference_batch_size}
+    for name, size in sizes.items():
+        _check_number(name, size)
+        if not isinstance(size, jax.Array) and not size > 0:
+            raise ValueError(f"{name} must be positive, got {size}; write a size > 0.")

@@ -1,0 +1,206 @@
+"""Bad input: an error as early as possible that says what to write instead."""
+
+import functools
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import prox_optax
+
+PULLS = [prox_optax.proximal, prox_optax.decoupled_proximal]
+ALIASES = [
+    functools.partial(alias, 0.1)
+    for alias in (
+        prox_optax.trsgd,
+        prox_optax.tradam,
+        prox_optax.trsgdw,
+        prox_optax.tradamw,
+    )
+]
+PARAMS = {"dense": {"bias": jnp.ones(3), "kernel": jnp.ones((2, 3))}}
+NOT_FINITE_OR_NEGATIVE = [-0.1, math.nan, math.inf, np.float32(-1), np.array(np.nan)]
+
+
+@pytest.mark.parametrize("weight", NOT_FINITE_OR_NEGATIVE)
+def test_weight_out_of_range(weight):
+    hint = "must be finite and not negative.*write a number"
+    with pytest.raises(ValueError, match=f"strength {hint}"):
+        prox_optax.proximal(weight)
+    with pytest.raises(ValueError, match=rf"strength\['a'\] {hint}"):
+        prox_optax.proximal({"a": weight})
+    with pytest.raises(ValueError, match=f"lambda_w {hint}"):
+        prox_optax.decoupled_proximal(weight)
+    for alias in ALIASES:
+        with pytest.raises(ValueError, match=f"lambda_w {hint}"):
+            alias(lambda_w=weight)
+
+
+@pytest.mark.parametrize("weight", ["0.1", True, 1j, np.array([True])])
+def test_weight_of_another_type(weight):
+    with pytest.raises(TypeError, match=r"strength must be a real number.*write"):
+        prox_optax.proximal(weight)
+    for make in [prox_optax.decoupled_proximal, *(_with_lambda_w(a) for a in ALIASES)]:
+        with pytest.raises(TypeError, match=r"lambda_w must be a real number.*write"):
+            make(weight)
+
+
+def _with_lambda_w(alias):
+    return lambda weight: alias(lambda_w=weight)
+
+
+def test_weight_none():
+    with pytest.raises(TypeError, match=r"strength must be .*write strength=0\.0"):
+        prox_optax.proximal(None)
+    with pytest.raises(TypeError, match=r"lambda_w must be .*write lambda_w=0\.0"):
+        prox_optax.trsgdw(0.1, lambda_w=None)
+
+
+@pytest.mark.parametrize(
+    "make", PULLS + ALIASES + [functools.partial(prox_optax.inner_decay, 0.1)]
+)
+def test_period(make):
+    for period in (0, -3, np.int64(0), np.array(-1)):
+        with pytest.raises(ValueError, match=r"period must be at least 1.*period=10"):
+            make(period=period)
+    for period in (2.5, 10.0, "10", True, np.array([3]), np.float32(3), jnp.ones(())):
+        with pytest.raises(TypeError, match=r"period must be .*integer.*period=10"):
+            make(period=period)
+
+
+def test_inner_decay_needs_a_period_and_a_rate():
+    with pytest.raises(TypeError, match="needs a period; write a whole number"):
+        prox_optax.inner_decay(0.1, period=None)
+    with pytest.raises(TypeError, match="learning_rate must be a real number"):
+        prox_optax.inner_decay("0.1")
+
+
+@pytest.mark.parametrize("make", PULLS)
+def test_anchor_step(make):
+    for anchor_step in (0, 0.0, 1.5):
+        with pytest.raises(ValueError, match=r"anchor_step must lie in \(0, 1\].*1\.0"):
+            make(anchor_step=anchor_step)
+    for anchor_step in (-0.1, math.nan):
+        with pytest.raises(ValueError, match="anchor_step must be finite"):
+            make(anchor_step=anchor_step)
+    with pytest.raises(TypeError, match="anchor_step must be a real number"):
+        make(anchor_step="1")
+
+
+@pytest.mark.parametrize("make", PULLS + ALIASES)
+def test_anchor_dtype(make):
+    with pytest.raises(TypeError, match="anchor_dtype must be a floating dtype"):
+        make(anchor_dtype=jnp.int8)
+    with pytest.raises(TypeError, match=r"params\['z'\] is complex and anchor_dtype="):
+        make(anchor_dtype=jnp.bfloat16).init({"z": jnp.ones(2, complex)})
+    with pytest.warns(UserWarning, match=r"bfloat16 is less precise .* float32"):
+        make(anchor_dtype=jnp.bfloat16).init(PARAMS)
+
+
+@pytest.mark.parametrize("alias", ALIASES[:2])
+def test_learning_rate(alias):
+    with pytest.raises(ValueError, match="learning_rate must be finite"):
+        alias.func(-0.1)
+    with pytest.raises(TypeError, match="learning_rate must be a real number"):
+        alias.func(None)
+    warmup = optax.linear_schedule(0.0, 0.1, 5)
+    with pytest.raises(ValueError, match="starts at 0; give it, for example lambda_w="):
+        alias.func(warmup)
+    with pytest.raises(ValueError, match="starts at 0; give it, for example lambda_w="):
+        jax.jit(lambda w: alias.func(warmup).init(w))(1.0)
+    alias.func(warmup, lambda_w=0.01)
+
+
+@pytest.mark.parametrize(
+    ("weights", "error"),
+    [
+        ({"dense": {"bias": 0.1}}, r"leaf \['dense'\]\['kernel'\] is missing"),
+        (
+            {"dense": {"bias": 0.1, "kernel": 0.1, "scale": 0.1}},
+            r"leaf \['dense'\]\['scale'\] is extra",
+        ),
+        (
+            {"dense": {"bias": 0.1, "kernel": np.ones(2)}},
+            r"\['dense'\]\['kernel'\] has shape \(2,\).*\(2, 3\)",
+        ),
+        (np.ones(3), r"leaf \['dense'\]\['bias'\] is missing"),
+    ],
+)
+def test_weights_that_do_not_fit(weights, error):
+    for weights_or_schedule in (weights, lambda t: weights):
+        with pytest.raises(ValueError, match=f"strength.*{error}"):
+            prox_optax.proximal(weights_or_schedule).init(PARAMS)
+        with pytest.raises(ValueError, match=f"lambda_w.*{error}"):
+            prox_optax.decoupled_proximal(weights_or_schedule).init(PARAMS)
+        for alias in ALIASES:
+            with pytest.raises(ValueError, match=error):
+                alias(lambda_w=weights_or_schedule).init(PARAMS)
+
+
+@pytest.mark.parametrize("make", PULLS + ALIASES)
+def test_integer_params(make):
+    with pytest.raises(
+        TypeError, match=r"params\['n'\] has dtype int32.*optax\.masked"
+    ):
+        make().init({"n": jnp.arange(3), "w": jnp.ones(3)})
+
+
+@pytest.mark.parametrize("make", PULLS + ALIASES)
+def test_missing_params(make):
+    tx = make()
+    with pytest.raises(ValueError, match="params"):
+        tx.update(PARAMS, tx.init(PARAMS))
+
+
+@pytest.mark.parametrize("make", PULLS + ALIASES)
+@pytest.mark.parametrize(
+    ("params", "error"),
+    [
+        ({"dense": {"bias": jnp.ones(3)}}, r"leaf \['dense'\]\['kernel'\] is missing"),
+        (
+            {"dense": {"bias": jnp.ones(3), "kernel": jnp.ones((2, 4))}},
+            r"leaf \['dense'\]\['kernel'\] has shape \(2, 4\), the anchor \(2, 3\)",
+        ),
+        (jnp.ones(3), r"leaf \['dense'\]\['bias'\] is missing"),
+    ],
+)
+def test_params_of_another_model(make, params, error):
+    tx = make()
+    with pytest.raises(ValueError, match=error):
+        tx.update(PARAMS, tx.init(PARAMS), params)
+
+
+def test_leaves_in_another_order_are_not_swapped():
+    from collections import OrderedDict
+
+    tx = prox_optax.proximal(period=None)
+    state = tx.init(OrderedDict(b=jnp.zeros(2), a=jnp.ones(2)))
+    with pytest.raises(ValueError, match=r"leaf \['a'\] is out of order"):
+        prox_optax.set_anchor(state, {"a": jnp.ones(2), "b": jnp.zeros(2)})
+
+
+def test_set_anchor_without_anchor():
+    with pytest.raises(ValueError, match="holds no anchor; build the optimizer with"):
+        prox_optax.set_anchor(optax.adam(0.1).init(PARAMS), PARAMS)
+
+
+def test_set_anchor_of_another_model():
+    state = optax.chain(optax.adam(0.1), prox_optax.proximal()).init(PARAMS)
+    with pytest.raises(ValueError, match=r"leaf \['dense'\]\['bias'\] is missing"):
+        prox_optax.set_anchor(state, {"dense": {"kernel": jnp.ones((2, 3))}})
+    with pytest.raises(ValueError, match=r"leaf \['dense'\]\['kernel'\] has shape"):
+        prox_optax.set_anchor(
+            state, {"dense": {"bias": jnp.ones(3), "kernel": jnp.ones((3, 2))}}
+        )
+
+
+def test_rescale_b2():
+    with pytest.raises(ValueError, match=r"b2 must lie in \[0, 1\).*b2=0\.999"):
+        prox_optax.rescale_b2(1.0, 8, 512)
+    with pytest.raises(ValueError, match="reference_batch_size must be positive"):
+        prox_optax.rescale_b2(0.999, 8, 0)
+    with pytest.raises(TypeError, match="batch_size must be a real number"):
+        prox_optax.rescale_b2(0.999, "8", 512)
