@@ -1,0 +1,453 @@
+"""What an optax user expects, asked of every public transformation.
+
+The table is derived from ``__all__``: a new public transformation is tested by itself.
+"""
+
+import inspect
+import pickle
+import re
+from pathlib import Path
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import nnx
+
+import prox_optax
+
+FACTORIES = {
+    name: getattr(prox_optax, name)
+    for name in prox_optax.__all__
+    if inspect.signature(getattr(prox_optax, name)).return_annotation
+    is optax.GradientTransformationExtraArgs
+}
+ALIASES = [
+    name
+    for name, factory in FACTORIES.items()
+    if "learning_rate" in inspect.signature(factory).parameters
+]
+PULLS = sorted(set(FACTORIES) - set(ALIASES))
+SCHEDULED = ("trsgdw", "tradamw")  # their inner decay is a schedule of the strength
+PERIOD = 3
+STEPS = 2 * PERIOD + 2
+
+
+def make(name, **kwargs):
+    if name in ALIASES:
+        kwargs.setdefault("learning_rate", 0.1)
+    return FACTORIES[name](**{"period": PERIOD, **kwargs})
+
+
+def weight_name(name):
+    return "strength" if name == "proximal" else "lambda_w"
+
+
+@pytest.fixture(params=FACTORIES)
+def name(request):
+    return request.param
+
+
+@pytest.fixture
+def tx(name):
+    return make(name)
+
+
+def params_of(dtype=jnp.float32):
+    key = jax.random.key(0)
+    return {
+        "bias": jax.random.normal(key, (3,), dtype),
+        "kernel": jax.random.normal(key, (2, 3), dtype),
+    }
+
+
+def gradient(w):
+    return jax.tree.map(lambda x: (0.5 * x + jnp.sign(x)).astype(x.dtype), w)
+
+
+def step(tx, w, state, **extra):
+    updates, state = tx.update(gradient(w), state, w, **extra)
+    return optax.apply_updates(w, updates), state
+
+
+def train(tx, w, steps=STEPS, state=None):
+    """Params and state after jit-compiled steps."""
+    compiled = jax.jit(lambda w, state: step(tx, w, state))
+    state = tx.init(w) if state is None else state
+    for _ in range(steps):
+        w, state = compiled(w, state)
+    return w, state
+
+
+def _is_state(node):
+    return isinstance(node, prox_optax.ProximalState)
+
+
+def proximal_states(state):
+    return [x for x in jax.tree.leaves(state, is_leaf=_is_state) if _is_state(x)]
+
+
+def shapes(tree):
+    return jax.tree.map(lambda x: (jnp.shape(x), x.dtype, x.weak_type), tree)
+
+
+def test_the_table_is_complete():
+    assert sorted(PULLS) == ["decoupled_proximal", "proximal"]
+    assert sorted(ALIASES) == ["tradam", "tradamw", "trsgd", "trsgdw"]
+
+
+def test_type_and_extra_args(tx):
+    assert isinstance(tx, optax.GradientTransformationExtraArgs)
+    w = params_of()
+    chex.assert_trees_all_equal(
+        step(tx, w, tx.init(w), value=1.0), step(tx, w, tx.init(w))
+    )
+
+
+def test_state_holds_arrays_only_in_pinned_fields(tx):
+    assert prox_optax.ProximalState._fields == ("anchor", "step")
+    state = train(tx, params_of())[1]
+    assert len(proximal_states(state)) == 1
+    assert all(isinstance(x, jax.Array) for x in jax.tree.leaves(state))
+
+
+def test_no_second_count_in_the_state(name):
+    """``count`` stays unique, as in the base optimizer."""
+    chained = optax.chain(make(name), optax.scale_by_schedule(lambda t: 1.0))
+    state = chained.init(params_of())
+    ours = [
+        path
+        for path, _ in optax.tree.get_all_with_path(state, "count")
+        if "ScaleByAdam" not in str(path)
+    ]
+    assert len(ours) == 1
+
+
+def test_counter_stays_in_the_period(name):
+    """With a constant strength; the decoupled aliases schedule theirs."""
+    for period in (1, PERIOD):
+        tx = make(name, period=period)
+        w = params_of()
+        state = tx.init(w)
+        for t in range(STEPS):
+            k = proximal_states(state)[0].step
+            assert int(k % period) == t % period
+            assert name in SCHEDULED or 0 <= int(k) < period
+            w, state = step(tx, w, state)
+
+
+@pytest.mark.parametrize("constant", [True, False], ids=["constant", "schedule"])
+def test_two_to_the_31_steps_change_nothing(name, constant):
+    """A counter that started near its end makes the same trajectory."""
+    weight = 0.1 if constant else lambda t: 0.1
+    tx = make(name, **{weight_name(name): weight})
+    steps = 4 * PERIOD
+    late = (2**31 - 1 - steps // 2) // PERIOD * PERIOD
+    start = 0 if constant and name not in SCHEDULED else late
+
+    def near_the_end(state):
+        return jax.tree.map(
+            lambda x: x._replace(step=jnp.int32(start)) if _is_state(x) else x,
+            state,
+            is_leaf=_is_state,
+        )
+
+    w = params_of()
+    early_w, early = train(tx, w, steps)
+    late_w, late = train(tx, w, steps, near_the_end(tx.init(w)))
+
+    chex.assert_trees_all_equal(late_w, early_w)
+    assert (int(proximal_states(late)[0].step) - steps) % PERIOD == 0
+    chex.assert_trees_all_equal(
+        proximal_states(late)[0].anchor, proximal_states(early)[0].anchor
+    )
+
+
+@pytest.mark.parametrize("pull", PULLS)
+def test_strength_zero_leaves_updates_untouched(pull):
+    """0 * inf is NaN and -0.0 + 0.0 is 0.0: neither may happen."""
+    w = {"w": jnp.array([jnp.inf, -jnp.inf, 1.0, jnp.nan, 1e38])}
+    g = {"w": jnp.array([-0.0, 1.0, -0.0, 2.0, -0.0])}
+    goal = {"w": jnp.zeros(5)}
+    for zero in (0, 0.0, lambda t: 0.0 * t, {"w": jnp.zeros(5)}):
+        tx = make(pull, **{weight_name(pull): zero})
+        state = prox_optax.set_anchor(tx.init(w), goal)
+        updates, _ = jax.jit(tx.update)(g, state, w)
+        assert _bits(updates["w"]) == _bits(g["w"])
+
+
+def _bits(x):
+    return np.asarray(x).tobytes()
+
+
+def test_schedule_starts_at_zero_and_counts_every_step(name):
+    seen = []
+
+    def schedule(t):
+        seen.append(int(t))
+        return 0.1
+
+    tx = make(name, **{weight_name(name): schedule})
+    w = params_of()
+    state = tx.init(w)
+    seen.clear()
+    for _ in range(STEPS):
+        w, state = step(tx, w, state)
+    assert seen == list(range(STEPS))
+
+
+@pytest.mark.parametrize("alias", ALIASES)
+@pytest.mark.parametrize("period", [PERIOD, None])
+def test_learning_rate_that_reaches_zero(alias, period):
+    values = jnp.array([0.0, 0.1, 1e-18, 1e-42, 0.1, 0.0, 0.1, 0.0])
+    tx = make(alias, learning_rate=lambda t: values[t], lambda_w=0.02, period=period)
+    w = params_of()
+    state = tx.init(w)
+    for _ in range(8):
+        w, state = train(tx, w, 1, state)
+        assert all(bool(jnp.all(jnp.isfinite(x))) for x in jax.tree.leaves((w, state)))
+
+
+def test_inject_hyperparams_and_vmap_over_numbers(name):
+    """Traced numbers give what baked-in ones do, in one compilation for a sweep."""
+    weight = weight_name(name)
+    traces = []
+
+    @jax.jit
+    def swept(number, period):
+        traces.append(None)
+        tx = make(name, **{weight: number, "period": period})
+        state = tx.init(params_of())
+        return jax.lax.fori_loop(
+            0, STEPS, lambda _, c: step(tx, *c), (params_of(), state)
+        )[0]
+
+    numbers, periods = jnp.array([0.0, 0.05, 0.3]), jnp.array([1, 2, 5])
+    lanes = jax.vmap(swept)(numbers, periods)
+    for i, (number, period) in enumerate(zip(numbers, periods, strict=True)):
+        kwargs = {weight: float(number), "period": int(period)}
+        expected, _ = train(make(name, **kwargs), params_of())
+        # Traced and constant numbers are folded differently by XLA.
+        chex.assert_trees_all_close(
+            jax.tree.map(lambda x, i=i: x[i], lanes), expected, rtol=1e-5, atol=1e-6
+        )
+        if name in ALIASES:
+            kwargs["learning_rate"] = 0.1
+        injected = optax.inject_hyperparams(FACTORIES[name])(**kwargs)
+        w, state = train(injected, params_of())
+        # optax raises a traced b2 to its powers in float32, a constant in float64.
+        chex.assert_trees_all_close(w, expected, rtol=1e-4, atol=1e-5)
+        assert float(state.hyperparams[weight]) == pytest.approx(float(number))
+    assert len(traces) == 1
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float32", "complex64"])
+def test_dtypes_are_stable(tx, dtype):
+    w = params_of(dtype)
+    state = tx.init(w)
+    updates, new_state = tx.update(gradient(w), state, w)
+    chex.assert_trees_all_equal_dtypes(updates, w)
+    chex.assert_trees_all_equal_shapes_and_dtypes(new_state, state)
+    assert proximal_states(state)[0].step.dtype == jnp.int32
+    assert proximal_states(state)[0].anchor["bias"].dtype == jnp.dtype(dtype)
+
+
+@pytest.mark.parametrize("pull", PULLS)
+def test_mixed_precision_keeps_the_gradients_dtype(pull):
+    w = params_of()
+    tx = make(pull)
+    low = jax.tree.map(lambda g: g.astype(jnp.bfloat16), gradient(w))
+    updates, state = tx.update(low, tx.init(w), w)
+    chex.assert_trees_all_equal_dtypes(updates, low)
+    assert state.anchor["bias"].dtype == jnp.float32
+
+
+@pytest.mark.parametrize("pull", PULLS)
+def test_low_precision_is_computed_in_float32(pull):
+    """One rounding at the end: closer to float64 than bfloat16 arithmetic is."""
+    rng = np.random.default_rng(0)
+    u, w, a = (jnp.asarray(rng.normal(size=1000), jnp.bfloat16) for _ in range(3))
+    tx = make(pull, **{weight_name(pull): 0.3})
+    actual, _ = tx.update(u, prox_optax.set_anchor(tx.init(w), a), w)
+    u64, w64, a64 = (np.asarray(x, np.float64) for x in (u, w, a))
+    exact, naive = (
+        (u64 + 0.6 * (w64 - a64), u + 0.6 * (w - a))
+        if pull == "proximal"
+        else ((u64 - 0.6 * (w64 - a64)) / 1.6, (u - 0.6 * (w - a)) / 1.6)
+    )
+    half_unit = 2.0**-8 * np.abs(exact) * (1 + 1e-3)
+    assert np.all(np.abs(np.asarray(actual, np.float64) - exact) <= half_unit)
+    assert not np.all(np.abs(np.asarray(naive, np.float64) - exact) <= half_unit)
+
+
+def test_float64(tx):
+    with jax.enable_x64(True):
+        w = params_of(jnp.float64)
+        state = tx.init(w)
+        w_1, state_1 = train(tx, w, 1, state)
+        chex.assert_trees_all_equal_shapes_and_dtypes((w_1, state_1), (w, state))
+
+
+def test_state_is_strongly_typed(tx):
+    state = tx.init({"w": jnp.asarray(1.0)})
+    (ours,) = proximal_states(state)
+    assert not any(x.weak_type for x in jax.tree.leaves(ours))
+
+
+@pytest.mark.parametrize("pull", PULLS)
+def test_weakly_typed_params_compile_twice(pull):
+    """Once for the weak type given, once for the strong type that an update makes."""
+    tx = optax.chain(make(pull), optax.scale(-0.1))
+    compiled = jax.jit(lambda w, state: step(tx, w, state))
+    w = {"w": jnp.asarray(1.0)}
+    state = tx.init(w)
+    for _ in range(STEPS):
+        w, state = compiled(w, state)
+    assert compiled._cache_size() == 2
+
+
+def test_python_scalars_are_params(tx):
+    train(tx, {"w": 1.0})
+
+
+def test_none_update_is_legal(name, tx):
+    w = params_of()
+    grads = {"bias": None, "kernel": w["kernel"]}
+    if "adam" in name:
+        base = optax.adam(0.1)
+        try:
+            base.update(grads, base.init(w), w)
+        except ValueError:
+            pytest.skip("optax.adam itself rejects a None update")
+    updates, _ = tx.update(grads, tx.init(w), w)
+    assert updates["bias"] is None
+    assert updates["kernel"].shape == (2, 3)
+
+
+def test_anchor_is_a_copy(tx):
+    """Eager init, then donation of params and state, also after ``set_anchor``."""
+    w = params_of()
+    state = tx.init(w)
+    for new in (state, prox_optax.set_anchor(state, w)):
+        anchor = proximal_states(new)[0].anchor
+        assert anchor["bias"].unsafe_buffer_pointer() != (
+            w["bias"].unsafe_buffer_pointer()
+        )
+    donating = jax.jit(lambda w, state: step(tx, w, state), donate_argnums=(0, 1))
+    for _ in range(STEPS):
+        w, state = donating(w, state)
+    w, state = donating(w, prox_optax.set_anchor(state, w))
+
+
+def test_abstract_init(tx):
+    w = params_of()
+    abstract = tx.init(jax.eval_shape(lambda: w))
+    assert shapes(abstract) == shapes(tx.init(w))
+    chex.assert_trees_all_equal(train(tx, w, state=abstract)[0], train(tx, w)[0])
+
+
+def test_abstract_anchor_that_is_never_taken_shows():
+    tx = prox_optax.proximal(period=None)
+    state = tx.init({"w": jax.ShapeDtypeStruct((2,), jnp.float32)})
+    updates, _ = tx.update({"w": jnp.ones(2)}, state, {"w": jnp.ones(2)})
+    assert jnp.all(jnp.isnan(updates["w"]))
+
+
+def test_tree_map_params(tx):
+    state = tx.init(params_of())
+    specs = {"bias": "bias spec", "kernel": "kernel spec"}
+    state_specs = optax.tree_map_params(tx, lambda _, spec: spec, state, specs)
+    assert proximal_states(state_specs)[0].anchor == specs
+
+
+def test_period_one_is_the_base_optimizer():
+    """Bit for bit, -0.0 and inf included; through momentum and moments."""
+    w = {"w": jnp.array([-0.0, 0.0, 1.0, -2.5, jnp.inf])}
+
+    def gradient_of(t):
+        return {"w": jnp.array([-0.0, 0.0, -0.0, 0.3, 1.0]) * (-1.0) ** t}
+
+    for base in (optax.identity(), optax.sgd(0.1, 0.9), optax.adam(0.1)):
+        for pull in (
+            prox_optax.proximal(0.7, period=1),
+            prox_optax.proximal(0.0),
+            optax.inject_hyperparams(prox_optax.proximal)(0.7, period=1),
+        ):
+            both = [(w, base.init(w)), (w, optax.chain(pull, base).init(w))]
+            for t in range(4):
+                for i, tx in enumerate((base, optax.chain(pull, base))):
+                    w_t, state = both[i]
+                    updates, state = tx.update(gradient_of(t), state, w_t)
+                    both[i] = optax.apply_updates(w_t, updates), state
+                assert _bits(both[0][0]["w"]) == _bits(both[1][0]["w"])
+
+
+@pytest.mark.parametrize("base", ALIASES)
+def test_without_pull_and_decay_an_alias_is_its_base(base):
+    bases = {
+        "trsgd": optax.sgd(0.1),
+        "trsgdw": optax.sgd(0.1),
+        "tradam": optax.adam(0.1),
+        "tradamw": optax.adamw(0.1, weight_decay=0.0),
+    }
+    w = params_of()
+    for period in (1, None):
+        actual, _ = train(make(base, lambda_w=0.0, period=period), w)
+        chex.assert_trees_all_equal(actual, train(bases[base], w)[0])
+
+
+def test_memory(tx):
+    """One extra copy of the params; donated, no temporary of their size."""
+    w = {"w": jnp.ones((256, 256)), "b": jnp.ones(256)}
+    state = tx.init(w)
+    assert len(jax.tree.leaves(proximal_states(state)[0])) == len(w) + 1
+
+    compiled = (
+        jax.jit(
+            lambda w, state, g: (lambda new: (optax.apply_updates(w, new[0]), new[1]))(
+                tx.update(g, state, w)
+            ),
+            donate_argnums=(0, 1),
+        )
+        .lower(w, state, w)
+        .compile()
+    )
+
+    leaf = 256 * 256 * 4
+    assert compiled.memory_analysis().temp_size_in_bytes < leaf / 100
+    assert not re.search(r"ENTRY.*f32\[256,256\]\S* copy\(", compiled.as_text(), re.S)
+
+
+def test_pickled_state_goes_on(tx):
+    w, state = train(tx, params_of(), PERIOD + 1)
+    thawed = pickle.loads(pickle.dumps(jax.device_get(state)))
+    chex.assert_trees_all_equal(train(tx, w, state=thawed), train(tx, w, state=state))
+
+
+def test_nnx_optimizer(tx):
+    """``init`` sees ``nnx.Param`` leaves and ``update`` plain arrays."""
+    model = nnx.Linear(2, 3, rngs=nnx.Rngs(0))
+    w = nnx.to_pure_dict(nnx.state(model, nnx.Param))
+    optimizer = nnx.Optimizer(model, tx, wrt=nnx.Param)
+    for _ in range(STEPS):
+        grads = jax.tree.map(gradient, nnx.state(model, nnx.Param))
+        optimizer.update(model, grads)
+    expected = w
+    state = tx.init(w)
+    for _ in range(STEPS):
+        expected, state = step(tx, expected, state)
+    chex.assert_trees_all_equal(nnx.to_pure_dict(nnx.state(model, nnx.Param)), expected)
+
+    goal = jax.tree.map(jnp.zeros_like, nnx.state(model, nnx.Param))
+    optimizer.opt_state = prox_optax.set_anchor(optimizer.opt_state, goal)
+    anchors = proximal_states(nnx.as_pure(optimizer.opt_state))[0].anchor
+    assert not any(jnp.any(a) for a in jax.tree.leaves(anchors))
+
+
+def test_annotations_are_objects():
+    package = Path(prox_optax.__file__).parent
+    assert (package / "py.typed").exists()
+    for source in package.glob("*.py"):
+        assert "from __future__ import annotations" not in source.read_text()

@@ -1,0 +1,148 @@
+"""Properties that hold for all inputs, searched by hypothesis."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+import reference
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+import prox_optax
+
+# One shape and traced numbers: one compilation serves all examples.
+settings.register_profile("deterministic", derandomize=True, deadline=None)
+settings.load_profile("deterministic")
+
+N = 4
+vectors = hnp.arrays(np.float32, N, elements=st.floats(-100, 100, width=32))
+weights = st.floats(0, 1e6, width=32)
+periods = st.integers(1, 6)
+
+
+def pulled(factory):
+    @jax.jit
+    def update(u, w, a, weight):
+        tx = factory(weight, period=None)
+        return tx.update(u, prox_optax.set_anchor(tx.init(w), a), w)[0]
+
+    return update
+
+
+coupled = pulled(prox_optax.proximal)
+decoupled = pulled(prox_optax.decoupled_proximal)
+
+
+@given(g=vectors, w=vectors, a=vectors, strength=weights)
+def test_coupled_pull(g, w, a, strength):
+    actual = coupled(g, w, a, strength)
+    pull = 2 * np.float64(strength) * (np.float64(w) - a)
+    # Each of the three float32 operations rounds to 6e-8 of its operands' size.
+    scale = np.abs(g) + 2 * strength * (np.abs(w) + np.abs(a))
+    assert np.all(np.abs(actual - (g + pull)) <= 2e-7 * scale)
+
+
+@given(u=vectors, w=vectors, a=vectors, weight=weights)
+def test_decoupled_pull_solves_its_problem_and_never_overshoots(u, w, a, weight):
+    new = np.float64(w) + decoupled(u, w, a, weight)
+    expected = reference.closest_to_both(np.float64(w) + u, np.float64(a), 2 * weight)
+    # float32 operations on numbers up to |w| + |u| + |a|.
+    tolerance = 1e-6 * (np.abs(w) + np.abs(u) + np.abs(a))
+    assert np.all(np.abs(new - expected) <= tolerance)
+    low, high = np.minimum(w + u, a), np.maximum(w + u, a)
+    assert np.all((low - tolerance <= new) & (new <= high + tolerance))
+
+
+@given(g=vectors, w=vectors, strength=weights)
+def test_no_pull_at_the_anchor(g, w, strength):
+    np.testing.assert_array_equal(np.asarray(coupled(g, w, w, strength)), g)
+
+
+@given(g=vectors, w=vectors, a=vectors, shift=st.integers(-64, 64))
+def test_pull_knows_only_differences(g, w, a, shift):
+    """Moving params and anchor together changes nothing (whole numbers: exact)."""
+    w, a = np.round(w), np.round(a)
+    np.testing.assert_array_equal(
+        coupled(g, w + shift, a + shift, 0.5), coupled(g, w, a, 0.5)
+    )
+
+
+@jax.jit
+def anchors_of(ws, period, anchor_step):
+    tx = prox_optax.proximal(0.1, period, anchor_step=anchor_step)
+
+    def one(state, w):
+        _, state = tx.update(jnp.zeros(N), state, w)
+        return state, state.anchor
+
+    return jax.lax.scan(one, tx.init(ws[0]), ws)[1]
+
+
+@given(
+    ws=hnp.arrays(np.float32, (12, N), elements=st.floats(-100, 100, width=32)),
+    period=periods,
+    anchor_step=st.sampled_from([1.0, 0.5, 0.01]),
+)
+def test_anchor_moves_once_a_period(ws, period, anchor_step):
+    a = np.float64(ws[0])
+    for t, actual in enumerate(anchors_of(ws, period, anchor_step)):
+        if t % period == 0:
+            a = a + anchor_step * (np.float64(ws[t]) - a)
+        np.testing.assert_allclose(actual, a, rtol=0, atol=1e-4)
+        if anchor_step == 1.0:
+            np.testing.assert_array_equal(actual, ws[t - t % period])
+
+
+@given(strength=st.floats(0, 1, width=32), decay=st.integers(1, 20), period=periods)
+@settings(max_examples=10)
+def test_schedule_equals_a_strength_set_by_hand(strength, decay, period):
+    """At each step the schedule's strength is the one that acts."""
+    schedule = optax.exponential_decay(strength, decay, 0.5)
+    tx = prox_optax.proximal(schedule, period)
+    w = jnp.arange(1.0, N + 1)
+    state = tx.init(w)
+    for t in range(5):
+        g, state = tx.update(jnp.zeros(N), state, w)
+        # g = 2 * strength_t * (w - a): two roundings.
+        np.testing.assert_allclose(
+            g, 2 * schedule(t) * (w - state.anchor), rtol=3e-7, atol=0
+        )
+        w = w * 1.5
+
+
+@jax.jit
+def norms_of_trsgdw_and_trsgd(lambda_w):
+    """Of w after 6 periods on w^2 / 2, learning rate 0.1, momentum 0.9, from 1."""
+
+    def final_norm(tx):
+        def one(_, carry):
+            w, state = carry
+            updates, state = tx.update(w, state, w)
+            return optax.apply_updates(w, updates), state
+
+        w = jnp.ones(N)
+        return jnp.linalg.norm(jax.lax.fori_loop(0, 60, one, (w, tx.init(w)))[0])
+
+    return (
+        final_norm(prox_optax.trsgdw(0.1, 0.9, lambda_w=lambda_w)),
+        final_norm(prox_optax.trsgd(0.1, 0.9, lambda_w=lambda_w)),
+    )
+
+
+@given(lambda_w=st.floats(0, 2.0**100, width=32))
+def test_decoupled_pull_never_diverges(lambda_w):
+    decoupled_norm, _ = norms_of_trsgdw_and_trsgd(lambda_w)
+    assert decoupled_norm <= np.sqrt(N) * (1 + 1e-5)
+
+
+def test_coupled_pull_can_diverge():
+    """As its own equations do: the oracle agrees."""
+    _, coupled_norm = norms_of_trsgdw_and_trsgd(3.0)
+    trajectory = reference.trsgd(
+        lambda t, w: w, np.ones(N), 60, lambda t: 0.1, lambda_w=3.0, mu=0.9, wd=0, S=10
+    )
+    # 60 unstable steps amplify float32 rounding.
+    assert coupled_norm == pytest.approx(np.linalg.norm(trajectory[-1]), rel=1e-3)
+    assert coupled_norm > 10 * np.sqrt(N)

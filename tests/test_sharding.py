@@ -1,0 +1,111 @@
+"""Sharded params: the anchor follows them, nothing is communicated for it."""
+
+import re
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from jax.sharding import AxisType, NamedSharding
+from jax.sharding import PartitionSpec as P
+from test_contract import FACTORIES, PULLS, STEPS, make, proximal_states, step, train
+
+SPECS = {"bias": P(), "kernel": P("data", None)}
+
+
+def params():
+    key = jax.random.key(0)
+    return {
+        "bias": jax.random.normal(key, (4,)),
+        "kernel": jax.random.normal(key, (16, 4)),
+    }
+
+
+def put(tree, mesh, specs):
+    return jax.tree.map(
+        lambda x, spec: jax.device_put(x, NamedSharding(mesh, spec)), tree, specs
+    )
+
+
+@pytest.fixture(params=FACTORIES)
+def tx(request):
+    return make(request.param)
+
+
+def test_state_follows_the_params_without_a_collective(tx):
+    mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
+    w = put(params(), mesh, SPECS)
+    state = tx.init(w)
+    state_specs = optax.tree_map_params(
+        tx,
+        lambda _, spec: spec,
+        state,
+        SPECS,
+        transform_non_params=lambda _: P(),
+    )
+    state = put(state, mesh, state_specs)
+
+    compiled = jax.jit(lambda w, state: step(tx, w, state)).lower(w, state).compile()
+    collectives = r"\b(all-(reduce|gather|to-all)|reduce-scatter|collective-)[\w-]*\("
+    assert not re.search(collectives, compiled.as_text())
+
+    for _ in range(STEPS):
+        w, state = compiled(w, state)
+    (ours,) = proximal_states(state)
+    for leaf, spec in SPECS.items():
+        expected = NamedSharding(mesh, spec)
+        assert ours.anchor[leaf].sharding.is_equivalent_to(expected, w[leaf].ndim)
+    # Partitioned and whole programs are fused differently by XLA.
+    chex.assert_trees_all_close(
+        jax.device_get(w), train(tx, params())[0], rtol=1e-5, atol=1e-6
+    )
+
+
+def test_explicit_mesh_keeps_the_types(tx):
+    mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Explicit,))
+    with jax.set_mesh(mesh):
+        w = put(params(), mesh, SPECS)
+        state = tx.init(w)
+        types = jax.tree.map(jax.typeof, (w, state))
+        assert jax.tree.map(jax.typeof, step(tx, w, state)) == types
+        compiled = jax.jit(lambda w, state: step(tx, w, state))
+        assert jax.tree.map(jax.typeof, compiled(w, state)) == types
+        assert jax.tree.map(jax.typeof, jax.jit(tx.init)(w)) == types[1]
+        sharded, _ = train(tx, w)
+    chex.assert_trees_all_close(
+        jax.device_get(sharded), train(tx, params())[0], rtol=1e-5, atol=1e-6
+    )
+
+
+@pytest.mark.parametrize("pull", PULLS)
+@pytest.mark.parametrize("gradient_spec", [P(), P("data", None)], ids=str)
+def test_sharded_state_of_replicated_params(pull, gradient_spec):
+    """ZeRO-1: on an explicit mesh the params are resharded to the anchor."""
+    tx = make(pull)
+    w = jax.random.normal(jax.random.key(0), (16, 4))
+    expected, expected_state = tx.update(2 * w, tx.init(w + 1), w)
+
+    mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Explicit,))
+    with jax.set_mesh(mesh):
+        state = tx.init(w + 1)
+        state = state._replace(anchor=put(state.anchor, mesh, P("data", None)))
+        whole = put(w, mesh, P())
+        g = put(2 * w, mesh, gradient_spec)
+        updates, new_state = jax.jit(tx.update)(g, state, whole)
+        assert jax.typeof(new_state.anchor) == jax.typeof(state.anchor)
+        assert jax.typeof(updates).sharding.spec == P("data", None)
+    np.testing.assert_allclose(updates, expected, rtol=1e-6)
+    np.testing.assert_array_equal(new_state.anchor, expected_state.anchor)
+
+
+def test_donation_on_eight_devices(tx):
+    """An anchor that shared its buffers with the params would crash the process."""
+    mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
+    w = put(params(), mesh, SPECS)
+    state = tx.init(w)
+    donating = jax.jit(lambda w, state: step(tx, w, state), donate_argnums=(0, 1))
+    for _ in range(STEPS):
+        w, state = donating(w, state)
+    assert all(jnp.all(jnp.isfinite(x)) for x in jax.tree.leaves(w))
