@@ -105,7 +105,8 @@ def anchored(
 
     def weights_at(t: jax.Array, params: optax.Params) -> Any:
         lam: Any = weights(t) if callable(weights) else weights
-        if jax.tree.structure(lam) == jax.tree.structure(0) and jnp.ndim(lam) == 0:
+        is_leaf = jax.tree_util.treedef_is_leaf(jax.tree.structure(lam))
+        if is_leaf and jnp.ndim(lam) == 0:
             return jax.tree.map(lambda _: lam, params)
         _validation.check_weights_fit(name, lam, params)
         return lam

@@ -1,0 +1,1 @@
+"""Benchmarks of prox_optax: `python -m benchmarks list` names them."""

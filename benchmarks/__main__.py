@@ -1,0 +1,62 @@
+"""Commands: `python -m benchmarks list`, `run` and `report`."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from benchmarks import experiments, report, results
+from benchmarks.run import run
+
+app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False)
+
+Name = Annotated[str, typer.Argument(help="An experiment, as `list` names it.")]
+Out = Annotated[Path | None, typer.Option(help="Folder of the results.")]
+Tiny = Annotated[bool, typer.Option("--tiny", help="The same code in a few seconds.")]
+
+
+def find(name: str) -> experiments.Experiment:
+    if name not in experiments.EXPERIMENTS:
+        known = ", ".join(experiments.EXPERIMENTS)
+        raise typer.BadParameter(f"No experiment {name!r}; there is: {known}")
+    return experiments.EXPERIMENTS[name]
+
+
+@app.command("list")
+def list_experiments() -> None:
+    """Name the experiments and what they answer."""
+    for experiment in experiments.EXPERIMENTS.values():
+        print(f"{experiment.name}: {experiment.question}")
+
+
+@app.command("run")
+def run_experiment(name: Name, tiny: Tiny = False, out: Out = None) -> None:
+    """Train, then print the table and write the results."""
+    experiment = experiments.tiny(find(name)) if tiny else find(name)
+    command = f"python -m benchmarks run {name}" + (" --tiny" if tiny else "")
+    folder = out or results.FOLDER / experiment.name
+    run(experiment, command, folder)
+    show(folder, name)
+
+
+@app.command("report")
+def report_experiment(name: Name, out: Out = None) -> None:
+    """Redraw the table and the figure from the results, without training."""
+    show(out or results.FOLDER / find(name).name, name)
+
+
+def show(folder: Path, name: str) -> None:
+    try:
+        text = report.report(folder, name)
+    except FileNotFoundError as error:
+        print(error, file=sys.stderr)
+        raise typer.Exit(1) from error
+    names = ", ".join(sorted(path.name for path in folder.iterdir()))
+    print(text)
+    print(f"Files in {os.path.relpath(folder)}: {names}")
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,106 @@
+"""The files of a run: written whole or not at all, and read back."""
+
+import importlib.metadata
+import json
+import os
+import platform
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import pandas as pd
+
+import prox_optax
+
+FOLDER = Path(__file__).parent / "results"
+METRICS, META = "metrics.csv", "meta.json"
+COLUMNS = (
+    "optimizer",
+    "learning_rate",
+    "seed",
+    "validation_accuracy",
+    "validation_loss",
+    "train_loss",
+    "diverged",
+    "test_accuracy",
+)
+PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "scikit-learn")
+
+
+def write(path: Path, save: Callable[[Path], object]) -> None:
+    """Let `save` write a temporary file, then put it in place in one step."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{os.getpid()}-{path.name}")
+    try:
+        save(temporary)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    write(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
+def write_run(folder: Path, metrics: pd.DataFrame, meta: dict[str, Any]) -> None:
+    """Write metrics.csv, then meta.json; a kill in between leaves no meta.json."""
+    (folder / META).unlink(missing_ok=True)
+    csv = metrics[list(COLUMNS)].to_csv(index=False, lineterminator="\n")
+    write_text(folder / METRICS, csv)
+    write_text(folder / META, json.dumps(meta, indent=2) + "\n")
+
+
+def read_run(folder: Path, name: str) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Metrics and meta of a finished run.
+
+    Raises:
+      FileNotFoundError: naming the command that makes the files.
+    """
+    for file in (METRICS, META):
+        if not (folder / file).is_file():
+            raise FileNotFoundError(
+                f"No {file} in {folder}. Run first: python -m benchmarks run {name}"
+            )
+    metrics = pd.read_csv(folder / METRICS)
+    return metrics, json.loads((folder / META).read_text(encoding="utf-8"))
+
+
+def environment() -> dict[str, Any]:
+    """Versions, device and commit."""
+    device = jax.devices()[0]
+    versions = {name: importlib.metadata.version(name) for name in PACKAGES}
+    return {
+        "versions": {
+            "python": platform.python_version(),
+            "prox_optax": prox_optax.__version__,
+            **versions,
+        },
+        "device": {
+            "platform": device.platform,
+            "kind": device.device_kind,
+            "machine": platform.machine(),
+            "cores": _cores(),
+        },
+        "git_commit": _git_commit(),
+    }
+
+
+def _cores() -> int | None:
+    """CPU cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count()
+
+
+def _git_commit() -> str | None:
+    """The commit, with -dirty if files differ from it; None outside a repository."""
+    if shutil.which("git") is None:
+        return None
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=40"]
+    process = subprocess.run(
+        command, cwd=FOLDER.parent, capture_output=True, text=True, check=False
+    )
+    return process.stdout.strip() or None

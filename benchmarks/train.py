@@ -1,0 +1,149 @@
+"""The training loop: epochs of a scan over vmapped lanes, compiled once.
+
+A lane is one run: an optimizer, a learning rate and a seed. The lanes of an optimizer
+are stacked on two leading axes, (seed, learning rate).
+"""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from benchmarks.tasks import Task
+
+MakeOptimizer = Callable[[jax.Array], optax.GradientTransformation]
+
+
+class Lane(NamedTuple):
+    """One run, or many stacked on (seed, learning rate).
+
+    Attributes:
+      params: the parameters.
+      opt_state: the optimizer's state.
+      loss: float32, shape (), mean loss over the steps of the last epoch.
+      diverged: bool, shape (), whether the loss of any step so far was not finite.
+    """
+
+    params: Any
+    opt_state: Any
+    loss: jax.Array
+    diverged: jax.Array
+
+
+Epoch = Callable[
+    [dict[str, Lane], Any, jax.Array, jax.Array, jax.Array], dict[str, Lane]
+]
+
+Evaluate = Callable[[Any, Any], dict[str, jax.Array]]
+
+
+def init_key(seed: jax.Array | int) -> jax.Array:
+    """Key of a seed's initial parameters."""
+    return jax.random.fold_in(jax.random.key(seed), 0)
+
+
+def order_key(seed: jax.Array | int) -> jax.Array:
+    """Key of a seed's data order; the task folds in the epoch."""
+    return jax.random.fold_in(jax.random.key(seed), 1)
+
+
+def init_lane(
+    task: Task, make: MakeOptimizer, rate: jax.Array, seed: jax.Array
+) -> Lane:
+    """A run before its first step."""
+    params = task.init(init_key(seed))
+    state = make(rate).init(params)
+    return Lane(params, state, jnp.float32(jnp.nan), jnp.asarray(False))
+
+
+def train_lane(
+    task: Task,
+    make: MakeOptimizer,
+    data: Any,
+    rate: jax.Array,
+    batches: Any,
+    lane: Lane,
+) -> Lane:
+    """A run after one more epoch; `batches` has a leading axis of steps."""
+    optimizer = make(rate)
+
+    def step(carry: tuple[Any, Any], batch: Any) -> tuple[tuple[Any, Any], jax.Array]:
+        params, state = carry
+        loss, grads = jax.value_and_grad(task.loss)(params, data, batch)
+        updates, state = optimizer.update(grads, state, params)
+        return (optax.apply_updates(params, updates), state), loss
+
+    start = (lane.params, lane.opt_state)
+    (params, state), losses = jax.lax.scan(step, start, batches)
+    diverged = lane.diverged | ~jnp.isfinite(losses).all()
+    return Lane(params, state, losses.mean(), diverged)
+
+
+def init_lanes(
+    task: Task,
+    optimizers: Mapping[str, MakeOptimizer],
+    rates: jax.Array,
+    seeds: jax.Array,
+) -> dict[str, Lane]:
+    """All runs before their first step, by optimizer.
+
+    Args:
+      task: what is trained.
+      optimizers: functions from a learning rate to an optimizer, by name.
+      rates: learning rates, shape (l,).
+      seeds: integers, shape (s,).
+
+    Returns:
+      Lanes stacked on (s, l). A seed starts from the same parameters in all of them.
+    """
+
+    def stack(make: MakeOptimizer) -> Lane:
+        over_rates = jax.vmap(partial(init_lane, task, make), (0, None))
+        return jax.vmap(over_rates, (None, 0))(rates, seeds)
+
+    return {name: stack(make) for name, make in optimizers.items()}
+
+
+def make_epoch(task: Task, optimizers: Mapping[str, MakeOptimizer]) -> Epoch:
+    """The function that trains all lanes for one epoch, to be jit-compiled once.
+
+    It takes the lanes, the train split, learning rates (l,), seeds (s,) and the number
+    of the epoch from 0. In an epoch a seed sees the same batches in all its lanes.
+    """
+
+    def epoch(
+        lanes: dict[str, Lane],
+        data: Any,
+        rates: jax.Array,
+        seeds: jax.Array,
+        number: jax.Array,
+    ) -> dict[str, Lane]:
+        batches = jax.vmap(lambda seed: task.batches(order_key(seed), number))(seeds)
+
+        def train(make: MakeOptimizer, lane: Lane) -> Lane:
+            over_rates = jax.vmap(partial(train_lane, task, make, data), (0, None, 0))
+            return jax.vmap(over_rates, (None, 0, 0))(rates, batches, lane)
+
+        return {name: train(make, lanes[name]) for name, make in optimizers.items()}
+
+    return epoch
+
+
+def make_evaluate(task: Task) -> Evaluate:
+    """The function from stacked parameters and a split to metrics of shape (s, l).
+
+    Seeds run together and learning rates one by one, to bound the memory.
+    """
+
+    def evaluate(params: Any, data: Any) -> dict[str, jax.Array]:
+        def over_rates(params: Any) -> Any:
+            return jax.lax.map(lambda p: task.evaluate(p, data), params)
+
+        scores: dict[str, jax.Array] = jax.vmap(over_rates)(params)
+        return scores
+
+    compiled: Evaluate = jax.jit(evaluate)
+    return compiled

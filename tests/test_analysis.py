@@ -1,0 +1,73 @@
+"""The statistics of the tables, against curves and numbers made by hand."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from benchmarks import analysis, results
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "low", "high", "is_open"),
+    [
+        ([0.5, 0.9, 0.9, 0.9, 0.5], 10 ** (-3 - 1 / 40), 10 ** (-1 + 1 / 40), (0, 0)),
+        ([0.9, 0.895, 0.9, 0.9, 0.5], 1e-4, 10 ** (-1 + 1 / 40), (1, 0)),
+        ([0.5, 0.9, 0.9, 0.9, 0.9], 10 ** (-3 - 1 / 40), 1.0, (0, 1)),
+        ([0.9, 0.5, 0.9, 0.5, 0.905], 10 ** (-0.01 / 0.405), 1.0, (0, 1)),
+        ([0.1, 0.1, 0.9, 0.88, 0.1], 10 ** (-2 - 1 / 80), 10 ** (-1.5), (0, 0)),
+        ([0.1, 0.1, 0.1, 0.1, 0.1], 1e-4, 1.0, (1, 1)),
+    ],
+    ids=["plateau", "open below", "open above", "not contiguous", "slope", "flat"],
+)
+def test_usable_width(accuracy, low, high, is_open):
+    rates = np.array([1e-4, 1e-3, 1e-2, 1e-1, 1.0])
+    width = analysis.usable_width(rates, np.array(accuracy), tolerance=0.01)
+    np.testing.assert_allclose([width.low, width.high], [low, high])
+    np.testing.assert_allclose(width.decades, np.log10(high / low))
+    assert (width.open_low, width.open_high) == is_open
+
+
+def test_width_error():
+    rates = np.array([1e-4, 1e-3, 1e-2, 1e-1, 1.0])
+    same = np.repeat([[0.5], [0.9], [0.9], [0.9], [0.5]], 4, axis=1)
+    assert analysis.width_error(rates, same) < 1e-12  # the mean of equal widths
+    apart = np.stack([same[:, 0], [0.5, 0.5, 0.9, 0.5, 0.5]], axis=1)
+    # Two seeds: half of the draws mix them (narrow, as the dip of 0.2 exceeds 0.01),
+    # a quarter each is one of them alone.
+    wide, mixed, narrow = 2 + 1 / 20, 1 / 10, 1 / 20
+    expected = np.std([wide, mixed, mixed, narrow])
+    # 1000 draws: a relative error of about 1 / sqrt(1000), taken three times.
+    np.testing.assert_allclose(analysis.width_error(rates, apart), expected, rtol=0.1)
+
+
+def hand_made(validation, test):
+    """Metrics of "sgd" at three rates and two seeds."""
+    rows = [
+        ("sgd", rate, seed, v, 0.0, 0.0, False, t)
+        for rate, v, t in zip((0.1, 1.0, 10.0), validation, test, strict=True)
+        for seed in (1, 0)
+    ]
+    return pd.DataFrame(rows, columns=list(results.COLUMNS))
+
+
+def test_learning_rate_is_chosen_on_validation():
+    metrics = hand_made(validation=(0.7, 0.9, 0.8), test=(0.99, 0.5, 0.6))
+    assert analysis.best_learning_rate(metrics, "sgd") == 1.0
+    np.testing.assert_array_equal(analysis.test_accuracy(metrics, "sgd"), [0.5, 0.5])
+
+
+def test_fails_from():
+    metrics = hand_made(validation=(0.2, 0.9, 0.8), test=(0, 0, 0))
+    assert analysis.fails_from(metrics, "sgd") is None
+    metrics.loc[(metrics.learning_rate == 10) & (metrics.seed == 1), "diverged"] = True
+    assert analysis.fails_from(metrics, "sgd") == 10.0
+
+
+def test_estimates_and_equality():
+    difference = analysis.estimate(np.array([0.01, 0.02, 0.03]))
+    np.testing.assert_allclose(difference, (0.02, 0.01 / np.sqrt(3), 3))
+    # t = 0.02 / (0.01 / sqrt(3)) = 3.46 < 4.30, the 95 % quantile at 2 degrees
+    assert analysis.is_equal(difference)
+    assert not analysis.is_equal(analysis.Estimate(0.02, 0.0046, 3))
+    assert analysis.is_equal(analysis.Estimate(0.02, 0.0046, 3), comparisons=2)
+    assert not analysis.is_equal(analysis.Estimate(0.02, 0.0, 3))

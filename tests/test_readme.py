@@ -1,0 +1,39 @@
+"""The README is true: its code runs, its numbers come from the committed results."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+import prox_optax
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_it_is_short():
+    assert len(README.splitlines()) < 120
+
+
+@pytest.mark.parametrize("code", re.findall(r"```python\n(.*?)```", README, re.S))
+def test_code_runs(code):
+    exec(compile(code, "README.md", "exec"), {})
+
+
+def test_every_public_name_has_a_row():
+    rows = [line for line in README.splitlines() if line.startswith("| `")]
+    for name in prox_optax.__all__:
+        assert any(f"`{name}" in row for row in rows), name
+
+
+def test_the_table_is_the_demos():
+    table = (ROOT / "benchmarks/results/demo/table.md").read_text(encoding="utf-8")
+    rows = [line for line in table.splitlines() if line.startswith("|")]
+    assert rows
+    assert "\n".join(rows) in README
+
+
+def test_links_lead_somewhere():
+    for target in re.findall(r"\]\(([^)#]+)\)", README):
+        if not target.startswith("https://"):
+            assert (ROOT / target).exists(), target
