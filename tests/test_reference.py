@@ -238,3 +238,34 @@ def test_rescale_b2_keeps_the_half_life_in_examples():
     steps = 512 / 8
     assert b2**steps == pytest.approx(0.95, rel=1e-14)
     assert prox_optax.rescale_b2(0.999, 64, 64) == 0.999
+
+
+@pytest.mark.parametrize(
+    ("curvature", "lambda_w", "inner_decay", "diverges"),
+    [
+        (0.01, 0.09, True, False),
+        (0.01, 0.10, True, True),
+        (0.22, 0.0, True, False),
+        (0.30, 0.0, True, True),
+        (0.30, 0.0, False, False),
+        (0.60, 0.0, True, False),
+        (1.40, 0.0, True, True),
+        (1.40, 0.0, False, False),
+    ],
+)
+def test_stability_limits_that_the_documents_quote(
+    curvature, lambda_w, inner_decay, diverges
+):
+    """Momentum 0.9, S = 10 or no inner decay; learning rate 1 on a quadratic."""
+    trajectory = reference.trsgd(
+        lambda t, w: curvature * w,
+        np.ones(1),
+        2000,
+        lambda t: 1.0,
+        lambda_w,
+        mu=0.9,
+        wd=0.0,
+        S=10 if inner_decay else 1,
+    )
+    assert (abs(trajectory[-1, 0]) > 10) == diverges
+    assert (abs(trajectory[-1, 0]) < 1) == (not diverges)
