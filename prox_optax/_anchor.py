@@ -45,10 +45,12 @@ def set_anchor(opt_state: optax.OptState, params: optax.Params) -> optax.OptStat
         :func:`decoupled_proximal` or an alias, at any depth (``optax.chain``,
         ``masked``, ``partition``, ``inject_hyperparams``, ``MultiSteps``, ...).
       params: the parameters to be pulled towards, with the structure and shapes given
-        to ``init``. Where an anchor is masked, its part of ``params`` is used.
+        to ``init``. Where an anchor is masked, its part of ``params`` is used; inside
+        ``optax.flatten`` ``init`` was given one raveled array.
 
     Returns:
-      The state with new anchors, in the dtypes of the old ones; all else is shared.
+      The state with new anchors, in the dtypes and shardings of the old ones; all else
+      is shared.
 
     Raises:
       ValueError: for a state without an anchor, or params that do not fit it.
@@ -68,13 +70,11 @@ def set_anchor(opt_state: optax.OptState, params: optax.Params) -> optax.OptStat
     def reset(node: Any) -> Any:
         if not is_state(node):
             return node
-        given = _masked_like(params, node.anchor)
+        given = _without_masked(params, node.anchor)
         _validation.check_like_anchor(given, node.anchor, "in this state")
         # Leaf by leaf: Flax NNX keeps the state's leaves in containers of its own.
         olds, structure = jax.tree.flatten(node.anchor)
-        news = [
-            _copy(w, a.dtype) for a, w in zip(olds, jax.tree.leaves(given), strict=True)
-        ]
+        news = map(_copy_like, jax.tree.leaves(given), olds)
         step = jax.tree.map(lambda t: jnp.where(t < 0, t, ~t), node.step)
         return ProximalState(jax.tree.unflatten(structure, news), step)
 
@@ -93,30 +93,34 @@ def anchored(
     period: ArrayLike | None,
     anchor_step: ArrayLike,
     anchor_dtype: Any,
+    *,
+    repeats: bool = False,
 ) -> optax.GradientTransformationExtraArgs:
     """The anchor's life, around the pull of a leaf.
 
     ``pull(update, param, anchor, weight)`` gives the new update and where the old one
     passes untouched: there 0 * inf must not arise, and -0.0 + 0.0 would be 0.0.
+    ``repeats`` says that a schedule of ``weights`` repeats itself with the period.
     """
     _validation.check_period(period)
     _validation.check_anchor_step(anchor_step)
     _validation.check_anchor_dtype(anchor_dtype)
+    counts_on = callable(weights) and not repeats
 
     def weights_at(t: jax.Array, params: optax.Params) -> Any:
         lam: Any = weights(t) if callable(weights) else weights
-        is_leaf = jax.tree_util.treedef_is_leaf(jax.tree.structure(lam))
-        if is_leaf and jnp.ndim(lam) == 0:
+        if jax.tree_util.all_leaves([lam]) and jnp.ndim(lam) == 0:
             return jax.tree.map(lambda _: lam, params)
+        lam = _without_masked(lam, params)
         _validation.check_weights_fit(name, lam, params)
-        return lam
+        return jax.tree.unflatten(jax.tree.structure(params), jax.tree.leaves(lam))
 
     def init_fn(params: optax.Params) -> ProximalState:
         _validation.check_params(params, anchor_dtype)
         if jax.tree.leaves(params):
             weights_at(jnp.zeros([], jnp.int32), params)
-        _warn_of_rounding(params, anchor_dtype)
         anchor = jax.tree.map(lambda w: _copy(w, anchor_dtype), params)
+        _warn_of_rounding(params, anchor, anchor_step)
         return ProximalState(anchor=anchor, step=jnp.zeros([], jnp.int32))
 
     def update_fn(
@@ -126,9 +130,7 @@ def anchored(
         **extra_args: Any,
     ) -> tuple[optax.Updates, ProximalState]:
         del extra_args
-        if params is None:
-            raise ValueError(_validation.NO_PARAMS)
-        _validation.check_like_anchor(params, state.anchor, "taken at init")
+        _validation.check_like_anchor(params, state.anchor)
         params = jax.tree.map(_placed_like, params, state.anchor)
 
         t = jnp.where(state.step < 0, ~state.step, state.step)
@@ -144,7 +146,7 @@ def anchored(
             weights_at(t, params),
             is_leaf=lambda x: x is None,
         )
-        return updates, ProximalState(anchor, _next(t, period, callable(weights)))
+        return updates, ProximalState(anchor, _next(t, period, counts_on))
 
     return optax.GradientTransformationExtraArgs(init_fn, update_fn)
 
@@ -159,7 +161,10 @@ def _moved(
     """
 
     def move(a: jax.Array, w: jax.Array) -> jax.Array:
-        return jnp.where(s == 1, w, a + s * (w - a)).astype(a.dtype)
+        wide = _wide(a, w)
+        a_wide, w_wide = jnp.asarray(a, wide), jnp.asarray(w, wide)
+        whole = (s == 1) | jnp.isnan(a)  # NaN: not taken yet, after an abstract init
+        return jnp.where(whole, w_wide, a_wide + s * (w_wide - a_wide)).astype(a.dtype)
 
     branches = [lambda a, w: a, lambda a, w: jax.tree.map(move, a, w)]
     return jax.lax.switch(due.astype(jnp.int32), branches, anchor, params)
@@ -169,20 +174,23 @@ def _pulled(
     pull: _Pull, u: jax.Array, w: jax.Array, a: jax.Array, lam: ArrayLike
 ) -> jax.Array:
     """``pull`` of a leaf, in float32 or wider, in the dtype of ``u``."""
+    _validation.check_update(u, w)
     u = jnp.asarray(u)
-    dtype = jnp.promote_types(jnp.result_type(u, w, a), jnp.float32)
-    real = jnp.finfo(dtype).dtype
-    wide = (jnp.asarray(x, dtype) for x in (u, w, a))
-    wide_lam = jnp.broadcast_to(jnp.asarray(lam, real), jnp.shape(w))
-    pulled, untouched = pull(*wide, wide_lam)
+    wide = _wide(u, w, a)
+    wide_lam = jnp.broadcast_to(jnp.asarray(lam, jnp.finfo(wide).dtype), jnp.shape(w))
+    pulled, untouched = pull(*(jnp.asarray(x, wide) for x in (u, w, a)), wide_lam)
     pulled = pulled.astype(u.dtype)
     return jnp.where(_placed_like(untouched, pulled), _placed_like(u, pulled), pulled)
 
 
-def _next(t: jax.Array, period: ArrayLike | None, scheduled: bool) -> jax.Array:
+def _wide(*arrays: jax.Array) -> jnp.dtype:
+    return jnp.promote_types(jnp.result_type(*arrays), jnp.float32)
+
+
+def _next(t: jax.Array, period: ArrayLike | None, counts_on: bool) -> jax.Array:
     """The next step: back by one period from the last one, at the same phase."""
     period = jnp.asarray(1 if period is None else period, jnp.int32)
-    last = _LAST_STEP if scheduled else period - 1
+    last = _LAST_STEP if counts_on else period - 1
     return jnp.where(t >= last, t - period, t) + 1
 
 
@@ -194,6 +202,14 @@ def _copy(w: Any, dtype: Any) -> jax.Array:
     return jnp.array(w, dtype, copy=True)
 
 
+def _copy_like(w: Any, a: jax.Array) -> jax.Array:
+    """A copy of ``w`` in the dtype of ``a`` and on its devices."""
+    copy = _copy(_placed_like(w, a), a.dtype)
+    if isinstance(a, jax.Array) and not isinstance(a, jax.core.Tracer):
+        copy = jax.device_put(copy, a.sharding)
+    return copy
+
+
 def _placed_like(w: jax.Array, a: jax.Array) -> jax.Array:
     """``w`` with the sharding of ``a``, where the mesh makes shardings explicit."""
     sharding = jax.typeof(a).sharding
@@ -203,32 +219,45 @@ def _placed_like(w: jax.Array, a: jax.Array) -> jax.Array:
     return jax.sharding.reshard(w, sharding)
 
 
-def _masked_like(params: optax.Params, anchor: Any) -> optax.Params:
-    """``params`` without the leaves that ``optax.masked`` keeps from ``anchor``."""
+def _without_masked(tree: Any, like: Any) -> Any:
+    """``tree`` without the parts for which ``like`` holds an ``optax.MaskedNode``."""
 
     def is_masked(node: Any) -> bool:
         return isinstance(node, optax.MaskedNode)
 
     masked = {
         path
-        for path, a in jax.tree_util.tree_leaves_with_path(anchor, is_leaf=is_masked)
-        if is_masked(a)
+        for path, node in jax.tree_util.tree_leaves_with_path(like, is_leaf=is_masked)
+        if is_masked(node)
     }
-    return jax.tree_util.tree_map_with_path(
-        lambda path, w: optax.MaskedNode() if path in masked else w, params
-    )
+    if not masked:
+        return tree
+
+    def keep(path: Any, leaf: Any) -> Any:
+        above = (path[:i] for i in range(len(path) + 1))
+        return optax.MaskedNode() if any(map(masked.__contains__, above)) else leaf
+
+    return jax.tree_util.tree_map_with_path(keep, tree)
 
 
-def _warn_of_rounding(params: optax.Params, anchor_dtype: Any) -> None:
-    if anchor_dtype is None:
-        return
-    for w in jax.tree.leaves(params):
+def _warn_of_rounding(
+    params: optax.Params, anchor: optax.Params, anchor_step: ArrayLike
+) -> None:
+    for w, a in zip(jax.tree.leaves(params), jax.tree.leaves(anchor), strict=True):
         dtype = jnp.result_type(w)
-        if jnp.promote_types(dtype, anchor_dtype) != jnp.dtype(anchor_dtype):
+        if jnp.promote_types(dtype, a.dtype) != a.dtype:
             warnings.warn(
-                f"anchor_dtype={jnp.dtype(anchor_dtype).name} is less precise than the "
-                f"params' {dtype}: right after the anchor is taken the pull is the "
-                "rounding error. anchor_dtype=None avoids it.",
+                f"anchor_dtype={a.dtype.name} is less precise than the params' {dtype}:"
+                " right after the anchor is taken the pull is the rounding error; "
+                "anchor_dtype=None avoids it.",
+                stacklevel=3,
+            )
+            return
+        is_fraction = isinstance(anchor_step, int | float) and anchor_step < 1
+        if is_fraction and jnp.finfo(a.dtype).bits < 32:
+            warnings.warn(
+                f"an anchor of dtype {a.dtype.name} rounds away the small moves of "
+                f"anchor_step={anchor_step}; write anchor_dtype='float32'.",
                 stacklevel=3,
             )
             return

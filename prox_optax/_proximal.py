@@ -32,8 +32,9 @@ def proximal(
 
     Where :math:`\lambda = 0` or :math:`w = a` the gradient passes untouched, so that
     ``period=1`` and ``strength=0`` are the base optimizer, bit for bit. The pull
-    enters momentum and moments. It is stable only while the step is small against
-    :math:`1 / \lambda`; :func:`decoupled_proximal` always is.
+    enters momentum and moments. It can overshoot the anchor where the learning rate
+    exceeds :math:`1 / (2 \lambda)`; :func:`decoupled_proximal` never does. Put behind
+    the optimizer it would push away from the anchor.
 
     Args:
       strength: :math:`\lambda \ge 0`, in units of the loss over squared parameters: a
@@ -44,7 +45,8 @@ def proximal(
         :func:`set_anchor`).
       anchor_step: :math:`s`, the fraction in (0, 1] of the way to the params that the
         anchor moves. With ``period=1``, ``anchor_step=0.01`` the anchor is an
-        exponential average of the params.
+        exponential average of the params (of 16-bit params give
+        ``anchor_dtype="float32"``: smaller moves would be rounded away).
       anchor_dtype: the dtype of the anchor; None is the params' own. A lower precision
         than the params' pulls towards the rounding error, and warns at init.
 
@@ -73,13 +75,9 @@ def proximal(
       https://doi.org/10.24963/ijcai.2019/604
     """
     _validation.check_weights("strength", strength)
-
-    def pull(
-        g: jax.Array, w: jax.Array, a: jax.Array, lam: jax.Array
-    ) -> tuple[jax.Array, jax.Array]:
-        return g + 2 * lam * (w - a), (lam == 0) | (w == a)
-
-    return anchored(pull, "strength", strength, period, anchor_step, anchor_dtype)
+    return anchored(
+        pull_gradient, "strength", strength, period, anchor_step, anchor_dtype
+    )
 
 
 def decoupled_proximal(
@@ -101,10 +99,11 @@ def decoupled_proximal(
       \quad\Rightarrow\quad u' = \frac{u - r\,(w - a)}{1 + r},
       \qquad r = 2 \lambda_w
 
-    where the anchor :math:`a` moves as in :func:`proximal`. This proximal step is
-    stable for every :math:`r \ge 0`, does not depend on Adam's preconditioner, and
-    leaves no stale pull in the momentum. With :math:`\lambda_w = 0` the updates pass
-    untouched, bit for bit.
+    where the anchor :math:`a` moves as in :func:`proximal`. The step ends between
+    :math:`w + u` and :math:`a` for every :math:`r \ge 0`, does not depend on Adam's
+    preconditioner, and leaves no stale pull in the momentum. With
+    :math:`\lambda_w = 0` the updates pass untouched, bit for bit. Put before the
+    optimizer it would push away from the anchor.
 
     Args:
       lambda_w: :math:`\lambda_w \ge 0`, without unit (strength times learning rate): a
@@ -138,11 +137,17 @@ def decoupled_proximal(
       https://arxiv.org/abs/1711.05101
     """
     _validation.check_weights("lambda_w", lambda_w)
+    return anchored(pull_step, "lambda_w", lambda_w, period, anchor_step, anchor_dtype)
 
-    def pull(
-        u: jax.Array, w: jax.Array, a: jax.Array, lam: jax.Array
-    ) -> tuple[jax.Array, jax.Array]:
-        r = 2 * lam
-        return (u - r * (w - a)) / (1 + r), r == 0
 
-    return anchored(pull, "lambda_w", lambda_w, period, anchor_step, anchor_dtype)
+def pull_gradient(
+    g: jax.Array, w: jax.Array, a: jax.Array, lam: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    return g + 2 * lam * (w - a), (lam == 0) | (w == a)
+
+
+def pull_step(
+    u: jax.Array, w: jax.Array, a: jax.Array, lam: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    # u / (1 + r) - r / (1 + r) * (w - a) with r = 2 lam: no product can overflow.
+    return 0.5 / (0.5 + lam) * u - lam / (0.5 + lam) * (w - a), lam == 0

@@ -85,9 +85,10 @@ def scale_by_inner_decay(
         del params, extra_args
         k = state.inner_step
 
-        def decay(u: jax.Array) -> jax.Array:
-            dtype = jnp.promote_types(u.dtype, jnp.float32)
-            return (u.astype(dtype) / (k + 1)).astype(u.dtype)
+        def decay(u: ArrayLike) -> jax.Array:
+            u = jnp.asarray(u)
+            wide = jnp.promote_types(u.dtype, jnp.float32)
+            return (u.astype(wide) / (k + 1).astype(wide)).astype(u.dtype)
 
         inner_step = ((k + 1) % period).astype(jnp.int32)
         return jax.tree.map(decay, updates), InnerDecayState(inner_step)

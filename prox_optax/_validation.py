@@ -5,38 +5,29 @@ Only values known while Python runs are judged. A ``jax.Array`` may be a tracer
 shape are checked and its value is not.
 """
 
-import numbers
+import math
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-
-NO_PARAMS = (
-    "The pull towards an anchor needs the current params: call "
-    "update(updates, state, params)."
-)
 
 
 def check_period(period: Any) -> None:
     """``period``: None, a whole number of steps >= 1, or a traced integer."""
-    hint = "write a whole number of steps such as period=10"
-    if isinstance(period, jax.Array | np.ndarray | np.generic):
-        scalar = np.shape(period) == ()
-        if not (scalar and jnp.issubdtype(period.dtype, jnp.integer)):
-            raise TypeError(f"period must be one integer, got {period!r}; {hint}.")
-    elif period is not None and (
-        isinstance(period, bool) or not isinstance(period, numbers.Integral)
-    ):
-        raise TypeError(
-            f"period must be an integer, got {period!r}; {hint}, or period=None for an "
-            "anchor that never moves by itself."
-        )
-    if isinstance(period, numbers.Integral | np.ndarray) and period < 1:
-        raise ValueError(
-            f"period must be at least 1, got {period}; {hint}, or period=None for an "
-            "anchor that never moves by itself."
-        )
+    hint = (
+        "write a whole number of steps such as period=10, or period=None for an anchor "
+        "that never moves by itself"
+    )
+    if period is None:
+        return
+    if hasattr(period, "dtype"):
+        integer = jnp.issubdtype(period.dtype, jnp.integer) and period.shape == ()
+    else:
+        integer = isinstance(period, int) and not isinstance(period, bool)
+    if not integer:
+        raise TypeError(f"period must be one integer, got {period!r}; {hint}.")
+    if not isinstance(period, jax.Array) and not 1 <= period < 2**31:
+        raise ValueError(f"period must be at least 1, got {period}; {hint}.")
 
 
 def check_weights(name: str, weights: Any) -> None:
@@ -54,7 +45,7 @@ def check_weights(name: str, weights: Any) -> None:
 
 def check_anchor_step(anchor_step: Any) -> None:
     """``anchor_step``: a fraction in (0, 1]."""
-    _check_number("anchor_step", anchor_step)
+    _check_scalar("anchor_step", anchor_step)
     if not isinstance(anchor_step, jax.Array) and not 0 < anchor_step <= 1:
         raise ValueError(
             f"anchor_step must lie in (0, 1], got {anchor_step}; write 1.0 to take a "
@@ -63,38 +54,57 @@ def check_anchor_step(anchor_step: Any) -> None:
 
 
 def check_learning_rate(learning_rate: Any) -> None:
-    """``learning_rate``: a schedule, or a finite number."""
+    """``learning_rate``: a schedule, or a finite number >= 0."""
     if not callable(learning_rate):
-        _check_number("learning_rate", learning_rate)
+        _check_scalar("learning_rate", learning_rate)
 
 
 def check_anchor_dtype(anchor_dtype: Any) -> None:
     """``anchor_dtype``: None or a floating dtype."""
     if anchor_dtype is None:
         return
-    if not jnp.issubdtype(jnp.dtype(anchor_dtype), jnp.inexact):
+    hint = "write anchor_dtype='bfloat16', or None for the params' own dtype"
+    if isinstance(anchor_dtype, jax.Array):
         raise TypeError(
-            f"anchor_dtype must be a floating dtype, got {anchor_dtype!r}; write "
-            "anchor_dtype='bfloat16', or None for the params' own dtype."
+            "anchor_dtype is an array: optax.inject_hyperparams took the dtype for a "
+            f"schedule; {hint}, or name it in static_args."
+        )
+    try:
+        floating = jnp.issubdtype(jnp.dtype(anchor_dtype), jnp.inexact)
+    except TypeError:
+        floating = False
+    if not floating:
+        raise TypeError(
+            f"anchor_dtype must be a floating dtype, got {anchor_dtype!r}; {hint}."
         )
 
 
 def _check_number(name: str, value: Any) -> None:
-    if isinstance(value, jax.Array | np.ndarray | np.generic):
+    if hasattr(value, "dtype"):
         real = jnp.issubdtype(value.dtype, jnp.floating) or jnp.issubdtype(
             value.dtype, jnp.integer
         )
     else:
-        real = isinstance(value, numbers.Real) and not isinstance(value, bool)
+        real = isinstance(value, int | float) and not isinstance(value, bool)
     if not real:
         raise TypeError(
             f"{name} must be a real number, got {value!r}; write a number such as 0.1."
         )
     if isinstance(value, jax.Array):
         return
-    if not np.all(np.isfinite(value)) or np.any(np.less(value, 0)):
+    inside = (value >= 0) & (value < math.inf)
+    if not (inside if isinstance(inside, bool) else inside.all()):
         raise ValueError(
             f"{name} must be finite and not negative, got {value!r}; write a number "
+            "such as 0.1."
+        )
+
+
+def _check_scalar(name: str, value: Any) -> None:
+    _check_number(name, value)
+    if jnp.shape(value) != ():
+        raise TypeError(
+            f"{name} must be one number, got shape {jnp.shape(value)}; write a number "
             "such as 0.1."
         )
 
@@ -109,14 +119,14 @@ def check_params(params: Any, anchor_dtype: Any) -> None:
                 f"{leaf} has dtype {dtype}: only floating or complex parameters can be "
                 "pulled; keep the others out with optax.masked."
             )
-        if (
-            anchor_dtype is not None
-            and jnp.issubdtype(dtype, jnp.complexfloating)
-            and not jnp.issubdtype(jnp.dtype(anchor_dtype), jnp.complexfloating)
+        if anchor_dtype is not None and (
+            jnp.issubdtype(dtype, jnp.complexfloating)
+            != jnp.issubdtype(jnp.dtype(anchor_dtype), jnp.complexfloating)
         ):
             raise TypeError(
-                f"{leaf} is complex and anchor_dtype={jnp.dtype(anchor_dtype).name} is "
-                "not; write anchor_dtype=None."
+                f"{leaf} has dtype {dtype} and anchor_dtype is "
+                f"{jnp.dtype(anchor_dtype).name}: both must be real or both complex; "
+                "write anchor_dtype=None."
             )
 
 
@@ -140,9 +150,23 @@ def check_weights_fit(name: str, weights: Any, params: Any) -> None:
             )
 
 
-def check_like_anchor(params: Any, anchor: Any, taken: str) -> None:
-    """``params`` has the structure and the shapes of ``anchor``."""
-    _check_same_leaves(params, anchor, f"params do not fit the anchor {taken}:")
+def check_update(u: jax.Array, w: jax.Array) -> None:
+    """An update has the shape of its parameter: nothing is broadcast."""
+    if jnp.shape(u) != jnp.shape(w):
+        raise ValueError(
+            f"an update has shape {jnp.shape(u)}, its parameter {jnp.shape(w)}; pass "
+            "gradients with respect to these params."
+        )
+
+
+def check_like_anchor(params: Any, anchor: Any, where: str = "taken at init") -> None:
+    """``params`` are given, with the structure and the shapes of ``anchor``."""
+    if params is None:
+        raise ValueError(
+            "The pull towards an anchor needs the current params: call "
+            "update(updates, state, params)."
+        )
+    _check_same_leaves(params, anchor, f"params do not fit the anchor {where}:")
     for (path, w), a in zip(
         jax.tree_util.tree_leaves_with_path(params),
         jax.tree.leaves(anchor),
@@ -150,7 +174,7 @@ def check_like_anchor(params: Any, anchor: Any, taken: str) -> None:
     ):
         if jnp.shape(w) != jnp.shape(a):
             raise ValueError(
-                f"params do not fit the anchor {taken}: leaf "
+                f"params do not fit the anchor {where}: leaf "
                 f"{jax.tree_util.keystr(path)} has shape {jnp.shape(w)}, the anchor "
                 f"{jnp.shape(a)}; call init again after changing the parameters."
             )
@@ -180,11 +204,11 @@ def _broadcasts(shape: tuple[int, ...], to: tuple[int, ...]) -> bool:
 
 def check_b2(b2: Any, batch_size: Any, reference_batch_size: Any) -> None:
     """The arguments of ``rescale_b2``: a decay in [0, 1) and two batch sizes > 0."""
-    _check_number("b2", b2)
+    _check_scalar("b2", b2)
     if not isinstance(b2, jax.Array) and not 0 <= b2 < 1:
         raise ValueError(f"b2 must lie in [0, 1), got {b2}; write b2=0.999.")
     sizes = {"batch_size": batch_size, "reference_batch_size": reference_batch_size}
     for name, size in sizes.items():
-        _check_number(name, size)
+        _check_scalar(name, size)
         if not isinstance(size, jax.Array) and not size > 0:
             raise ValueError(f"{name} must be positive, got {size}; write a size > 0.")

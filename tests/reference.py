@@ -23,10 +23,9 @@ def proximal_gradients(gradients, w0, strength, S, step):
     return np.array(params), np.array(pulled)
 
 
-def trsgd(gradient, w0, T, eta, lambda_w, mu, wd, S, nesterov=False):
-    """W after each of ``T`` steps; ``gradient(t, w)``, ``eta(t)``."""
+def trsgd(gradient, w0, T, eta, lambda_w, mu, wd, S, nesterov=False, b=0.0):
+    """W after each of ``T`` steps; ``gradient(t, w)``, ``eta(t)``, momentum ``b``."""
     w = np.array(w0, np.float64)
-    b = np.zeros_like(w)
     trajectory = []
     for t in range(T):
         k = t % S

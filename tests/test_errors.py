@@ -2,6 +2,8 @@
 
 import functools
 import math
+from collections import OrderedDict
+from fractions import Fraction
 
 import jax
 import jax.numpy as jnp
@@ -39,7 +41,7 @@ def test_weight_out_of_range(weight):
             alias(lambda_w=weight)
 
 
-@pytest.mark.parametrize("weight", ["0.1", True, 1j, np.array([True])])
+@pytest.mark.parametrize("weight", ["0.1", True, 1j, np.array([True]), Fraction(1)])
 def test_weight_of_another_type(weight):
     with pytest.raises(TypeError, match=r"strength must be a real number.*write"):
         prox_optax.proximal(weight)
@@ -63,7 +65,7 @@ def test_weight_none():
     "make", PULLS + ALIASES + [functools.partial(prox_optax.inner_decay, 0.1)]
 )
 def test_period(make):
-    for period in (0, -3, np.int64(0), np.array(-1)):
+    for period in (0, -3, np.int64(0), np.array(-1), 2**31):
         with pytest.raises(ValueError, match=r"period must be at least 1.*period=10"):
             make(period=period)
     for period in (2.5, 10.0, "10", True, np.array([3]), np.float32(3), jnp.ones(())):
@@ -88,28 +90,56 @@ def test_anchor_step(make):
             make(anchor_step=anchor_step)
     with pytest.raises(TypeError, match="anchor_step must be a real number"):
         make(anchor_step="1")
+    with pytest.raises(TypeError, match="anchor_step must be one number, got shape"):
+        make(anchor_step=np.array([0.5, 0.5]))
 
 
 @pytest.mark.parametrize("make", PULLS + ALIASES)
 def test_anchor_dtype(make):
-    with pytest.raises(TypeError, match="anchor_dtype must be a floating dtype"):
-        make(anchor_dtype=jnp.int8)
-    with pytest.raises(TypeError, match=r"params\['z'\] is complex and anchor_dtype="):
-        make(anchor_dtype=jnp.bfloat16).init({"z": jnp.ones(2, complex)})
+    for dtype in (jnp.int8, "foo", 3.0):
+        with pytest.raises(TypeError, match="anchor_dtype must be a floating dtype"):
+            make(anchor_dtype=dtype)
+    for dtype, params in ((jnp.bfloat16, jnp.ones(2, complex)), (complex, jnp.ones(2))):
+        with pytest.raises(TypeError, match=r"\['z'\] has dtype .* both complex"):
+            make(anchor_dtype=dtype).init({"z": params})
     with pytest.warns(UserWarning, match=r"bfloat16 is less precise .* float32"):
         make(anchor_dtype=jnp.bfloat16).init(PARAMS)
+    make(anchor_dtype=jnp.float32).init(jax.tree.map(jnp.bfloat16, PARAMS))
+
+
+def test_anchor_dtype_taken_for_a_schedule():
+    injected = optax.inject_hyperparams(prox_optax.trsgd)
+    with pytest.raises(TypeError, match="inject_hyperparams took the dtype for a sche"):
+        injected(0.1, anchor_dtype=jnp.bfloat16).init(PARAMS)
+    with pytest.warns(UserWarning, match="less precise"):
+        injected(0.1, anchor_dtype="bfloat16").init(PARAMS)
+
+
+@pytest.mark.parametrize("make", PULLS)
+def test_moves_too_small_for_the_anchor(make):
+    low = jax.tree.map(jnp.bfloat16, PARAMS)
+    with pytest.warns(UserWarning, match=r"small moves of anchor_step=0\.01; write"):
+        make(period=1, anchor_step=0.01).init(low)
+    make(period=1, anchor_step=0.01, anchor_dtype="float32").init(low)
+
+
+@pytest.mark.parametrize("alias", ALIASES)
+def test_learning_rate(alias):
+    for rate in (-0.1, math.nan):
+        with pytest.raises(ValueError, match="learning_rate must be finite"):
+            alias.func(rate)
+    for rate in (None, "0.1", np.ones(2)):
+        with pytest.raises(TypeError, match="learning_rate must be "):
+            alias.func(rate)
 
 
 @pytest.mark.parametrize("alias", ALIASES[:2])
-def test_learning_rate(alias):
-    with pytest.raises(ValueError, match="learning_rate must be finite"):
-        alias.func(-0.1)
-    with pytest.raises(TypeError, match="learning_rate must be a real number"):
-        alias.func(None)
+def test_learning_rate_that_starts_at_0(alias):
     warmup = optax.linear_schedule(0.0, 0.1, 5)
-    with pytest.raises(ValueError, match="starts at 0; give it, for example lambda_w="):
+    error = "starts at 0; give it, for example lambda_w="
+    with pytest.raises(ValueError, match=error):
         alias.func(warmup)
-    with pytest.raises(ValueError, match="starts at 0; give it, for example lambda_w="):
+    with pytest.raises(ValueError, match=error):
         jax.jit(lambda w: alias.func(warmup).init(w))(1.0)
     alias.func(warmup, lambda_w=0.01)
 
@@ -127,6 +157,7 @@ def test_learning_rate(alias):
             r"\['dense'\]\['kernel'\] has shape \(2,\).*\(2, 3\)",
         ),
         (np.ones(3), r"leaf \['dense'\]\['bias'\] is missing"),
+        ({}, r"leaf \['dense'\]\['bias'\] is missing"),
     ],
 )
 def test_weights_that_do_not_fit(weights, error):
@@ -136,7 +167,7 @@ def test_weights_that_do_not_fit(weights, error):
         with pytest.raises(ValueError, match=f"lambda_w.*{error}"):
             prox_optax.decoupled_proximal(weights_or_schedule).init(PARAMS)
         for alias in ALIASES:
-            with pytest.raises(ValueError, match=error):
+            with pytest.raises(ValueError, match=f"lambda_w.*{error}"):
                 alias(lambda_w=weights_or_schedule).init(PARAMS)
 
 
@@ -151,7 +182,7 @@ def test_integer_params(make):
 @pytest.mark.parametrize("make", PULLS + ALIASES)
 def test_missing_params(make):
     tx = make()
-    with pytest.raises(ValueError, match="params"):
+    with pytest.raises(ValueError, match=r"needs the current params: call update\("):
         tx.update(PARAMS, tx.init(PARAMS))
 
 
@@ -168,14 +199,21 @@ def test_missing_params(make):
     ],
 )
 def test_params_of_another_model(make, params, error):
-    tx = make()
+    aliased = isinstance(make, functools.partial)
+    tx = make(weight_decay=0.1) if aliased else make()
     with pytest.raises(ValueError, match=error):
-        tx.update(PARAMS, tx.init(PARAMS), params)
+        tx.update(params, tx.init(PARAMS), params)
+
+
+@pytest.mark.parametrize("make", PULLS)
+def test_update_of_another_shape_is_not_broadcast(make):
+    tx = make()
+    updates = {"dense": {"bias": jnp.ones(1), "kernel": jnp.ones((2, 3))}}
+    with pytest.raises(ValueError, match=r"shape \(1,\), its parameter \(3,\); pass"):
+        tx.update(updates, tx.init(PARAMS), PARAMS)
 
 
 def test_leaves_in_another_order_are_not_swapped():
-    from collections import OrderedDict
-
     tx = prox_optax.proximal(period=None)
     state = tx.init(OrderedDict(b=jnp.zeros(2), a=jnp.ones(2)))
     with pytest.raises(ValueError, match=r"leaf \['a'\] is out of order"):

@@ -241,31 +241,40 @@ def test_rescale_b2_keeps_the_half_life_in_examples():
 
 
 @pytest.mark.parametrize(
-    ("curvature", "lambda_w", "inner_decay", "diverges"),
+    ("curvature", "lambda_w", "period", "diverges"),
     [
-        (0.01, 0.09, True, False),
-        (0.01, 0.10, True, True),
-        (0.22, 0.0, True, False),
-        (0.30, 0.0, True, True),
-        (0.30, 0.0, False, False),
-        (0.60, 0.0, True, False),
-        (1.40, 0.0, True, True),
-        (1.40, 0.0, False, False),
+        # Near each edge of the three bands of inner decay alone; SGD beside them.
+        *((h, 0.0, 10, False) for h in (0.25, 0.50, 1.16, 1.73, 2.57, 3.63)),
+        *((h, 0.0, 10, True) for h in (0.27, 0.48, 1.18, 1.71, 2.59, 3.60)),
+        *((h, 0.0, 1, False) for h in (0.3, 1.4, 3.0, 3.75)),
+        (3.85, 0.0, 1, True),
+        # The coupled pull widens the first band downwards ...
+        (0.15, 0.0, 10, False),
+        (0.15, 0.05, 10, True),
+        # ... until it reaches 0.
+        (0.001, 0.095, 10, False),
+        (0.001, 0.098, 10, True),
     ],
 )
 def test_stability_limits_that_the_documents_quote(
-    curvature, lambda_w, inner_decay, diverges
+    curvature, lambda_w, period, diverges
 ):
-    """Momentum 0.9, S = 10 or no inner decay; learning rate 1 on a quadratic."""
-    trajectory = reference.trsgd(
-        lambda t, w: curvature * w,
-        np.ones(1),
-        2000,
-        lambda t: 1.0,
-        lambda_w,
-        mu=0.9,
-        wd=0.0,
-        S=10 if inner_decay else 1,
-    )
-    assert (abs(trajectory[-1, 0]) > 10) == diverges
-    assert (abs(trajectory[-1, 0]) < 1) == (not diverges)
+    """Spectral radius over a period of 10, momentum 0.9, learning rate 1."""
+
+    def after_a_period(w, b):
+        trajectory = reference.trsgd(
+            lambda t, w: curvature * w,
+            np.array([w]),
+            10,
+            lambda t: 1.0,
+            lambda_w,
+            mu=0.9,
+            wd=0.0,
+            S=period,
+            b=np.array([b]),
+        )
+        before, last = trajectory[-2:, 0]
+        return last, (before - last) * ((10 - 1) % period + 1)
+
+    M = np.transpose([after_a_period(1.0, 0.0), after_a_period(0.0, 1.0)])
+    assert (np.abs(np.linalg.eigvals(M)).max() > 1) == diverges

@@ -12,6 +12,8 @@ from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 from test_contract import FACTORIES, PULLS, STEPS, make, proximal_states, step, train
 
+import prox_optax
+
 SPECS = {"bias": P(), "kernel": P("data", None)}
 
 
@@ -98,6 +100,24 @@ def test_sharded_state_of_replicated_params(pull, gradient_spec):
         assert jax.typeof(updates).sharding.spec == P("data", None)
     np.testing.assert_allclose(updates, expected, rtol=1e-6)
     np.testing.assert_array_equal(new_state.anchor, expected_state.anchor)
+
+
+@pytest.mark.parametrize(
+    ("axis_type", "jit"),
+    # On an auto mesh the compiler chooses the sharding of a jitted output.
+    [(AxisType.Auto, False), (AxisType.Explicit, False), (AxisType.Explicit, True)],
+)
+def test_set_anchor_keeps_the_sharding(axis_type, jit):
+    mesh = jax.make_mesh((8,), ("data",), axis_types=(axis_type,))
+    set_anchor = jax.jit(prox_optax.set_anchor) if jit else prox_optax.set_anchor
+    w = jnp.arange(64.0).reshape(16, 4)
+    with jax.set_mesh(mesh):
+        state = prox_optax.proximal().init(w)
+        state = state._replace(anchor=put(state.anchor, mesh, P("data", None)))
+        for goal in (put(w, mesh, P()), np.asarray(w)):
+            anchor = set_anchor(state, goal).anchor
+            assert anchor.sharding.is_equivalent_to(state.anchor.sharding, 2)
+            np.testing.assert_array_equal(anchor, w)
 
 
 def test_donation_on_eight_devices(tx):

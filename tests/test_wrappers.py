@@ -44,6 +44,24 @@ def test_masked(tx):
     assert len(jax.tree.leaves(ours.anchor)) == 1
 
 
+@pytest.mark.parametrize("name", FACTORIES)
+def test_masks_that_are_prefixes(name):
+    """One MaskedNode for a whole subtree; strengths of the masked parts are unused."""
+    w = {"encoder": params_of(), "head": jnp.ones(2)}
+    strengths = {"encoder": {"bias": 0.1, "kernel": 0.1}, "head": 0.1}
+    weight = "strength" if name == "proximal" else "lambda_w"
+    tx = optax.masked(
+        make(name, **{weight: strengths}), {"encoder": False, "head": True}
+    )
+    state = prox_optax.set_anchor(tx.init(w), jax.tree.map(jnp.zeros_like, w))
+    (ours,) = proximal_states(state)
+    chex.assert_trees_all_equal(ours.anchor["head"], jnp.zeros(2))
+    assert len(jax.tree.leaves(ours.anchor)) == 1
+    actual, _ = train(tx, w)
+    alone, _ = train(make(name, **{weight: 0.1}), {"head": w["head"]})
+    chex.assert_trees_all_close(actual["head"], alone["head"], **ROUNDING)
+
+
 def test_partition(tx):
     w = params_of()
     split = optax.partition(
@@ -108,16 +126,22 @@ def test_flatten(tx):
 
 
 def test_lookahead(tx):
-    """Between two syncs the fast params move as the optimizer alone moves them."""
+    """The optimizer alone up to a sync, from there on again from the slow params."""
     w = optax.LookaheadParams.init_synced(params_of())
-    ahead = optax.lookahead(tx, sync_period=STEPS, slow_step_size=0.5)
+    ahead = optax.lookahead(tx, sync_period=PERIOD, slow_step_size=0.5)
     state = ahead.init(w)
-    for _ in range(STEPS - 1):
-        updates, state = ahead.update(gradient(w.fast), state, w)
-        w = optax.apply_updates(w, updates)
-    expected, _ = train(tx, params_of(), STEPS - 1)
-    chex.assert_trees_all_close(w.fast, expected, **ROUNDING)
-    prox_optax.set_anchor(state, w.fast)
+    expected, expected_state = params_of(), tx.init(params_of())
+    for _ in range(2):
+        for _ in range(PERIOD):
+            updates, state = ahead.update(gradient(w.fast), state, w)
+            w = optax.apply_updates(w, updates)
+        start = expected
+        expected, expected_state = train(tx, start, PERIOD, expected_state)
+        expected = jax.tree.map(lambda s, f: s + 0.5 * (f - s), start, expected)
+        chex.assert_trees_all_close(w.fast, expected, **ROUNDING)
+    goal = jax.tree.map(jnp.zeros_like, w.fast)
+    (ours,) = proximal_states(prox_optax.set_anchor(state, goal))
+    chex.assert_trees_all_equal(ours.anchor, goal)
 
 
 @pytest.mark.parametrize(
@@ -136,7 +160,9 @@ def test_contrib_wrappers(tx, wrap):
     chex.assert_trees_all_equal_shapes_and_dtypes((new_w, new_state), (w, state))
     chex.assert_tree_all_finite((new_w, new_state))
     assert any(jnp.any(new_w[leaf] != w[leaf]) for leaf in w)
-    prox_optax.set_anchor(new_state, new_w)
+    goal = jax.tree.map(jnp.zeros_like, w)
+    (ours,) = proximal_states(prox_optax.set_anchor(new_state, goal))
+    chex.assert_trees_all_equal(ours.anchor, goal)
 
 
 def test_control_flow(tx):
@@ -169,7 +195,9 @@ def test_lanes(tx):
         alone, _ = train(tx, jax.tree.map(lambda x, i=i: x[i], lanes))
         lane = jax.tree.map(lambda x, i=i: x[i], w)
         chex.assert_trees_all_close(lane, alone, **ROUNDING)
-    prox_optax.set_anchor(state, w)
+    (ours,) = proximal_states(prox_optax.set_anchor(state, lanes))
+    chex.assert_trees_all_equal(ours.anchor, lanes)
+    assert jnp.all(ours.step < 0)
 
 
 @pytest.mark.parametrize("empty", [{}, (), {"a": {}}, None], ids=str)
@@ -226,6 +254,18 @@ def test_set_anchor_reaches_every_anchor():
     assert len(states) == 2
     for state in states:
         chex.assert_trees_all_equal(state.anchor, goal)
+
+
+def test_anchor_of_low_precision_params_averages_in_float32():
+    """Moves of 0.01 * 0.1 are below bfloat16's resolution near 1."""
+    w = jnp.full(3, 1.1, jnp.bfloat16)
+    tx = prox_optax.proximal(period=1, anchor_step=0.01, anchor_dtype="float32")
+    state = prox_optax.set_anchor(tx.init(w), jnp.ones(3))
+    update = jax.jit(lambda state: tx.update(jnp.zeros_like(w), state, w)[1])
+    for _ in range(101):  # the first keeps what was set
+        state = update(state)
+    expected = 1.1015625 + 0.99**100 * (1 - 1.1015625)  # 1.1 in bfloat16
+    chex.assert_trees_all_close(state.anchor, jnp.full(3, expected), rtol=1e-5)
 
 
 def test_set_anchor_keeps_the_dtype():
