@@ -21,4 +21,4 @@ test: .venv/installed ## style, types, tests, doctests and the README's code
 	touch $@
 
 clean: ## remove the environment and the caches
-	rm -rf .venv *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv build *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache

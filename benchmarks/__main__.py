@@ -13,7 +13,9 @@ from benchmarks.run import run
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False)
 
 Name = Annotated[str, typer.Argument(help="An experiment, as `list` names it.")]
-Out = Annotated[Path | None, typer.Option(help="Folder of the results.")]
+Out = Annotated[
+    Path | None, typer.Option(help="Folder of the results; default: results/NAME.")
+]
 Tiny = Annotated[bool, typer.Option("--tiny", help="The same code in a few seconds.")]
 
 
@@ -42,9 +44,10 @@ def run_experiment(name: Name, tiny: Tiny = False, out: Out = None) -> None:
 
 
 @app.command("report")
-def report_experiment(name: Name, out: Out = None) -> None:
+def report_experiment(name: Name, tiny: Tiny = False, out: Out = None) -> None:
     """Redraw the table and the figure from the results, without training."""
-    show(out or results.FOLDER / find(name).name, name)
+    experiment = experiments.tiny(find(name)) if tiny else find(name)
+    show(out or results.FOLDER / experiment.name, name)
 
 
 def show(folder: Path, name: str) -> None:

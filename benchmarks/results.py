@@ -15,7 +15,7 @@ import pandas as pd
 
 import prox_optax
 
-FOLDER = Path(__file__).parent / "results"
+FOLDER = Path("results")
 METRICS, META = "metrics.csv", "meta.json"
 COLUMNS = (
     "optimizer",
@@ -101,6 +101,6 @@ def _git_commit() -> str | None:
         return None
     command = ["git", "describe", "--always", "--dirty", "--abbrev=40"]
     process = subprocess.run(
-        command, cwd=FOLDER.parent, capture_output=True, text=True, check=False
+        command, cwd=Path(__file__).parent, capture_output=True, text=True, check=False
     )
     return process.stdout.strip() or None
