@@ -96,7 +96,7 @@ def validate(
 
     def runs(name: str) -> pd.DataFrame:
         lane = lanes[name]
-        scores = evaluate(lane.params, split)
+        scores = evaluate(lane.params, lane.stats, split)
         columns = {
             "learning_rate": np.asarray(experiment.learning_rates)[rates],
             "seed": seeds,
@@ -130,8 +130,8 @@ def test(
         best = analysis.best_learning_rate(metrics, name)
         column = experiment.learning_rates.index(best)
         chosen = slice(column, column + 1)
-        params = jax.tree.map(lambda x, c=chosen: x[:, c], lanes[name].params)
-        scores = evaluate(params, split)["accuracy"]
+        best_lanes = jax.tree.map(lambda x, c=chosen: x[:, c], lanes[name])
+        scores = evaluate(best_lanes.params, best_lanes.stats, split)["accuracy"]
         rows = (metrics.optimizer == name) & (metrics.learning_rate == best)
         metrics.loc[rows, "test_accuracy"] = rounded(scores).ravel()
     return metrics

@@ -1,4 +1,4 @@
-"""What is trained: initial parameters, batches, loss and evaluation."""
+"""What is trained: initial values, batches, loss and evaluation."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -10,22 +10,28 @@ from flax import nnx
 
 from benchmarks.data import Split
 
+EVALUATED_TOGETHER = 500
+
 
 class Task(NamedTuple):
     """Pure functions that the training loop calls; it knows nothing else of a task.
 
+    Statistics are what a network carries along without training it, such as the running
+    averages of BatchNorm; an empty pytree where there are none.
+
     Attributes:
-      init: key -> parameters.
+      init: key -> (parameters, statistics).
       batches: (key, epoch) -> a pytree of arrays with a leading axis of steps; the
         loop scans over it. The same key and epoch give the same batches.
-      loss: (parameters, data, batch) -> scalar, to be differentiated.
-      evaluate: (parameters, data) -> scalars by name.
+      loss: (parameters, statistics, data, batch, key) -> (scalar, new statistics), to
+        be differentiated by the parameters; the key is for augmentation.
+      evaluate: (parameters, statistics, data) -> scalars by name.
     """
 
-    init: Callable[[jax.Array], Any]
+    init: Callable[[jax.Array], tuple[Any, Any]]
     batches: Callable[[jax.Array, jax.Array | int], Any]
-    loss: Callable[[Any, Any, Any], jax.Array]
-    evaluate: Callable[[Any, Any], dict[str, jax.Array]]
+    loss: Callable[[Any, Any, Any, Any, jax.Array], tuple[jax.Array, Any]]
+    evaluate: Callable[[Any, Any, Any], dict[str, jax.Array]]
 
 
 def classify(
@@ -38,32 +44,49 @@ def classify(
       examples: size of the train split.
       batch_size: images a step; an epoch leaves out the last incomplete batch.
     """
-    graph, _ = nnx.split(nnx.eval_shape(lambda: make_model(nnx.Rngs(0))))
+    graph, _, _ = split_model(nnx.eval_shape(lambda: make_model(nnx.Rngs(0))))
     steps = examples // batch_size
 
-    def init(key: jax.Array) -> Any:
-        return nnx.split(make_model(nnx.Rngs(key)))[1]
+    def init(key: jax.Array) -> tuple[Any, Any]:
+        _, params, stats = split_model(make_model(nnx.Rngs(key)))
+        return params, stats
 
     def batches(key: jax.Array, epoch: jax.Array | int) -> jax.Array:
         order = jax.random.permutation(jax.random.fold_in(key, epoch), examples)
         return order[: steps * batch_size].reshape(steps, batch_size)
 
-    def cross_entropy(params: Any, split: Split) -> tuple[jax.Array, jax.Array]:
-        logits = nnx.merge(graph, params)(split.images)
-        losses = optax.losses.softmax_cross_entropy_with_integer_labels(
-            logits, split.labels
-        )
-        return losses.mean(), logits
+    def loss(
+        params: Any, stats: Any, split: Split, index: jax.Array, key: jax.Array
+    ) -> tuple[jax.Array, Any]:
+        model = nnx.merge(graph, params, stats, copy=True)
+        logits = model(split.images[index])
+        return cross_entropy(logits, split.labels[index]), split_model(model)[2]
 
-    def loss(params: Any, split: Split, index: jax.Array) -> jax.Array:
-        batch = Split(split.images[index], split.labels[index])
-        return cross_entropy(params, batch)[0]
+    def evaluate(params: Any, stats: Any, split: Split) -> dict[str, jax.Array]:
+        def one(image: jax.Array) -> jax.Array:
+            model = nnx.merge(graph, params, stats, copy=True)
+            model.eval()
+            return model(image[jnp.newaxis])[0]
 
-    def evaluate(params: Any, split: Split) -> dict[str, jax.Array]:
-        mean, logits = cross_entropy(params, split)
-        return {"accuracy": accuracy(logits, split.labels), "loss": mean}
+        logits = jax.lax.map(one, split.images, batch_size=EVALUATED_TOGETHER)
+        return {
+            "accuracy": accuracy(logits, split.labels),
+            "loss": cross_entropy(logits, split.labels),
+        }
 
     return Task(init, batches, loss, evaluate)
+
+
+def split_model(model: nnx.Module) -> tuple[nnx.GraphDef[Any], Any, Any]:
+    """The structure, what is trained and what is not."""
+    graph, params, *stats = nnx.split(model, nnx.Param, ...)
+    return graph, params, stats[0]
+
+
+def cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
+    """Mean over the rows."""
+    losses = optax.losses.softmax_cross_entropy_with_integer_labels(logits, labels)
+    return losses.mean()
 
 
 def accuracy(logits: jax.Array, labels: jax.Array) -> jax.Array:

@@ -21,7 +21,7 @@ from benchmarks.optimizers import OPTIMIZERS, Settings
 
 RATES = jnp.asarray([0.01, 0.05])
 SEEDS = jnp.arange(2)
-EPOCHS = 3
+EPOCHS, STEPS = 3, 8
 FILES = {"metrics.csv", "meta.json", "table.md", "accuracy.png", "accuracy.svg"}
 
 
@@ -39,7 +39,7 @@ def task(splits):
 
 @pytest.fixture(scope="module")
 def optimizers():
-    return experiments.optimizers(experiments.DEMO, steps=8 * EPOCHS)
+    return experiments.optimizers(experiments.DEMO, steps=STEPS * EPOCHS)
 
 
 def trainer(task, optimizers, split):
@@ -64,24 +64,26 @@ def lanes(task, optimizers, splits):
 
 def python_loop(task, optimizer, split, seed):
     """One run, a step at a time: no scan, no vmap."""
-    params = task.init(train.init_key(seed))
+    params, stats = task.init(train.init_key(seed))
     state = optimizer.init(params)
-    value_and_grad = jax.jit(jax.value_and_grad(task.loss))
+    value_and_grad = jax.jit(jax.value_and_grad(task.loss, has_aux=True))
     update = jax.jit(optimizer.update)
     for epoch in range(EPOCHS):
         losses = []
         for batch in task.batches(train.order_key(seed), epoch):
-            loss, grads = value_and_grad(params, split, batch)
+            key = train.step_key(seed, epoch * STEPS + len(losses))
+            (loss, stats), grads = value_and_grad(params, stats, split, batch, key)
             updates, state = update(grads, state, params)
             params = optax.apply_updates(params, updates)
             losses.append(loss)
-    return params, np.mean(losses)
+    return params, stats, np.mean(losses)
 
 
 @pytest.mark.parametrize("name", experiments.DEMO.optimizers)
 def test_lane_equals_single_run(name, task, optimizers, splits, lanes):
     seed, rate = 1, 1
-    params, loss = python_loop(task, optimizers[name](RATES[rate]), splits.train, seed)
+    optimizer = optimizers[name](RATES[rate])
+    params, _, loss = python_loop(task, optimizer, splits.train, seed)
     lane = jax.tree.map(lambda x: x[seed, rate], lanes[name])
     # float32: batched matmuls sum in another order, an error of some 1e-7 a step
     # that 24 steps of a smooth loss grow by less than a factor of 100.
@@ -135,7 +137,7 @@ def test_controls_are_what_they_are_called():
 
 def test_same_seed_same_initialisation(task, optimizers):
     lanes = jax.jit(partial(train.init_lanes, task, optimizers))(RATES, SEEDS)
-    expected = [task.init(train.init_key(seed)) for seed in SEEDS]
+    expected = [task.init(train.init_key(seed))[0] for seed in SEEDS]
     for lane in lanes.values():
         for seed, rate in np.ndindex(2, 2):
             jax.tree.map(
@@ -154,10 +156,13 @@ def test_same_seed_same_data_order(optimizers):
         lambda rngs: models.SmallConvNet((8, 8, 1), (2, 2), 10, rngs=rngs), 80, 8
     )
     spy = tasks.Task(
-        init=lambda key: jnp.zeros(()),
+        init=lambda key: (jnp.zeros(()), ()),
         batches=lambda key, epoch: (real.batches(key, epoch), weights),
-        loss=lambda params, data, batch: jnp.sum(batch[0] * batch[1]) + 0 * params,
-        evaluate=lambda params, data: {},
+        loss=lambda params, stats, data, batch, key: (
+            jnp.sum(batch[0] * batch[1]) + 0 * params,
+            stats,
+        ),
+        evaluate=lambda params, stats, data: {},
     )
     history = trainer(spy, optimizers, None)(RATES)
     for lanes in history:
@@ -185,7 +190,7 @@ def test_diverged_lane_leaves_the_others_alone(task, optimizers, splits):
         jax.tree.leaves(wild.params), jax.tree.leaves(calm.params), strict=True
     ):
         np.testing.assert_array_equal(ours[:, 0], alone[:, 0])
-    scores = train.make_evaluate(task)(wild.params, splits.validation)
+    scores = train.make_evaluate(task)(wild.params, wild.stats, splits.validation)
     np.testing.assert_array_equal(scores["accuracy"][:, 1], 0)
 
 
