@@ -29,12 +29,16 @@ class Task(NamedTuple):
 
 
 def classify(
-    make_model: Callable[[nnx.Rngs], nnx.Module], examples: int, batch_size: int
+    make_model: Callable[[nnx.Rngs], nnx.Module],
+    normalise: Callable[[jax.Array], jax.Array],
+    examples: int,
+    batch_size: int,
 ) -> Task:
     """Image classification with cross-entropy.
 
     Args:
-      make_model: builds a network that maps images to logits.
+      make_model: builds a network that maps normalised images to logits.
+      normalise: what the network sees of a batch of images as stored.
       examples: size of the train split.
       batch_size: images a step; an epoch leaves out the last incomplete batch.
     """
@@ -49,7 +53,7 @@ def classify(
         return order[: steps * batch_size].reshape(steps, batch_size)
 
     def cross_entropy(params: Any, split: Split) -> tuple[jax.Array, jax.Array]:
-        logits = nnx.merge(graph, params)(split.images)
+        logits = nnx.merge(graph, params)(normalise(split.images))
         losses = optax.losses.softmax_cross_entropy_with_integer_labels(
             logits, split.labels
         )
