@@ -86,18 +86,32 @@ def tiny(experiment: Experiment) -> Experiment:
     )
 
 
-def splits(experiment: Experiment) -> data.Splits:
-    return data.digits(experiment.validation, experiment.test, experiment.split_seed)
+def data_set(experiment: Experiment) -> data.DataSet:
+    return data.load(
+        "digits",
+        None,
+        validation=experiment.validation,
+        test=experiment.test,
+        seed=experiment.split_seed,
+    )
 
 
-def task(experiment: Experiment, train_split: data.Split) -> tasks.Task:
+def task(experiment: Experiment, data_set: data.DataSet) -> tasks.Task:
     def make_model(rngs: nnx.Rngs) -> nnx.Module:
-        _, height, width, channels = train_split.images.shape
+        _, height, width, channels = data_set.train.images.shape
         return models.SmallConvNet(
-            (height, width, channels), experiment.channels, data.CLASSES, rngs=rngs
+            (height, width, channels),
+            experiment.channels,
+            data_set.classes,
+            rngs=rngs,
         )
 
-    return tasks.classify(make_model, len(train_split.labels), experiment.batch_size)
+    return tasks.classify(
+        make_model,
+        data_set.normalise,
+        len(data_set.train.labels),
+        experiment.batch_size,
+    )
 
 
 def total_steps(experiment: Experiment, examples: int) -> int:

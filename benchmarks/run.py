@@ -26,19 +26,20 @@ class Trained(NamedTuple):
 
 def run(experiment: experiments.Experiment, command: str, folder: Path) -> None:
     """Run the experiment and write metrics.csv and meta.json to `folder`."""
-    splits = experiments.splits(experiment)
-    task = experiments.task(experiment, splits.train)
-    print(describe(experiment, splits.train), flush=True)
-    trained = train_lanes(experiment, task, splits.train)
+    data_set = experiments.data_set(experiment)
+    task = experiments.task(experiment, data_set)
+    print(describe(experiment, data_set.train), flush=True)
+    trained = train_lanes(experiment, task, data_set.train)
     evaluate = train.make_evaluate(task)
-    metrics = validate(experiment, evaluate, trained.lanes, splits.validation)
-    metrics = test(experiment, evaluate, trained.lanes, splits.test, metrics)
+    metrics = validate(experiment, evaluate, trained.lanes, data_set.validation)
+    metrics = test(experiment, evaluate, trained.lanes, data_set.test, metrics)
     meta = {
         "command": command,
         "experiment": asdict(experiment),
+        "data_source": data_set.source,
         "seeds": experiment.seeds,
         "lanes": experiment.lanes,
-        "steps": experiments.total_steps(experiment, len(splits.train.labels)),
+        "steps": experiments.total_steps(experiment, len(data_set.train.labels)),
         "compile_seconds": round(trained.compile_seconds, 1),
         "run_seconds": round(trained.run_seconds, 1),
         **results.environment(),

@@ -35,12 +35,16 @@ class Task(NamedTuple):
 
 
 def classify(
-    make_model: Callable[[nnx.Rngs], nnx.Module], examples: int, batch_size: int
+    make_model: Callable[[nnx.Rngs], nnx.Module],
+    normalise: Callable[[jax.Array], jax.Array],
+    examples: int,
+    batch_size: int,
 ) -> Task:
     """Image classification with cross-entropy.
 
     Args:
-      make_model: builds a network that maps images to logits.
+      make_model: builds a network that maps normalised images to logits.
+      normalise: what the network sees of a batch of images as stored.
       examples: size of the train split.
       batch_size: images a step; an epoch leaves out the last incomplete batch.
     """
@@ -59,14 +63,14 @@ def classify(
         params: Any, stats: Any, split: Split, index: jax.Array, key: jax.Array
     ) -> tuple[jax.Array, Any]:
         model = nnx.merge(graph, params, stats, copy=True)
-        logits = model(split.images[index])
+        logits = model(normalise(split.images[index]))
         return cross_entropy(logits, split.labels[index]), split_model(model)[2]
 
     def evaluate(params: Any, stats: Any, split: Split) -> dict[str, jax.Array]:
         def one(image: jax.Array) -> jax.Array:
             model = nnx.merge(graph, params, stats, copy=True)
             model.eval()
-            return model(image[jnp.newaxis])[0]
+            return model(normalise(image[jnp.newaxis]))[0]
 
         logits = jax.lax.map(one, split.images, batch_size=EVALUATED_TOGETHER)
         return {

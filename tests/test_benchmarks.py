@@ -11,7 +11,6 @@ import numpy as np
 import optax
 import pandas as pd
 import pytest
-from sklearn.datasets import load_digits
 from typer.testing import CliRunner
 
 import prox_optax
@@ -26,15 +25,15 @@ FILES = {"metrics.csv", "meta.json", "table.md", "accuracy.png", "accuracy.svg"}
 
 
 @pytest.fixture(scope="module")
-def splits() -> data.Splits:
+def splits() -> data.DataSet:
     """Digits with a train split of 64: 8 steps an epoch, 24 a run (3 periods)."""
-    whole = experiments.splits(experiments.DEMO)
+    whole = experiments.data_set(experiments.DEMO)
     return whole._replace(train=data.Split(*(x[:64] for x in whole.train)))
 
 
 @pytest.fixture(scope="module")
 def task(splits):
-    return experiments.task(experiments.DEMO, splits.train)
+    return experiments.task(experiments.DEMO, splits)
 
 
 @pytest.fixture(scope="module")
@@ -140,10 +139,16 @@ def test_same_seed_same_initialisation(task, optimizers):
     expected = [task.init(train.init_key(seed))[0] for seed in SEEDS]
     for lane in lanes.values():
         for seed, rate in np.ndindex(2, 2):
+            # float32: alone and vmapped XLA fuses an initialiser differently.
+            jax.tree.map(
+                partial(np.testing.assert_allclose, rtol=1e-6),
+                jax.tree.map(lambda x, i=(seed, rate): x[i], lane.params),
+                expected[seed],
+            )
             jax.tree.map(
                 np.testing.assert_array_equal,
                 jax.tree.map(lambda x, i=(seed, rate): x[i], lane.params),
-                expected[seed],
+                jax.tree.map(lambda x, i=seed: x[i, 0], lanes["sgd"].params),
             )
     kernels = jax.tree.leaves(expected[0])[1], jax.tree.leaves(expected[1])[1]
     assert not np.array_equal(*kernels)
@@ -153,7 +158,10 @@ def test_same_seed_same_data_order(optimizers):
     """A loss that is a hash of the batches it was given, whatever the parameters."""
     weights = jnp.linspace(1.0, 2.0, 80).reshape(10, 8)
     real = tasks.classify(
-        lambda rngs: models.SmallConvNet((8, 8, 1), (2, 2), 10, rngs=rngs), 80, 8
+        lambda rngs: models.SmallConvNet((8, 8, 1), (2, 2), 10, rngs=rngs),
+        lambda images: images,
+        examples=80,
+        batch_size=8,
     )
     spy = tasks.Task(
         init=lambda key: (jnp.zeros(()), ()),
@@ -215,31 +223,6 @@ def test_patches_and_matmul_are_a_convolution():
         np.testing.assert_allclose(ours, oracle, rtol=1e-5, atol=1e-5)
 
 
-def test_digits_splits_are_disjoint_and_complete():
-    whole = experiments.splits(experiments.DEMO)
-    assert [len(split.labels) for split in whole] == [1077, 360, 360]
-    parts = data.split_indices(load_digits().target, 360, 360, seed=0)
-    np.testing.assert_array_equal(np.sort(np.concatenate(parts)), np.arange(1797))
-    for split in whole:
-        assert split.images.shape == (len(split.labels), 8, 8, 1)
-        assert 0 <= split.images.min() < split.images.max() <= 1
-        share = np.bincount(split.labels, minlength=10) / len(split.labels)
-        np.testing.assert_allclose(share, 0.1, atol=0.005)
-
-
-@pytest.mark.parametrize(
-    ("images", "labels", "match"),
-    [
-        (np.zeros((5, 8, 8)), np.zeros(1797), r"images of shape \(5, 8, 8\)"),
-        (np.zeros((1797, 8, 8)), np.zeros(1797), r"pixels in \[0\.0, 0\.0\]"),
-        (load_digits().images, np.zeros(1797), "labels of shape"),
-    ],
-)
-def test_wrong_digits_are_refused(images, labels, match):
-    with pytest.raises(ValueError, match=match):
-        data.check_digits(images, labels)
-
-
 def test_decays_are_those_published():
     decay = experiments.decay_schedule(experiments.DEMO.decays, steps=100)
     factors = [float(decay(step)) for step in (0, 49, 50, 74, 75, 99)]
@@ -275,6 +258,7 @@ def test_run_then_report(tmp_path):
         assert len(tested) == 2
     meta = json.loads((tmp_path / "meta.json").read_text(encoding="utf-8"))
     assert meta["command"] == "python -m benchmarks run demo --tiny"
+    assert meta["data_source"] == "scikit-learn's digits"
     assert str(tmp_path) not in json.dumps(meta)
 
     drawn = {name: (tmp_path / name).read_bytes() for name in FILES}

@@ -170,7 +170,9 @@ def split():
 
 
 def task_with(norm):
-    return tasks.classify(lambda rngs: OneBlock(norm=norm, rngs=rngs), 64, 8)
+    return tasks.classify(
+        lambda rngs: OneBlock(norm=norm, rngs=rngs), lambda images: images, 64, 8
+    )
 
 
 def assert_close(ours, theirs, **tolerance):

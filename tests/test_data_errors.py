@@ -1,0 +1,253 @@
+"""Errors of the data sets: what was wrong, where, and what to do about it."""
+
+import gzip
+import pickle
+import shutil
+from pathlib import Path
+
+import data_files
+import numpy as np
+import pytest
+from PIL import Image
+from sklearn.datasets import load_digits
+
+from benchmarks import data
+from benchmarks.data import cifar, digits, spec
+
+
+@pytest.fixture
+def small(monkeypatch):
+    return data_files.shrink(monkeypatch)
+
+
+@pytest.fixture
+def images_tar(small, tmp_path):
+    return data_files.write_tar(tmp_path, *small["cifar10"])
+
+
+def test_unknown_name():
+    with pytest.raises(ValueError, match="No data set 'mnist'; there is: digits, fash"):
+        data.load("mnist", None, validation=10, seed=0)
+
+
+@pytest.mark.parametrize("number", [10, 100])
+def test_missing_cifar(number, tmp_path):
+    def load(path):
+        data.load(f"cifar{number}", path, validation=100, seed=0)
+
+    get = rf"Get cifar-{number}-python\.tar\.gz .* from https://.*--data-dir DIR"
+    with pytest.raises(FileNotFoundError, match=f"no folder was named. {get}"):
+        load(None)
+    none = rf"none of cifar-{number}-.*, cifar-{number}-binary\.tar\.gz"
+    with pytest.raises(FileNotFoundError, match=f"{none}.* in {tmp_path}. {get}"):
+        load(tmp_path)
+    with pytest.raises(FileNotFoundError, match=f"{none}.* at {tmp_path}/no. {get}"):
+        load(tmp_path / "no")
+
+
+def test_missing_batches(small, tmp_path):
+    folder = tmp_path / "cifar-10-batches-py"
+    data_files.write_python(folder, "cifar10", *small["cifar10"])
+    (folder / "data_batch_1").unlink()
+    (folder / "test_batch").unlink()
+    match = f"no data_batch_1, test_batch in {folder}; unpack cifar-10-python.tar.gz"
+    with pytest.raises(FileNotFoundError, match=match):
+        data.load("cifar10", tmp_path, validation=10, seed=0)
+
+
+@pytest.mark.parametrize("archive", cifar.MD5)
+def test_wrong_checksum(archive, tmp_path):
+    (tmp_path / archive).write_bytes(b"half a download")
+    name = "cifar100" if "100" in archive else "cifar10"
+    match = rf"{archive} has md5 \w+, the official file {cifar.MD5[archive]}; it is dam"
+    with pytest.raises(ValueError, match=match):
+        data.load(name, tmp_path, validation=100, seed=0)
+
+
+class Evil:
+    def __reduce__(self):
+        return eval, ("1 / 0",)
+
+
+@pytest.mark.parametrize(
+    ("content", "match"),
+    [
+        (
+            pickle.dumps(Evil(), 2),
+            "wants to import __builtin__.eval, which the official",
+        ),
+        (b"no pickle", "test_batch|a file is no pickle of a batch"),
+        (pickle.dumps([1], 2), "no dictionary with 'data' and 'labels'"),
+        (pickle.dumps({"data": 1, "labels": [1]}, 2), "'data' is no array of uint8"),
+    ],
+)
+def test_wrong_pickles(content, match, small, tmp_path):
+    folder = tmp_path / "cifar-10-batches-py"
+    data_files.write_python(folder, "cifar10", *small["cifar10"])
+    (folder / "data_batch_3").write_bytes(content)
+    with pytest.raises(ValueError, match=match) as error:
+        data.load("cifar10", tmp_path, validation=10, seed=0)
+    assert str(folder) in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("labels", "match"),
+    [
+        (
+            [1, 2],
+            r"'data' of shape \(8, 3072\) with 'labels' of shape \(2,\), expected",
+        ),
+        ([[1]] * 8, r"'labels' of shape \(8, 1\), expected \(n, 3072\) with \(n,\)"),
+        ([0.5] * 8, "'labels' of type float64, expected integers"),
+    ],
+)
+def test_wrong_labels_in_a_pickle(labels, match, small, tmp_path):
+    folder = tmp_path / "cifar-10-batches-py"
+    train, test = small["cifar10"]
+    data_files.write_python(folder, "cifar10", train, test)
+    batch = {"data": data_files.rows(test.images[:8]), "labels": labels}
+    data_files.write_pickle(folder / "test_batch", batch)
+    with pytest.raises(ValueError, match=match):
+        data.load("cifar10", tmp_path, validation=10, seed=0)
+
+
+def test_cut_binary_file(small, tmp_path):
+    folder = tmp_path / "cifar-100-binary"
+    data_files.write_binary(folder, "cifar100", *small["cifar100"])
+    content = (folder / "test.bin").read_bytes()
+    (folder / "test.bin").write_bytes(content[:-1])
+    match = f"{folder}: a file of 307399 bytes, expected a multiple of 3074"
+    with pytest.raises(ValueError, match=match):
+        data.load("cifar100", tmp_path, validation=100, seed=0)
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        (lambda x, y: (x[:-1], y[:-1]), r"images of shape \(19, 32, 32, 3\), expected"),
+        (
+            lambda x, y: (x[..., :1], y),
+            r"expected \(20, 32, 32, 3\), in test from here",
+        ),
+        (lambda x, y: (x, y[:-1]), r"labels of shape \(19,\), expected \(20,\)"),
+        (lambda x, y: (x, y + 1), "labels from 1 to 10, expected 0 to 9"),
+        (lambda x, y: (x, y - 1), "labels from -1 to 8, expected 0 to 9"),
+        (lambda x, y: (x, np.sort(y) // 2), "0 to 4 images a class, expected about 2 "),
+        (lambda x, y: (x * 0, y), r"nothing but pixels of value 0 in test.* Get cifar"),
+    ],
+)
+def test_wrong_contents(change, match, small):
+    train, test = small["cifar10"]
+    source = spec.Source(train, spec.Raw(*change(*test)), "changed")
+    with pytest.raises(ValueError, match=match):
+        spec.check_source(spec.SPECS["cifar10"], source, Path("here"))
+
+
+def test_wrong_folders_of_images(small, tmp_path):
+    def load():
+        data.load("cifar10", tmp_path, validation=10, seed=0)
+
+    data_files.write_images(tmp_path, *small["cifar10"])
+    one = next((tmp_path / "train" / "cat").iterdir())
+    image = one.read_bytes()
+    one.write_bytes(image[:100])
+    with pytest.raises(ValueError, match=rf"train/cat/{one.name} is no image"):
+        load()
+    Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(one)
+    with pytest.raises(
+        ValueError, match=r"has shape \(8, 8, 3\), expected \(32, 32, 3"
+    ):
+        load()
+    one.write_bytes(image)
+    shutil.copytree(tmp_path / "test" / "cat", tmp_path / "test" / "lion")
+    with pytest.raises(ValueError, match=r"folders that are no class: lion; the cl"):
+        load()
+    shutil.rmtree(tmp_path / "test" / "lion")
+    shutil.rmtree(tmp_path / "test" / "cat")
+    with pytest.raises(FileNotFoundError, match=r"no images .* of cat in test/ of"):
+        load()
+
+
+def test_damaged_tar_of_images(images_tar):
+    content = images_tar.read_bytes()
+    images_tar.write_bytes(content[: len(content) // 2])
+    with pytest.raises(ValueError, match=f"{images_tar} is damaged: "):
+        data.load("cifar10", images_tar, validation=10, seed=0)
+
+
+def test_missing_idx_file(tmp_path):
+    match = (
+        rf"no file train-images-idx3-ubyte.gz or train-images-idx3-ubyte in {tmp_path}"
+        ".*apt install dataset-fashion-mnist"
+    )
+    with pytest.raises(FileNotFoundError, match=match):
+        data.load("fashion-mnist", tmp_path, validation=10, seed=0)
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        (
+            lambda content: b"GIF89a",
+            r"damaged or no idx file: it starts with 47494638,",
+        ),
+        (
+            lambda content: content[:-1],
+            r"19 bytes of values, expected 20 for shape \(20,",
+        ),
+        (lambda content: content[:-1] + b"\x0b", r"md5 \w+, the official one"),
+    ],
+)
+def test_wrong_idx_file(change, match, small, tmp_path, monkeypatch):
+    data_files.write_idx(tmp_path, *small["fashion-mnist"])
+    data_files.admit_idx(monkeypatch, tmp_path)
+    path = tmp_path / "t10k-labels-idx1-ubyte"
+    path.write_bytes(change(path.read_bytes()))
+    with pytest.raises(ValueError, match=match) as error:
+        data.load("fashion-mnist", tmp_path, validation=10, seed=0)
+    assert str(path) in str(error.value)
+
+
+def test_damaged_gzip(small, tmp_path, monkeypatch):
+    data_files.write_idx(tmp_path, *small["fashion-mnist"])
+    data_files.admit_idx(monkeypatch, tmp_path)
+    path = tmp_path / "t10k-images-idx3-ubyte"
+    packed = gzip.compress(path.read_bytes())
+    path.unlink()
+    for content in (packed[:-20], b"no gzip", packed[:50] + b"?" * 9 + packed[59:]):
+        path.with_name(f"{path.name}.gz").write_bytes(content)
+        with pytest.raises(ValueError, match=rf"{path}.gz is damaged or no idx file"):
+            data.load("fashion-mnist", tmp_path, validation=10, seed=0)
+
+
+@pytest.mark.parametrize(
+    ("images", "labels", "match"),
+    [
+        (load_digits().images[:5], np.zeros(5), r"images of shape \(5, 8, 8, 1\)"),
+        (np.zeros((1797, 8, 8)), np.zeros(1797), r"pixels in \[0\.0, 0\.0\]"),
+        (load_digits().images, np.zeros(1797, int), "0 to 1797 images a class"),
+        (
+            load_digits().images,
+            np.zeros(5),
+            r"labels of shape \(5,\).*Reinstall scikit",
+        ),
+    ],
+)
+def test_wrong_digits_are_refused(images, labels, match):
+    with pytest.raises(ValueError, match=match):
+        digits.to_raw(spec.SPECS["digits"], images, labels)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "match"),
+    [
+        ({"validation": 9}, "validation=9 of 1437 images with 10 classes; write a num"),
+        ({"validation": 1428}, r"validation=1428 .* from 10 to 1427"),
+        ({"validation": 360, "train": 1068}, r"train=1068 of 1077 .* from 10 to 1067"),
+        ({"validation": 360, "train": 0}, "train=0 of 1077"),
+        ({"validation": 360, "test": 1797}, "test=1797 of 1797"),
+    ],
+)
+def test_impossible_sizes(sizes, match):
+    with pytest.raises(ValueError, match=match):
+        data.load("digits", None, seed=0, **sizes)
