@@ -16,6 +16,9 @@ Name = Annotated[str, typer.Argument(help="An experiment, as `list` names it.")]
 Out = Annotated[
     Path | None, typer.Option(help="Folder of the results; default: results/NAME.")
 ]
+Resume = Annotated[
+    bool, typer.Option("--resume", help="Go on with a run that was interrupted.")
+]
 Tiny = Annotated[bool, typer.Option("--tiny", help="The same code in a few seconds.")]
 
 
@@ -28,18 +31,25 @@ def find(name: str) -> experiments.Experiment:
 
 @app.command("list")
 def list_experiments() -> None:
-    """Name the experiments and what they answer."""
+    """Name the experiments, what they answer and what they cost."""
     for experiment in experiments.EXPERIMENTS.values():
         print(f"{experiment.name}: {experiment.question}")
+        print(f"    data: digits; cost: {experiment.cost}")
 
 
 @app.command("run")
-def run_experiment(name: Name, tiny: Tiny = False, out: Out = None) -> None:
+def run_experiment(
+    name: Name, tiny: Tiny = False, resume: Resume = False, out: Out = None
+) -> None:
     """Train, then print the table and write the results."""
     experiment = experiments.tiny(find(name)) if tiny else find(name)
     command = f"python -m benchmarks run {name}" + (" --tiny" if tiny else "")
     folder = out or results.FOLDER / experiment.name
-    run(experiment, command, folder)
+    try:
+        run(experiment, command, folder, resume)
+    except (FileNotFoundError, ValueError) as error:
+        print(error, file=sys.stderr)
+        raise typer.Exit(1) from error
     show(folder, name)
 
 

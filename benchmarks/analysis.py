@@ -49,32 +49,51 @@ def estimate(values: np.ndarray) -> Estimate:
     return Estimate(float(np.mean(values)), float(error), n)
 
 
-def validation_curve(metrics: pd.DataFrame, optimizer: str) -> pd.DataFrame:
-    """Validation accuracy: a row a learning rate (increasing), a column a seed."""
-    runs = metrics[metrics.optimizer == optimizer]
-    return runs.pivot(
-        index="learning_rate", columns="seed", values="validation_accuracy"
-    ).sort_index()
+def runs_of(metrics: pd.DataFrame, batch_size: int, optimizer: str) -> pd.DataFrame:
+    """The rows of an optimizer at a batch size."""
+    return metrics[
+        (metrics.batch_size == batch_size) & (metrics.optimizer == optimizer)
+    ]
 
 
-def mean_validation(metrics: pd.DataFrame, optimizer: str) -> pd.Series:
-    """Mean validation accuracy over seeds, by learning rate (increasing).
+def best_trial(runs: pd.DataFrame) -> int:
+    """The highest mean validation accuracy; of equals, the lowest learning rate.
 
-    Rounded, so that equal numbers of correct images give equal means.
+    Means are rounded, so that equal numbers of correct images give equal means.
     """
-    return validation_curve(metrics, optimizer).mean(axis=1).round(MEAN_DIGITS)
+    trials = runs.groupby("trial", as_index=False)[
+        ["validation_accuracy", "learning_rate"]
+    ].mean()
+    trials = trials.round({"validation_accuracy": MEAN_DIGITS})
+    best = trials.sort_values(
+        ["validation_accuracy", "learning_rate"], ascending=[False, True]
+    )
+    return int(best.trial.iloc[0])
 
 
-def best_learning_rate(metrics: pd.DataFrame, optimizer: str) -> float:
-    """The highest mean validation accuracy; of equals, the lowest learning rate."""
-    return float(mean_validation(metrics, optimizer).idxmax())
+def validation_curve(runs: pd.DataFrame) -> pd.DataFrame:
+    """Validation accuracy: a row a learning rate (increasing), a column a seed.
+
+    Of other numbers that were tried too, those of the best trial.
+    """
+    best = runs[runs.trial == best_trial(runs)].threshold.iloc[0]
+    same = runs.threshold.isna() if np.isnan(best) else runs.threshold == best
+    return (
+        runs[same]
+        .pivot(index="learning_rate", columns="seed", values="validation_accuracy")
+        .sort_index()
+    )
 
 
-def test_accuracy(metrics: pd.DataFrame, optimizer: str) -> np.ndarray:
-    """By seed, at the best learning rate."""
-    best = best_learning_rate(metrics, optimizer)
-    chosen = (metrics.optimizer == optimizer) & (metrics.learning_rate == best)
-    return np.asarray(metrics[chosen].sort_values("seed").test_accuracy)
+def best_learning_rate(runs: pd.DataFrame) -> float:
+    """Of the best trial."""
+    return float(runs[runs.trial == best_trial(runs)].learning_rate.iloc[0])
+
+
+def test_accuracy(runs: pd.DataFrame) -> np.ndarray:
+    """By seed, of the best trial."""
+    chosen = runs[runs.trial == best_trial(runs)]
+    return np.asarray(chosen.sort_values("seed").test_accuracy)
 
 
 def usable_width(
@@ -123,15 +142,14 @@ def width_error(rates: np.ndarray, accuracy: np.ndarray) -> float:
     return float(np.std([usable_width(rates, curve).decades for curve in curves]))
 
 
-def fails_from(metrics: pd.DataFrame, optimizer: str) -> float | None:
+def fails_from(runs: pd.DataFrame) -> float | None:
     """The lowest learning rate above the best at which a seed fails; None if none does.
 
     A run fails when its loss is not finite or its validation accuracy ends below 0.5.
     """
-    runs = metrics[metrics.optimizer == optimizer]
     failed = runs.diverged | (runs.validation_accuracy < FAILED_BELOW)
     rates = runs.learning_rate[failed]
-    rates = rates[rates > best_learning_rate(metrics, optimizer)]
+    rates = rates[rates > best_learning_rate(runs)]
     return None if rates.empty else float(rates.min())
 
 

@@ -1,12 +1,19 @@
-"""The optimizers under test, each from a learning-rate schedule."""
+"""The optimizers under test, each from a trial's numbers and a decay of its rate."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
+from typing import Any, NamedTuple
 
+import jax
 import optax
+from jax.typing import ArrayLike
+from optax import contrib
 
 import prox_optax
+
+Params = Any
+OptState = Any
+Trial = Mapping[str, jax.Array]  # numbers by name, `learning_rate` always; traced
 
 
 @dataclass(frozen=True)
@@ -14,8 +21,9 @@ class Settings:
     """The numbers every optimizer of an experiment shares.
 
     Attributes:
-      momentum: of all of them.
-      weight_decay: of all of them; decoupled in `trsgdw`, else added to the gradient.
+      momentum: of the SGD family, Muon and Schedule-Free.
+      weight_decay: decoupled where the method is (adamw, trsgdw, tradamw, muon), else
+        added to the gradient.
       period: steps between two anchors, and of the inner decay.
     """
 
@@ -24,45 +32,173 @@ class Settings:
     period: int
 
 
-Factory = Callable[[optax.Schedule, Settings], optax.GradientTransformation]
+Make = Callable[[Trial, optax.Schedule, Settings, int], optax.GradientTransformation]
+"""From a trial, its rate's factor at a step, the settings and the batch size."""
 
 
-def sgd(schedule: optax.Schedule, s: Settings) -> optax.GradientTransformation:
+class Optimizer(NamedTuple):
+    """A method, as the training loop runs it.
+
+    Attributes:
+      make: the transformation.
+      start: what the loop updates, from the network's parameters.
+      gradient_at: from that, the parameters at which the gradient is taken.
+      evaluated: from that and the optimizer's state, the parameters to evaluate.
+    """
+
+    make: Make
+    start: Callable[[Params], Params] = lambda params: params
+    gradient_at: Callable[[Params], Params] = lambda params: params
+    evaluated: Callable[[Params, OptState], Params] = lambda params, state: params
+
+
+def rate(t: Trial, decay: optax.Schedule, factor: float = 1.0) -> optax.Schedule:
+    return lambda step: factor * (t["learning_rate"] * decay(step))
+
+
+def l2_sgd(
+    schedule: optax.ScalarOrSchedule, s: Settings
+) -> optax.GradientTransformationExtraArgs:
     return optax.chain(
-        optax.add_decayed_weights(s.weight_decay),
-        optax.sgd(schedule, s.momentum),
+        optax.add_decayed_weights(s.weight_decay), optax.sgd(schedule, s.momentum)
     )
 
 
-def trsgd(schedule: optax.Schedule, s: Settings) -> optax.GradientTransformation:
-    return prox_optax.trsgd(
-        schedule, s.momentum, period=s.period, weight_decay=s.weight_decay
+def l2_adam(
+    schedule: optax.ScalarOrSchedule, s: Settings, b2: ArrayLike = 0.999
+) -> optax.GradientTransformationExtraArgs:
+    return optax.chain(
+        optax.add_decayed_weights(s.weight_decay), optax.adam(schedule, b2=b2)
     )
 
 
-def trsgdw(schedule: optax.Schedule, s: Settings) -> optax.GradientTransformation:
-    return prox_optax.trsgdw(
-        schedule, s.momentum, period=s.period, weight_decay=s.weight_decay
-    )
+def sgd_family(
+    alias: Callable[..., optax.GradientTransformationExtraArgs],
+) -> Make:
+    def make(
+        t: Trial, d: optax.Schedule, s: Settings, batch: int
+    ) -> optax.GradientTransformation:
+        return alias(
+            rate(t, d), s.momentum, period=s.period, weight_decay=s.weight_decay
+        )
+
+    return make
 
 
-def inner_decay_alone(
-    schedule: optax.Schedule, s: Settings
+def adam_family(
+    alias: Callable[..., optax.GradientTransformationExtraArgs],
+) -> Make:
+    def make(
+        t: Trial, d: optax.Schedule, s: Settings, batch: int
+    ) -> optax.GradientTransformation:
+        return alias(rate(t, d), period=s.period, weight_decay=s.weight_decay)
+
+    return make
+
+
+def anchor(decay: optax.Schedule, s: Settings) -> optax.GradientTransformation:
+    """The published pull: strength = 0.1 * (first learning rate) / learning rate."""
+    return prox_optax.proximal(lambda step: 0.1 / decay(step), s.period)
+
+
+def schedule_free(
+    t: Trial, d: optax.Schedule, s: Settings, batch: int
 ) -> optax.GradientTransformation:
-    return sgd(prox_optax.inner_decay(schedule, s.period), s)
+    """As published: a constant learning rate, no momentum below the averaging."""
+    return contrib.schedule_free_sgd(
+        t["learning_rate"], b1=s.momentum, weight_decay=s.weight_decay
+    )
 
 
-def sgd_scaled(
-    factor: float, schedule: optax.Schedule, s: Settings
+def sam(
+    t: Trial, d: optax.Schedule, s: Settings, batch: int
 ) -> optax.GradientTransformation:
-    return sgd(lambda step: factor * schedule(step), s)
+    """Two gradients, so two steps of the loop, an update; radius 0.05."""
+    ascent = optax.chain(contrib.normalize(), optax.sgd(0.05))
+    return contrib.sam(l2_sgd(rate(t, lambda step: d(2 * step)), s), ascent)
 
 
-OPTIMIZERS: dict[str, Factory] = {
-    "sgd": sgd,
-    "trsgd": trsgd,
-    "trsgdw": trsgdw,
-    "inner decay alone": inner_decay_alone,
-    # the mean of the inner decay over a period of 10
-    "sgd at 0.293 x": partial(sgd_scaled, 0.293),
+def accumulation(
+    t: Trial, d: optax.Schedule, s: Settings, batch: int
+) -> optax.GradientTransformation:
+    """An update from the mean of 4 gradients: as many examples, fewer updates."""
+    inner = l2_sgd(rate(t, lambda step: d(4 * step)), s)
+    return optax.MultiSteps(inner, every_k_schedule=4).gradient_transformation()
+
+
+def weight_average(
+    t: Trial, d: optax.Schedule, s: Settings, batch: int
+) -> optax.GradientTransformation:
+    """SGD beside an anchor that only follows: an average over about 100 steps."""
+    average = prox_optax.proximal(0.0, period=1, anchor_step=0.01)
+    return optax.chain(l2_sgd(rate(t, d), s), average)
+
+
+def adam_rescaled(
+    t: Trial, d: optax.Schedule, s: Settings, batch: int
+) -> optax.GradientTransformation:
+    """Adam whose b2 is 0.999 at a batch of 128, with that half-life in examples."""
+    return l2_adam(rate(t, d), s, prox_optax.rescale_b2(0.999, batch, 128))
+
+
+OPTIMIZERS: dict[str, Optimizer] = {
+    "sgd": Optimizer(lambda t, d, s, _: l2_sgd(rate(t, d), s)),
+    "trsgd": Optimizer(sgd_family(prox_optax.trsgd)),
+    "trsgdw": Optimizer(sgd_family(prox_optax.trsgdw)),
+    "adam": Optimizer(lambda t, d, s, _: l2_adam(rate(t, d), s)),
+    "adamw": Optimizer(
+        lambda t, d, s, _: optax.adamw(rate(t, d), weight_decay=s.weight_decay)
+    ),
+    "tradam": Optimizer(adam_family(prox_optax.tradam)),
+    "tradamw": Optimizer(adam_family(prox_optax.tradamw)),
+    # 0.293 is the mean of the inner decay over a period of 10; with momentum 0.9 a pull
+    # of lambda_w = 0.01 takes another factor of 0.724.
+    "sgd at 0.293 x": Optimizer(lambda t, d, s, _: l2_sgd(rate(t, d, 0.293), s)),
+    "sgd at 0.212 x": Optimizer(lambda t, d, s, _: l2_sgd(rate(t, d, 0.212), s)),
+    "inner decay alone": Optimizer(
+        lambda t, d, s, _: l2_sgd(prox_optax.inner_decay(rate(t, d), s.period), s)
+    ),
+    "anchor alone": Optimizer(
+        lambda t, d, s, _: optax.chain(anchor(d, s), l2_sgd(rate(t, d), s))
+    ),
+    "adam at 0.293 x": Optimizer(lambda t, d, s, _: l2_adam(rate(t, d, 0.293), s)),
+    "adam, inner decay alone": Optimizer(
+        lambda t, d, s, _: l2_adam(prox_optax.inner_decay(rate(t, d), s.period), s)
+    ),
+    "adam, anchor alone": Optimizer(
+        lambda t, d, s, _: optax.chain(anchor(d, s), l2_adam(rate(t, d), s))
+    ),
+    "adam, b2 rescaled": Optimizer(adam_rescaled),
+    "lookahead": Optimizer(
+        lambda t, d, s, _: optax.lookahead(l2_sgd(rate(t, d), s), 5, 0.5),
+        start=optax.LookaheadParams.init_synced,
+        gradient_at=lambda params: params.fast,
+        evaluated=lambda params, state: params.slow,
+    ),
+    "weight average": Optimizer(
+        weight_average, evaluated=lambda params, state: optax.tree.get(state, "anchor")
+    ),
+    "schedule-free": Optimizer(
+        schedule_free,
+        evaluated=lambda params, state: contrib.schedule_free_eval_params(
+            state, params
+        ),
+    ),
+    "sam": Optimizer(
+        sam,
+        evaluated=lambda params, state: optax.tree.where(
+            state.steps_since_sync == 0, params, state.cache
+        ),
+    ),
+    "clipping": Optimizer(
+        lambda t, d, s, _: optax.chain(
+            optax.clip_by_global_norm(t["threshold"]), l2_sgd(rate(t, d), s)
+        )
+    ),
+    "accumulation": Optimizer(accumulation),
+    "muon": Optimizer(
+        lambda t, d, s, _: contrib.muon(
+            rate(t, d), beta=s.momentum, weight_decay=s.weight_decay
+        )
+    ),
 }

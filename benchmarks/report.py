@@ -11,11 +11,15 @@ from matplotlib.figure import Figure
 
 from benchmarks import analysis, results
 
-# Okabe and Ito's colours, told apart by colour-blind readers, without the yellow.
-COLOURS = ("#000000", "#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1)), (0, (3, 3)), (0, (8, 2)))
-SIZES = (8, 6.5, 5.5, 4.5, 3.5, 3, 2.5)
+# Okabe and Ito's colours, told apart by colour-blind readers, without the yellow,
+# and with two greys for groups of nine.
+COLOURS = (
+    *("#000000", "#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"),
+    *("#777777", "#AAAAAA"),
+)
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
+LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1)), (0, (3, 3)), (0, (8, 2)), "-", "--")
+SIZES = (8, 6.5, 5.5, 4.5, 3.5, 3, 2.5, 4, 4)
 
 
 def report(folder: Path, name: str) -> str:
@@ -35,7 +39,7 @@ def report(folder: Path, name: str) -> str:
 
 
 def table(metrics: pd.DataFrame, meta: dict[str, Any]) -> str:
-    """A Markdown table, a row an optimizer, and how to read it."""
+    """A Markdown table a batch size, a row an optimizer, and how to read them."""
     header = (
         "optimizer",
         "best rate",
@@ -45,34 +49,42 @@ def table(metrics: pd.DataFrame, meta: dict[str, Any]) -> str:
         "decades",
         "fails from",
     )
-    rows = [_row(metrics, meta, name) for name in _optimizers(meta)]
-    return "\n".join([*_align([header, *rows]), "", notes(metrics, meta), ""])
+    parts = []
+    for batch_size in meta["experiment"]["batch_sizes"]:
+        rows = [_row(metrics, meta, batch_size, name) for name in _optimizers(meta)]
+        parts += [f"Batch {batch_size}:", "", *_align([header, *rows]), ""]
+    return "\n".join([*parts, notes(metrics, meta), ""])
 
 
 def _optimizers(meta: dict[str, Any]) -> list[str]:
-    return list(meta["experiment"]["optimizers"])
+    """Every optimizer once, the baseline first."""
+    groups = meta["experiment"]["groups"]
+    return list(dict.fromkeys(name for _, names in groups for name in names))
 
 
 def _baseline(meta: dict[str, Any]) -> str:
     return _optimizers(meta)[0]
 
 
-def _row(metrics: pd.DataFrame, meta: dict[str, Any], name: str) -> tuple[str, ...]:
-    accuracy = analysis.test_accuracy(metrics, name)
-    score = analysis.estimate(accuracy)
-    curve = analysis.mean_validation(metrics, name)
-    rates = curve.index.to_numpy()
-    width = analysis.usable_width(rates, curve.to_numpy())
-    by_seed = analysis.validation_curve(metrics, name).to_numpy()
+def _row(
+    metrics: pd.DataFrame, meta: dict[str, Any], batch_size: int, name: str
+) -> tuple[str, ...]:
+    runs = analysis.runs_of(metrics, batch_size, name)
+    baseline = analysis.runs_of(metrics, batch_size, _baseline(meta))
+    score = analysis.estimate(analysis.test_accuracy(runs))
+    curve = analysis.validation_curve(runs)
+    rates, by_seed = curve.index.to_numpy(), curve.to_numpy()
+    mean = by_seed.mean(axis=1).round(analysis.MEAN_DIGITS)
+    width = analysis.usable_width(rates, mean)
     low = ("<=" if width.open_low else "") + f"{width.low:.2g}"
     high = (">=" if width.open_high else "") + f"{width.high:.2g}"
     prefix = ">=" if width.open_low or width.open_high else ""
-    fails = analysis.fails_from(metrics, name)
+    fails = analysis.fails_from(runs)
     return (
         name,
-        f"{analysis.best_learning_rate(metrics, name):.3g}",
+        f"{analysis.best_learning_rate(runs):.3g}",
         f"{score.mean:.4f} +- {score.error:.4f} (n={score.n})",
-        _difference(accuracy, metrics, meta, name),
+        "-" if name == _baseline(meta) else _difference(runs, baseline, meta),
         f"{low} to {high}",
         f"{prefix}{width.decades:.2f} +- {analysis.width_error(rates, by_seed):.2f}",
         "-" if fails is None else f"{fails:.3g}",
@@ -80,12 +92,10 @@ def _row(metrics: pd.DataFrame, meta: dict[str, Any], name: str) -> tuple[str, .
 
 
 def _difference(
-    accuracy: np.ndarray, metrics: pd.DataFrame, meta: dict[str, Any], name: str
+    runs: pd.DataFrame, baseline: pd.DataFrame, meta: dict[str, Any]
 ) -> str:
-    if name == _baseline(meta):
-        return "-"
-    baseline = analysis.test_accuracy(metrics, _baseline(meta))
-    difference = analysis.estimate(accuracy - baseline)
+    pairs = analysis.test_accuracy(runs) - analysis.test_accuracy(baseline)
+    difference = analysis.estimate(pairs)
     others = len(_optimizers(meta)) - 1
     verdict = " equal" if analysis.is_equal(difference, others) else ""
     return f"{difference.mean:+.4f} +- {difference.error:.4f}{verdict}"
@@ -105,17 +115,19 @@ def notes(metrics: pd.DataFrame, meta: dict[str, Any]) -> str:
     """How the numbers of the table are defined, and where they come from."""
     e, device, versions = meta["experiment"], meta["device"], meta["versions"]
     others = len(_optimizers(meta)) - 1
+    seconds, trials = meta["seconds"], len(e["learning_rates"])
     return f"""\
-Digits (8x8), batch {e["batch_size"]}, {e["epochs"]} epochs, {e["seeds"]} seeds; \
-{e["validation"]} images for validation, {e["test"]} for test.
+Digits (8x8), {e["epochs"]} epochs, {trials} trials of each optimizer, {e["seeds"]} \
+seeds; {e["validation"]} images for validation, {e["test"]} for test.
 
 - Best rate: the learning rate of the highest mean validation accuracy (of equals, the
   lowest). The test images are used once, at that rate.
 - +-: standard error over seeds (initialisation and data order). It leaves out the
   sampling error of the one test set, {_sampling_error(e):.3f} at an accuracy of 0.97.
-- equal: the {analysis.CONFIDENCE:.0%} interval (Student's t) of the difference to \
-{_baseline(meta)}, paired by seed,
-  contains 0, with the intervals widened for {others} comparisons (Bonferroni).
+- equal: not told apart. The {analysis.CONFIDENCE:.0%} interval (Student's t) of the \
+difference to
+  {_baseline(meta)}, paired by seed, contains 0, with the intervals widened for \
+{others} comparisons (Bonferroni).
 - Usable rates: the contiguous range around the best in which mean validation accuracy
   stays within {analysis.WIDTH_TOLERANCE} of the best, interpolated linearly in \
 log10(learning rate)
@@ -126,9 +138,9 @@ log10(learning rate)
 validation accuracy ended
   below {analysis.FAILED_BELOW}. An image with a NaN or infinite logit counts as wrong.
 
-`{meta["command"]}` ({meta["lanes"]} lanes x {meta["steps"]} steps) on \
-{device["platform"]}, {device["cores"]} cores: {meta["compile_seconds"]} s to compile, \
-{meta["run_seconds"]} s to run; Python {versions["python"]}, jax {versions["jax"]}, \
+`{meta["command"]}` ({meta["lanes"]} lanes) on \
+{device["platform"]}, {device["cores"]} cores: {seconds["compile"]} s to compile, \
+{seconds["run"]} s to run; Python {versions["python"]}, jax {versions["jax"]}, \
 flax {versions["flax"]}, optax {versions["optax"]}, \
 prox_optax {versions["prox_optax"]}."""
 
@@ -139,38 +151,49 @@ def _sampling_error(experiment: dict[str, Any]) -> float:
 
 
 def figure(metrics: pd.DataFrame, meta: dict[str, Any]) -> Figure:
-    """Validation accuracy against learning rate: all of it, and the top."""
+    """Validation accuracy against learning rate: a row a group, a column a batch size.
+
+    With one batch size a second column shows the top.
+    """
     e = meta["experiment"]
-    drawn = Figure(figsize=(10, 4.6), layout="constrained")
-    whole, top = drawn.subplots(1, 2)
-    best = max(analysis.mean_validation(metrics, o).max() for o in _optimizers(meta))
-    for axes in (whole, top):
-        _draw_curves(axes, metrics, meta)
-        axes.set_xscale("log")
-        axes.set_xlabel("learning rate (before decay, log scale)")
-        axes.grid(True, which="major", alpha=0.3)
-    whole.set_ylabel("validation accuracy (fraction correct)")
-    whole.set_ylim(0, 1.02)
-    whole.set_title("all learning rates")
-    top.set_ylim(best - 0.05, best + 0.008)
-    top.set_title("the top 5 percentage points")
-    drawn.legend(
-        *whole.get_legend_handles_labels(),
-        loc="outside lower center",
-        ncols=len(_optimizers(meta)),
-        frameon=False,
-    )
+    sizes = e["batch_sizes"] * (2 if len(e["batch_sizes"]) == 1 else 1)
+    rows, columns = len(e["groups"]), len(sizes)
+    width = 5.0 if columns == 2 else 3.2
+    drawn = Figure(figsize=(width * columns, 4.1 * rows + 0.5), layout="constrained")
+    parts = drawn.subfigures(rows, 1, squeeze=False)[:, 0]
+    best = metrics.groupby(["batch_size", "optimizer", "trial"]).validation_accuracy
+    top = best.mean().max()
+    for part, (title, names) in zip(parts, e["groups"], strict=True):
+        panels = part.subplots(1, columns, sharex=True)
+        for axes, batch_size in zip(panels, sizes, strict=True):
+            _draw_curves(axes, metrics, batch_size, names)
+            axes.set_xscale("log")
+            axes.set_xlabel("learning rate (before decay)")
+            axes.grid(True, which="major", alpha=0.3)
+            axes.set_title(f"batch {batch_size}")
+            axes.set_ylim(0, 1.02)
+        if len(e["batch_sizes"]) == 1:
+            panels[1].set_ylim(top - 0.05, top + 0.008)
+            panels[1].set_title(f"batch {sizes[0]}, the top 5 percentage points")
+        panels[0].set_ylabel("validation accuracy (fraction correct)")
+        part.suptitle(title)
+        handles, labels = panels[0].get_legend_handles_labels()
+        part.legend(
+            handles, labels, loc="outside lower center", ncols=len(names), frameon=False
+        )
     drawn.suptitle(
-        f"Digits (8x8), batch {e['batch_size']}, {e['epochs']} epochs: mean of "
-        f"n = {e['seeds']} seeds, bars: standard error"
+        f"Digits (8x8), {e['epochs']} epochs: mean of n = {e['seeds']} seeds, bars: "
+        "standard error"
     )
     return drawn
 
 
-def _draw_curves(axes: Axes, metrics: pd.DataFrame, meta: dict[str, Any]) -> None:
-    styles = zip(_optimizers(meta), COLOURS, MARKERS, LINES, SIZES, strict=False)
+def _draw_curves(
+    axes: Axes, metrics: pd.DataFrame, batch_size: int, names: list[str]
+) -> None:
+    styles = zip(names, COLOURS, MARKERS, LINES, SIZES, strict=False)
     for name, colour, marker, line, size in styles:
-        curve = analysis.validation_curve(metrics, name)
+        curve = analysis.validation_curve(analysis.runs_of(metrics, batch_size, name))
         estimates = [analysis.estimate(row) for row in curve.to_numpy()]
         axes.errorbar(
             curve.index,

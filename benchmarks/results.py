@@ -18,8 +18,11 @@ import prox_optax
 FOLDER = Path("results")
 METRICS, META = "metrics.csv", "meta.json"
 COLUMNS = (
+    "batch_size",
     "optimizer",
+    "trial",
     "learning_rate",
+    "threshold",
     "seed",
     "validation_accuracy",
     "validation_loss",
@@ -45,11 +48,15 @@ def write_text(path: Path, text: str) -> None:
     write(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
-def write_run(folder: Path, metrics: pd.DataFrame, meta: dict[str, Any]) -> None:
-    """Write metrics.csv, then meta.json; a kill in between leaves no meta.json."""
+def write_metrics(folder: Path, csv: str) -> None:
+    """Write metrics.csv of a run that goes on: without meta.json."""
     (folder / META).unlink(missing_ok=True)
-    csv = metrics[list(COLUMNS)].to_csv(index=False, lineterminator="\n")
     write_text(folder / METRICS, csv)
+
+
+def write_run(folder: Path, csv: str, meta: dict[str, Any]) -> None:
+    """Write metrics.csv, then meta.json; a kill in between leaves no meta.json."""
+    write_metrics(folder, csv)
     write_text(folder / META, json.dumps(meta, indent=2) + "\n")
 
 
@@ -68,16 +75,17 @@ def read_run(folder: Path, name: str) -> tuple[pd.DataFrame, dict[str, Any]]:
     return metrics, json.loads((folder / META).read_text(encoding="utf-8"))
 
 
+def versions() -> dict[str, str]:
+    """Of Python and of what the numbers depend on."""
+    found = {name: importlib.metadata.version(name) for name in PACKAGES}
+    own = {"python": platform.python_version(), "prox_optax": prox_optax.__version__}
+    return own | found
+
+
 def environment() -> dict[str, Any]:
-    """Versions, device and commit."""
+    """Device and commit."""
     device = jax.devices()[0]
-    versions = {name: importlib.metadata.version(name) for name in PACKAGES}
     return {
-        "versions": {
-            "python": platform.python_version(),
-            "prox_optax": prox_optax.__version__,
-            **versions,
-        },
         "device": {
             "platform": device.platform,
             "kind": device.device_kind,

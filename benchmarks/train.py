@@ -1,7 +1,7 @@
 """The training loop: epochs of a scan over vmapped lanes, compiled once.
 
-A lane is one run: an optimizer, a learning rate and a seed. The lanes of an optimizer
-are stacked on two leading axes, (seed, learning rate).
+A lane is one run: an optimizer, a trial of its numbers and a seed. The lanes of an
+optimizer are stacked on two leading axes, (seed, trial).
 """
 
 from collections.abc import Callable, Mapping
@@ -14,14 +14,28 @@ import optax
 
 from benchmarks.tasks import Task
 
-MakeOptimizer = Callable[[jax.Array], optax.GradientTransformation]
+
+class Method(NamedTuple):
+    """An optimizer under test.
+
+    Attributes:
+      make: the numbers of a trial by name, traced -> the transformation.
+      start: the network's parameters -> what the loop updates.
+      gradient_at: that -> the network's parameters at which the gradient is taken.
+      evaluated: (that, optimizer state) -> the network's parameters to evaluate.
+    """
+
+    make: Callable[[Any], optax.GradientTransformation]
+    start: Callable[[Any], Any] = lambda params: params
+    gradient_at: Callable[[Any], Any] = lambda params: params
+    evaluated: Callable[[Any, Any], Any] = lambda params, state: params
 
 
 class Lane(NamedTuple):
-    """One run, or many stacked on (seed, learning rate).
+    """One run, or many stacked on (seed, trial).
 
     Attributes:
-      params: the parameters.
+      params: what the loop updates: mostly the network's parameters.
       stats: what the network carries along untrained (see `Task`); the optimizer never
         sees it.
       opt_state: the optimizer's state.
@@ -36,10 +50,10 @@ class Lane(NamedTuple):
     diverged: jax.Array
 
 
-Epoch = Callable[
-    [dict[str, Lane], Any, jax.Array, jax.Array, jax.Array], dict[str, Lane]
-]
+Trials = Mapping[str, Mapping[str, Any]]
+"""By optimizer, arrays of shape (l,) by name, such as `learning_rate`."""
 
+Epoch = Callable[[dict[str, Lane], Any, Trials, jax.Array, jax.Array], dict[str, Lane]]
 Evaluate = Callable[[Any, Any, Any], dict[str, jax.Array]]
 
 
@@ -58,30 +72,30 @@ def step_key(seed: jax.Array | int, step: jax.Array | int) -> jax.Array:
     return jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), 2), step)
 
 
-def init_lane(
-    task: Task, make: MakeOptimizer, rate: jax.Array, seed: jax.Array
-) -> Lane:
+def init_lane(task: Task, method: Method, trial: Any, seed: jax.Array) -> Lane:
     """A run before its first step."""
     params, stats = task.init(init_key(seed))
-    state = make(rate).init(params)
+    params = method.start(params)
+    state = method.make(trial).init(params)
     return Lane(params, stats, state, jnp.float32(jnp.nan), jnp.asarray(False))
 
 
 def train_lane(
     task: Task,
-    make: MakeOptimizer,
+    method: Method,
     data: Any,
-    rate: jax.Array,
+    trial: Any,
     inputs: tuple[Any, jax.Array],
     lane: Lane,
 ) -> Lane:
     """A run after one more epoch; `inputs` are its steps' batches and keys."""
-    optimizer = make(rate)
+    optimizer = method.make(trial)
     value_and_grad = jax.value_and_grad(task.loss, has_aux=True)
 
     def step(carry: Any, batch_and_key: Any) -> tuple[Any, jax.Array]:
         params, stats, state = carry
-        (loss, stats), grads = value_and_grad(params, stats, data, *batch_and_key)
+        at = method.gradient_at(params)
+        (loss, stats), grads = value_and_grad(at, stats, data, *batch_and_key)
         updates, state = optimizer.update(grads, state, params)
         return (optax.apply_updates(params, updates), stats, state), loss
 
@@ -92,36 +106,33 @@ def train_lane(
 
 
 def init_lanes(
-    task: Task,
-    optimizers: Mapping[str, MakeOptimizer],
-    rates: jax.Array,
-    seeds: jax.Array,
+    task: Task, methods: Mapping[str, Method], trials: Trials, seeds: jax.Array
 ) -> dict[str, Lane]:
     """All runs before their first step, by optimizer.
 
     Args:
       task: what is trained.
-      optimizers: functions from a learning rate to an optimizer, by name.
-      rates: learning rates, shape (l,).
+      methods: optimizers by name.
+      trials: l of each.
       seeds: integers, shape (s,).
 
     Returns:
       Lanes stacked on (s, l). A seed starts from the same parameters in all of them.
     """
 
-    def stack(make: MakeOptimizer) -> Lane:
-        over_rates = jax.vmap(partial(init_lane, task, make), (0, None))
-        return jax.vmap(over_rates, (None, 0))(rates, seeds)
+    def stack(name: str) -> Lane:
+        over_trials = jax.vmap(partial(init_lane, task, methods[name]), (0, None))
+        return jax.vmap(over_trials, (None, 0))(trials[name], seeds)
 
-    return {name: stack(make) for name, make in optimizers.items()}
+    return {name: stack(name) for name in methods}
 
 
-def make_epoch(task: Task, optimizers: Mapping[str, MakeOptimizer]) -> Epoch:
+def make_epoch(task: Task, methods: Mapping[str, Method]) -> Epoch:
     """The function that trains all lanes for one epoch, to be jit-compiled once.
 
-    It takes the lanes, the train split, learning rates (l,), seeds (s,) and the number
-    of the epoch from 0. In an epoch a seed sees the same batches, augmented in the same
-    way, in all its lanes.
+    It takes the lanes, the train split, the trials, seeds (s,) and the number of the
+    epoch from 0. In an epoch a seed sees the same batches, augmented in the same way,
+    in all its lanes.
     """
 
     def inputs(seed: jax.Array, number: jax.Array) -> tuple[Any, jax.Array]:
@@ -133,17 +144,19 @@ def make_epoch(task: Task, optimizers: Mapping[str, MakeOptimizer]) -> Epoch:
     def epoch(
         lanes: dict[str, Lane],
         data: Any,
-        rates: jax.Array,
+        trials: Trials,
         seeds: jax.Array,
         number: jax.Array,
     ) -> dict[str, Lane]:
         batches_and_keys = jax.vmap(inputs, (0, None))(seeds, number)
 
-        def train(make: MakeOptimizer, lane: Lane) -> Lane:
-            over_rates = jax.vmap(partial(train_lane, task, make, data), (0, None, 0))
-            return jax.vmap(over_rates, (None, 0, 0))(rates, batches_and_keys, lane)
+        def train(name: str) -> Lane:
+            run = partial(train_lane, task, methods[name], data)
+            over_trials = jax.vmap(run, (0, None, 0))
+            over_seeds = jax.vmap(over_trials, (None, 0, 0))
+            return over_seeds(trials[name], batches_and_keys, lanes[name])
 
-        return {name: train(make, lanes[name]) for name, make in optimizers.items()}
+        return {name: train(name) for name in methods}
 
     return epoch
 
@@ -151,16 +164,16 @@ def make_epoch(task: Task, optimizers: Mapping[str, MakeOptimizer]) -> Epoch:
 def make_evaluate(task: Task) -> Evaluate:
     """The function from stacked parameters, statistics and a split to (s, l) metrics.
 
-    Seeds run together and learning rates one by one, to bound the memory.
+    Seeds run together and trials one by one, to bound the memory.
     """
 
     def evaluate(params: Any, stats: Any, data: Any) -> dict[str, jax.Array]:
-        def over_rates(params: Any, stats: Any) -> Any:
+        def over_trials(params: Any, stats: Any) -> Any:
             return jax.lax.map(
                 lambda lane: task.evaluate(lane[0], lane[1], data), (params, stats)
             )
 
-        scores: dict[str, jax.Array] = jax.vmap(over_rates)(params, stats)
+        scores: dict[str, jax.Array] = jax.vmap(over_trials)(params, stats)
         return scores
 
     compiled: Evaluate = jax.jit(evaluate)

@@ -1,0 +1,126 @@
+"""Where a run stands, on disk: it goes on from there after a kill at any moment.
+
+A checkpoint is a folder `checkpoints/PROGRAM-EPOCH`, named by what comes next. Orbax
+writes it under another name and renames it when it is whole; a half-written one is not
+seen. Beside it `run.json` says which experiment it belongs to, and a file
+`PROGRAM.json` holds the rows of each finished program.
+"""
+
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import orbax.checkpoint as ocp
+import pandas as pd
+
+from benchmarks import results
+
+FOLDER, RUN = "checkpoints", "run.json"
+
+
+class Position(NamedTuple):
+    """What is to be run next: an epoch of a program, both counted from 0."""
+
+    program: int
+    epoch: int
+
+
+def start(folder: Path, configuration: dict[str, Any]) -> None:
+    """Begin anew: forget the checkpoints and say what the run is."""
+    shutil.rmtree(folder / FOLDER, ignore_errors=True)
+    results.write_text(folder / FOLDER / RUN, json.dumps(configuration, indent=2))
+
+
+def position(folder: Path, configuration: dict[str, Any]) -> Position | None:
+    """Where to go on; None if the run is finished.
+
+    Raises:
+      FileNotFoundError: there is no run to go on with.
+      ValueError: the run in the folder is another one; says where they differ.
+    """
+    path = folder / FOLDER / RUN
+    finished = not path.is_file()
+    if finished:
+        path = folder / results.META
+    if not path.is_file():
+        raise FileNotFoundError(f"No run in {folder}. Start it without --resume.")
+    found = json.loads(path.read_text(encoding="utf-8"))
+    wanted = json.loads(json.dumps(configuration))
+    changed = [key for key in wanted if found.get(key) != wanted[key]]
+    if changed:
+        lines = [f"  {k}: {found.get(k)} there, {wanted[k]} here" for k in changed]
+        raise ValueError(
+            f"The run in {folder} is another one:\n"
+            + "\n".join(lines)
+            + "\nGo on with what made it, or start another without --resume."
+        )
+    if finished:
+        return None
+    return max([*saved(folder), Position(len(parts(folder)), 0)])
+
+
+def saved(folder: Path) -> list[Position]:
+    """The whole checkpoints, in no order."""
+    names = (path.name for path in (folder / FOLDER).glob("*-*"))
+    matches = (re.fullmatch(r"(\d+)-(\d+)", name) for name in names)
+    return [Position(int(m[1]), int(m[2])) for m in matches if m]
+
+
+def save(folder: Path, position: Position, lanes: Any) -> None:
+    """Save the lanes, whole or not at all; then remove the older checkpoints."""
+    older = saved(folder)
+    with ocp.StandardCheckpointer() as checkpointer:
+        checkpointer.save(path_of(folder, position), lanes, force=True)
+    for other in older:
+        if other != position:
+            shutil.rmtree(path_of(folder, other), ignore_errors=True)
+
+
+def load(folder: Path, position: Position, like: Any) -> Any:
+    """The lanes saved at a position; `like` gives structure, shapes and dtypes."""
+    with ocp.StandardCheckpointer() as checkpointer:
+        return checkpointer.restore(
+            path_of(folder, position),
+            jax.tree.map(ocp.utils.to_shape_dtype_struct, like),
+        )
+
+
+def save_rows(
+    folder: Path, program: int, rows: pd.DataFrame, seconds: dict[str, float]
+) -> None:
+    """Keep the rows of a finished program and what it took."""
+    part = {"seconds": seconds, "rows": rows.to_csv(index=False, lineterminator="\n")}
+    results.write_text(folder / FOLDER / f"{program}.json", json.dumps(part))
+
+
+def parts(folder: Path) -> list[dict[str, Any]]:
+    """What is kept of the finished programs, in their order."""
+    kept: list[dict[str, Any]] = []
+    while (path := folder / FOLDER / f"{len(kept)}.json").is_file():
+        kept.append(json.loads(path.read_text(encoding="utf-8")))
+    return kept
+
+
+def rows(folder: Path) -> str:
+    """The rows of all the finished programs, as CSV with one header."""
+    header, *_ = parts(folder)[0]["rows"].splitlines()
+    lines = [line for part in parts(folder) for line in part["rows"].splitlines()[1:]]
+    return "\n".join([header, *lines]) + "\n"
+
+
+def seconds(folder: Path) -> dict[str, float]:
+    """Seconds to compile and to run all the programs."""
+    kept = [part["seconds"] for part in parts(folder)]
+    return {key: round(sum(x[key] for x in kept), 1) for key in ("compile", "run")}
+
+
+def finish(folder: Path) -> None:
+    """A finished run needs no checkpoint."""
+    shutil.rmtree(folder / FOLDER, ignore_errors=True)
+
+
+def path_of(folder: Path, position: Position) -> Path:
+    return (folder / FOLDER / f"{position.program}-{position.epoch}").absolute()
