@@ -43,8 +43,10 @@ def test_width_error():
 def hand_made(validation, test):
     """Metrics of "sgd" at three rates and two seeds."""
     rows = [
-        ("sgd", rate, seed, v, 0.0, 0.0, False, t)
-        for rate, v, t in zip((0.1, 1.0, 10.0), validation, test, strict=True)
+        (8, "sgd", trial, rate, np.nan, seed, v, 0.0, 0.0, False, t)
+        for trial, (rate, v, t) in enumerate(
+            zip((0.1, 1.0, 10.0), validation, test, strict=True)
+        )
         for seed in (1, 0)
     ]
     return pd.DataFrame(rows, columns=list(results.COLUMNS))
@@ -52,15 +54,39 @@ def hand_made(validation, test):
 
 def test_learning_rate_is_chosen_on_validation():
     metrics = hand_made(validation=(0.7, 0.9, 0.8), test=(0.99, 0.5, 0.6))
-    assert analysis.best_learning_rate(metrics, "sgd") == 1.0
-    np.testing.assert_array_equal(analysis.test_accuracy(metrics, "sgd"), [0.5, 0.5])
+    assert analysis.best_learning_rate(metrics) == 1.0
+    np.testing.assert_array_equal(analysis.test_accuracy(metrics), [0.5, 0.5])
+
+
+def test_of_equal_trials_the_lowest_learning_rate_is_chosen():
+    metrics = hand_made(validation=(0.7, 0.9, 0.9), test=(0, 0, 0))
+    metrics["trial"] = 2 - metrics.trial
+    assert analysis.best_learning_rate(metrics) == 1.0
+
+
+def test_a_curve_is_that_of_the_best_threshold():
+    low = hand_made(validation=(0.1, 0.2, 0.3), test=(0, 0, 0)).assign(threshold=0.5)
+    high = hand_made(validation=(0.4, 0.5, 0.4), test=(0, 0, 0)).assign(threshold=2.0)
+    high["trial"] += 3
+    both = pd.concat([low, high], ignore_index=True)
+    assert analysis.best_trial(both) == 4
+    curve = analysis.validation_curve(both)
+    np.testing.assert_array_equal(curve.mean(axis=1), [0.4, 0.5, 0.4])
+
+
+def test_runs_of_a_batch_size_and_an_optimizer():
+    metrics = pd.concat(
+        [hand_made((1, 1, 1), (0, 0, 0)).assign(batch_size=b) for b in (1, 8)]
+    )
+    assert set(analysis.runs_of(metrics, 8, "sgd").batch_size) == {8}
+    assert analysis.runs_of(metrics, 8, "adam").empty
 
 
 def test_fails_from():
     metrics = hand_made(validation=(0.2, 0.9, 0.8), test=(0, 0, 0))
-    assert analysis.fails_from(metrics, "sgd") is None
+    assert analysis.fails_from(metrics) is None
     metrics.loc[(metrics.learning_rate == 10) & (metrics.seed == 1), "diverged"] = True
-    assert analysis.fails_from(metrics, "sgd") == 10.0
+    assert analysis.fails_from(metrics) == 10.0
 
 
 def test_estimates_and_equality():

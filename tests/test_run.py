@@ -1,0 +1,150 @@
+"""Commands, files, and a run that is killed and goes on."""
+
+import json
+import random
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+from benchmarks import checkpoint, experiments, results
+from benchmarks.__main__ import app
+from benchmarks.checkpoint import Position
+
+FILES = {"metrics.csv", "meta.json", "table.md", "accuracy.png", "accuracy.svg"}
+
+# Two programs of 20 epochs, with a checkpoint after each.
+RUN = """
+import sys
+from dataclasses import replace
+from pathlib import Path
+from benchmarks import experiments
+from benchmarks.run import run
+tiny = experiments.tiny(experiments.SENSITIVITY_DIGITS)
+two = replace(tiny, groups=(("", ("sgd", "trsgd")),), batch_sizes=(8,), epochs=20)
+run(two, "a test", Path(sys.argv[1]), resume=sys.argv[2:] == ["--resume"])
+"""
+
+
+def invoke(*arguments: object):
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def test_run_then_report(tmp_path):
+    ran = invoke("run", "demo", "--tiny", "--out", tmp_path)
+    assert ran.exit_code == 0, ran.output
+    assert {path.name for path in tmp_path.iterdir()} == FILES
+    metrics = pd.read_csv(tmp_path / "metrics.csv")
+    assert tuple(metrics.columns) == results.COLUMNS
+    assert len(metrics) == 5 * 2 * 2
+    for _, runs in metrics.groupby("optimizer"):
+        tested = runs[runs.test_accuracy.notna()]
+        assert tested.learning_rate.nunique() == 1
+        assert len(tested) == 2
+    meta = json.loads((tmp_path / "meta.json").read_text(encoding="utf-8"))
+    assert meta["command"] == "python -m benchmarks run demo --tiny"
+    assert meta["data_source"] == "scikit-learn's digits"
+    assert str(tmp_path) not in json.dumps(meta)
+
+    drawn = {name: (tmp_path / name).read_bytes() for name in FILES}
+    for name in ("table.md", "accuracy.png", "accuracy.svg"):
+        (tmp_path / name).unlink()
+    reported = invoke("report", "demo", "--out", tmp_path)
+    assert reported.exit_code == 0, reported.output
+    assert {name: (tmp_path / name).read_bytes() for name in FILES} == drawn
+    assert drawn["table.md"].decode() in reported.output
+    assert drawn["table.md"].decode() in ran.output
+
+
+def test_report_without_results_names_the_command(tmp_path):
+    reported = invoke("report", "demo", "--out", tmp_path / "none")
+    assert reported.exit_code == 1
+    assert "python -m benchmarks run demo" in reported.output
+
+
+def test_list_and_unknown_names():
+    assert "demo: " in invoke("list").output
+    unknown = invoke("run", "dmeo")
+    assert unknown.exit_code == 2
+    assert "there is: demo" in unknown.output
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path):
+    path = tmp_path / "table.md"
+    results.write_text(path, "old")
+
+    def half(temporary: Path) -> None:
+        temporary.write_text("ne", encoding="utf-8")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        results.write(path, half)
+    assert path.read_text(encoding="utf-8") == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def run_for(seconds, folder, *arguments):
+    """The exit status, or None after a SIGKILL."""
+    try:
+        return subprocess.run(
+            [sys.executable, "-c", RUN, str(folder), *arguments],
+            cwd=Path(__file__).parents[1],
+            capture_output=True,
+            timeout=seconds,
+            check=False,
+        ).returncode
+    except subprocess.TimeoutExpired:
+        return None
+
+
+def test_a_killed_run_goes_on_to_the_same_numbers(tmp_path):
+    """SIGKILL at random moments, then --resume until it ends."""
+    began = time.perf_counter()
+    assert run_for(None, tmp_path / "undisturbed") == 0
+    whole = time.perf_counter() - began
+
+    moments = random.Random(0)
+    folder = tmp_path / "killed"
+    kills = 0
+    status = run_for(0.6 * whole, folder)
+    while status is None:
+        kills += 1
+        begun = (folder / "checkpoints/run.json").exists()
+        seconds = moments.uniform(0.4, 1.0) * whole if kills < 4 else None
+        status = run_for(seconds, folder, *(["--resume"] if begun else []))
+    assert status == 0
+    assert kills > 0
+
+    metrics = [tmp_path / name / "metrics.csv" for name in ("undisturbed", "killed")]
+    assert metrics[0].read_bytes() == metrics[1].read_bytes()
+    assert not (tmp_path / "killed/checkpoints").exists()
+
+
+def test_a_half_written_checkpoint_is_ignored(tmp_path):
+    lanes = {"w": experiments.SENSITIVITY_DIGITS.seeds * pd.Series([1.0]).to_numpy()}
+    checkpoint.start(tmp_path, {"name": "a"})
+    checkpoint.save(tmp_path, Position(0, 3), lanes)
+    half = tmp_path / "checkpoints/0-7.orbax-checkpoint-tmp"
+    half.mkdir()
+    (half / "d").write_text("half")
+    assert checkpoint.position(tmp_path, {"name": "a"}) == Position(0, 3)
+    assert checkpoint.load(tmp_path, Position(0, 3), lanes)["w"].tolist() == [5.0]
+
+
+def test_another_configuration_is_refused_with_the_difference(tmp_path):
+    checkpoint.start(tmp_path, {"name": "a", "seeds": 5})
+    with pytest.raises(ValueError, match=r"another one:\n  seeds: 5 there, 3 here\n"):
+        checkpoint.position(tmp_path, {"name": "a", "seeds": 3})
+
+
+def test_resume_without_a_run_and_of_a_finished_one(tmp_path):
+    nothing = invoke("run", "demo", "--tiny", "--resume", "--out", tmp_path)
+    assert nothing.exit_code == 1
+    assert "Start it without --resume." in nothing.output
+    configuration = {"name": "a"}
+    results.write_run(tmp_path, "a,b\n", configuration)
+    assert checkpoint.position(tmp_path, configuration) is None
