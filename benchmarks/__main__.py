@@ -16,6 +16,9 @@ Name = Annotated[str, typer.Argument(help="An experiment, as `list` names it.")]
 Out = Annotated[
     Path | None, typer.Option(help="Folder of the results; default: results/NAME.")
 ]
+DataDir = Annotated[
+    Path | None, typer.Option(help="Where the data set is: a folder or an archive.")
+]
 Resume = Annotated[
     bool, typer.Option("--resume", help="Go on with a run that was interrupted.")
 ]
@@ -34,19 +37,23 @@ def list_experiments() -> None:
     """Name the experiments, what they answer and what they cost."""
     for experiment in experiments.EXPERIMENTS.values():
         print(f"{experiment.name}: {experiment.question}")
-        print(f"    data: digits; cost: {experiment.cost}")
+        print(f"    data: {experiment.data}; cost: {experiment.cost}")
 
 
 @app.command("run")
 def run_experiment(
-    name: Name, tiny: Tiny = False, resume: Resume = False, out: Out = None
+    name: Name,
+    tiny: Tiny = False,
+    resume: Resume = False,
+    data_dir: DataDir = None,
+    out: Out = None,
 ) -> None:
     """Train, then print the table and write the results."""
     experiment = experiments.tiny(find(name)) if tiny else find(name)
     command = f"python -m benchmarks run {name}" + (" --tiny" if tiny else "")
     folder = out or results.FOLDER / experiment.name
     try:
-        run(experiment, command, folder, resume)
+        run(experiment, command, folder, resume=resume, data_dir=data_dir)
     except (FileNotFoundError, ValueError) as error:
         print(error, file=sys.stderr)
         raise typer.Exit(1) from error

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 from benchmarks import analysis, results
 
@@ -117,13 +118,14 @@ def notes(metrics: pd.DataFrame, meta: dict[str, Any]) -> str:
     others = len(_optimizers(meta)) - 1
     seconds, trials = meta["seconds"], len(e["learning_rates"])
     return f"""\
-Digits (8x8), {e["epochs"]} epochs, {trials} trials of each optimizer, {e["seeds"]} \
-seeds; {e["validation"]} images for validation, {e["test"]} for test.
+{meta["data_source"]}, {e["epochs"]} epochs, {trials} trials of each optimizer, \
+{e["seeds"]} seeds; {e["validation"]} images for validation, \
+{e["test"] or "the official ones"} for test.
 
 - Best rate: the learning rate of the highest mean validation accuracy (of equals, the
   lowest). The test images are used once, at that rate.
 - +-: standard error over seeds (initialisation and data order). It leaves out the
-  sampling error of the one test set, {_sampling_error(e):.3f} at an accuracy of 0.97.
+  sampling error of the one test set{_sampling_error(e)}.
 - equal: not told apart. The {analysis.CONFIDENCE:.0%} interval (Student's t) of the \
 difference to
   {_baseline(meta)}, paired by seed, contains 0, with the intervals widened for \
@@ -145,9 +147,12 @@ flax {versions["flax"]}, optax {versions["optax"]}, \
 prox_optax {versions["prox_optax"]}."""
 
 
-def _sampling_error(experiment: dict[str, Any]) -> float:
+def _sampling_error(experiment: dict[str, Any]) -> str:
     """Binomial standard error of an accuracy of 0.97 on the test set."""
-    return float(np.sqrt(0.97 * 0.03 / experiment["test"]))
+    if experiment["test"] is None:
+        return ""
+    error = float(np.sqrt(0.97 * 0.03 / experiment["test"]))
+    return f", {error:.3f} at an accuracy of 0.97"
 
 
 def figure(metrics: pd.DataFrame, meta: dict[str, Any]) -> Figure:
@@ -168,6 +173,7 @@ def figure(metrics: pd.DataFrame, meta: dict[str, Any]) -> Figure:
         for axes, batch_size in zip(panels, sizes, strict=True):
             _draw_curves(axes, metrics, batch_size, names)
             axes.set_xscale("log")
+            axes.xaxis.set_minor_formatter(NullFormatter())
             axes.set_xlabel("learning rate (before decay)")
             axes.grid(True, which="major", alpha=0.3)
             axes.set_title(f"batch {batch_size}")
@@ -179,11 +185,15 @@ def figure(metrics: pd.DataFrame, meta: dict[str, Any]) -> Figure:
         part.suptitle(title)
         handles, labels = panels[0].get_legend_handles_labels()
         part.legend(
-            handles, labels, loc="outside lower center", ncols=len(names), frameon=False
+            handles,
+            labels,
+            loc="outside lower center",
+            ncols=min(len(names), 5 if columns == 2 else 10),
+            frameon=False,
         )
     drawn.suptitle(
-        f"Digits (8x8), {e['epochs']} epochs: mean of n = {e['seeds']} seeds, bars: "
-        "standard error"
+        f"{meta['data_source']}, {e['epochs']} epochs: mean of n = {e['seeds']} seeds, "
+        "bars: standard error"
     )
     return drawn
 

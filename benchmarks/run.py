@@ -18,7 +18,14 @@ from benchmarks.data import DataSet, Split
 from benchmarks.experiments import Experiment, Program
 
 
-def run(experiment: Experiment, command: str, folder: Path, resume: bool) -> None:
+def run(
+    experiment: Experiment,
+    command: str,
+    folder: Path,
+    *,
+    resume: bool,
+    data_dir: Path | None = None,
+) -> None:
     """Run the experiment and write metrics.csv and meta.json to `folder`.
 
     Each program's rows are written when it is done, and a checkpoint of a longer one
@@ -29,8 +36,9 @@ def run(experiment: Experiment, command: str, folder: Path, resume: bool) -> Non
       command: how it was called, for the meta data.
       folder: of the results.
       resume: go on with the run in `folder`; nothing is left to do if it is finished.
+      data_dir: where the data set is; None is its usual place.
     """
-    data_set = experiments.data_set(experiment)
+    data_set = experiments.data_set(experiment, data_dir)
     configuration = describe(experiment, data_set)
     if not resume:
         checkpoint.start(folder, configuration)

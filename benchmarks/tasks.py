@@ -37,6 +37,7 @@ class Task(NamedTuple):
 def classify(
     make_model: Callable[[nnx.Rngs], nnx.Module],
     normalise: Callable[[jax.Array], jax.Array],
+    augment: Callable[[jax.Array, jax.Array], jax.Array],
     examples: int,
     batch_size: int,
 ) -> Task:
@@ -44,7 +45,8 @@ def classify(
 
     Args:
       make_model: builds a network that maps normalised images to logits.
-      normalise: what the network sees of a batch of images as stored.
+      normalise: what the network sees of stored images in evaluation.
+      augment: what it sees of a batch in training, from the images and a key.
       examples: size of the train split.
       batch_size: images a step; an epoch leaves out the last incomplete batch.
     """
@@ -63,7 +65,7 @@ def classify(
         params: Any, stats: Any, split: Split, index: jax.Array, key: jax.Array
     ) -> tuple[jax.Array, Any]:
         model = nnx.merge(graph, params, stats, copy=True)
-        logits = model(normalise(split.images[index]))
+        logits = model(augment(split.images[index], key))
         return cross_entropy(logits, split.labels[index]), split_model(model)[2]
 
     def evaluate(params: Any, stats: Any, split: Split) -> dict[str, jax.Array]:

@@ -24,7 +24,7 @@ PROGRAM = experiments.Program(8, NAMES)
 @pytest.fixture(scope="module")
 def splits() -> data.DataSet:
     """Digits with a train split of 64: 8 steps an epoch, 24 a run (3 periods)."""
-    whole = experiments.data_set(experiments.DEMO)
+    whole = experiments.data_set(experiments.DEMO, None)
     return whole._replace(train=data.Split(*(x[:64] for x in whole.train)))
 
 
@@ -179,6 +179,7 @@ def test_same_seed_same_data_order(methods):
     real = tasks.classify(
         lambda rngs: models.SmallConvNet((8, 8, 1), (2, 2), 10, rngs=rngs),
         lambda images: images,
+        lambda images, key: images,
         examples=80,
         batch_size=8,
     )
@@ -282,3 +283,37 @@ def test_programs_cover_every_optimizer_and_batch_size_once():
     assert len(set(pairs)) == len(pairs) == 6 * 22
     (demo,) = experiments.programs(experiments.DEMO)
     assert demo.optimizers == experiments.DEMO.optimizers
+
+
+def test_the_published_experiment_augments_and_normalises_in_training_only():
+    """A residual network on noise of CIFAR's shape: a step, without an archive."""
+    experiment = experiments.tiny(experiments.PAPER_CIFAR10)
+    images = jax.random.randint(jax.random.key(0), (16, 32, 32, 3), 0, 256, jnp.uint8)
+    split = data.Split(images, jnp.arange(16) % 10)
+    ones = jnp.ones(3)
+    noise = data.DataSet(split, split, split, 10, 128 * ones, 64 * ones, "noise")
+    task = experiments.task(experiment, noise, batch_size=8)
+    params, stats = task.init(jax.random.key(1))
+    loss = jax.jit(task.loss)
+    losses = [
+        float(loss(params, stats, split, jnp.arange(8), jax.random.key(k))[0])
+        for k in (0, 0, 1)
+    ]
+    assert losses[0] == losses[1] != losses[2]
+    assert np.isfinite(losses).all()
+
+
+def test_published_numbers():
+    """The learning rates, batch and epochs of the reference implementation."""
+    experiment = experiments.PAPER_CIFAR10
+    rates = {
+        name: experiments.trials(experiment, name)["learning_rate"]
+        for name in experiment.optimizers
+    }
+    assert rates == {"sgd": (0.1,), "trsgd": (0.1,), "adam": (1e-3,), "tradam": (1e-3,)}
+    assert (experiment.batch_sizes, experiment.epochs, experiment.seeds) == (
+        (8,),
+        200,
+        5,
+    )
+    assert experiments.total_steps(experiment, 45_000, 8) == 1_125_000

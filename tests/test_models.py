@@ -171,7 +171,11 @@ def split():
 
 def task_with(norm):
     return tasks.classify(
-        lambda rngs: OneBlock(norm=norm, rngs=rngs), lambda images: images, 64, 8
+        lambda rngs: OneBlock(norm=norm, rngs=rngs),
+        lambda images: images,
+        lambda images, key: images,
+        64,
+        8,
     )
 
 

@@ -13,10 +13,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.data import cifar, digits, idx
+from benchmarks.data.augment import crop_and_flip
 from benchmarks.data.spec import SPECS, Raw, Source, Spec
 from benchmarks.data.split import cut, keep
 
-__all__ = ["DataSet", "Split", "load"]
+__all__ = ["DataSet", "Split", "crop_and_flip", "load"]
 
 
 class Split(NamedTuple):
