@@ -153,16 +153,9 @@ def fails_from(runs: pd.DataFrame) -> float | None:
     return None if rates.empty else float(rates.min())
 
 
-def is_equal(difference: Estimate, comparisons: int = 1) -> bool:
-    """Whether the confidence interval (Student's t) of a difference contains 0.
-
-    Args:
-      difference: of n pairs.
-      comparisons: the number made together; the intervals are widened so that all of
-        them hold at once with 95 % confidence (Bonferroni).
-    """
+def is_equal(difference: Estimate) -> bool:
+    """Whether the confidence interval (Student's t) of a paired difference holds 0."""
     if difference.n < 2:
         return True
-    tail = (1 - CONFIDENCE) / (2 * comparisons)
-    quantile = stats.t.ppf(1 - tail, difference.n - 1)
+    quantile = stats.t.ppf((1 + CONFIDENCE) / 2, difference.n - 1)
     return bool(abs(difference.mean) <= quantile * difference.error)

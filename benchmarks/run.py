@@ -38,6 +38,7 @@ def run(
       resume: go on with the run in `folder`; nothing is left to do if it is finished.
       data_dir: where the data set is; None is its usual place.
     """
+    environment = results.environment()  # the commit, before files of it are rewritten
     data_set = experiments.data_set(experiment, data_dir)
     configuration = describe(experiment, data_set)
     if not resume:
@@ -64,7 +65,7 @@ def run(
         **configuration,
         "lanes": experiment.lanes,
         "seconds": checkpoint.seconds(folder),
-        **results.environment(),
+        **environment,
     }
     results.write_run(folder, checkpoint.rows(folder), meta)
     checkpoint.finish(folder)
