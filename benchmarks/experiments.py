@@ -111,7 +111,7 @@ DEMO = Experiment(
     train=None,
     groups=(
         (
-            "all learning rates",
+            "SGD, its anchored forms and controls",
             ("sgd", "trsgd", "trsgdw", "inner decay alone", "sgd at 0.293 x"),
         ),
     ),

@@ -80,13 +80,13 @@ def python_loop(task, method, rate, split, seed):
             updates, state = update(grads, state, params)
             params = optax.apply_updates(params, updates)
             losses.append(loss)
-    return method.evaluated(params, state), np.mean(losses)
+    return method.evaluated(params, state), stats, np.mean(losses)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_lane_equals_single_run(name, task, methods, splits, lanes):
     method, seed, trial = methods[name], 1, 1
-    params, loss = python_loop(task, method, RATES[trial], splits.train, seed)
+    params, _, loss = python_loop(task, method, RATES[trial], splits.train, seed)
     lane = jax.tree.map(lambda x: x[seed, trial], lanes[name])
     # float32: batched matmuls sum in another order, an error of some 1e-7 a step
     # that 24 steps of a smooth loss grow by less than a factor of 100.

@@ -8,7 +8,7 @@ import numpy as np
 import optax
 import pytest
 from flax import nnx
-from test_benchmarks import EPOCHS, RATES, SEEDS, STEPS, python_loop, trainer
+from test_benchmarks import EPOCHS, RATES, SEEDS, STEPS, python_loop, trainer, trials_of
 
 from benchmarks import data, experiments, models, tasks, train
 from benchmarks.models import resnet
@@ -189,9 +189,10 @@ def assert_close(ours, theirs, **tolerance):
 
 def test_lane_equals_single_run_with_batch_norm(split):
     task, seed, rate = task_with("batch"), 1, 1
-    made = experiments.optimizers(experiments.DEMO, steps=STEPS * EPOCHS)["sgd"]
-    params, stats, loss = python_loop(task, made(RATES[rate]), split, seed)
-    lanes = trainer(task, {"sgd": made}, split)(RATES)[-1]["sgd"]
+    program = experiments.Program(8, ("sgd",))
+    methods = experiments.methods(experiments.DEMO, program, steps=STEPS * EPOCHS)
+    params, stats, loss = python_loop(task, methods["sgd"], RATES[rate], split, seed)
+    lanes = trainer(task, methods, split)()[-1]["sgd"]
     lane = jax.tree.map(lambda x: x[seed, rate], lanes)
     # float32: as in test_lane_equals_single_run, and dividing by the deviation of a
     # batch grows an error by about its inverse, of order 1 here
@@ -199,7 +200,7 @@ def test_lane_equals_single_run_with_batch_norm(split):
     assert_close(lane.params, params, rtol=0, atol=1e-5)
     assert_close(lane.stats, stats, rtol=1e-4, atol=1e-5)
     own = [np.unique(np.asarray(x)[..., 0]).size for x in jax.tree.leaves(lanes.stats)]
-    assert own == [SEEDS.size * RATES.size] * len(own)
+    assert own == [SEEDS.size * len(RATES)] * len(own)
 
 
 def test_a_step_moves_the_running_averages_by_a_tenth(split):
@@ -224,7 +225,7 @@ def test_a_step_moves_the_running_averages_by_a_tenth(split):
 def test_the_optimizer_never_sees_the_statistics(split):
     seen = []
 
-    def spy(rate):
+    def make(trial):
         def update(updates, state, params):
             seen.extend([updates, params])
             return jax.tree.map(jnp.zeros_like, updates), state
@@ -232,9 +233,10 @@ def test_the_optimizer_never_sees_the_statistics(split):
         return optax.GradientTransformation(lambda p: seen.append(p) or (), update)
 
     task = task_with("batch")
-    before = jax.jit(partial(train.init_lanes, task, {"spy": spy}))(RATES, SEEDS)
-    epoch = jax.jit(train.make_epoch(task, {"spy": spy}))
-    after = epoch(before, split, RATES, SEEDS, 0)
+    spy = {"spy": train.Method(make)}
+    before = jax.jit(partial(train.init_lanes, task, spy))(trials_of(spy), SEEDS)
+    epoch = jax.jit(train.make_epoch(task, spy))
+    after = epoch(before, split, trials_of(spy), SEEDS, 0)
     variables = jax.tree.leaves(seen, is_leaf=lambda x: isinstance(x, nnx.Variable))
     assert {type(variable) for variable in variables} == {nnx.Param}
     assert_close(after["spy"].params, before["spy"].params, rtol=0)
@@ -279,7 +281,8 @@ def test_a_step_has_the_key_of_its_seed_and_number():
         ),
         evaluate=lambda params, stats, data: {},
     )
-    history = trainer(spy, {"sgd": optax.sgd}, None)(RATES)
+    sgd = train.Method(lambda trial: optax.sgd(trial["learning_rate"]))
+    history = trainer(spy, {"sgd": sgd}, None)()
     for epoch, lanes in enumerate(history):
         numbers = range(epoch * STEPS, (epoch + 1) * STEPS)
         for seed, rate in np.ndindex(2, 2):
