@@ -110,7 +110,7 @@ def test_a_killed_run_goes_on_to_the_same_numbers(tmp_path):
     moments = random.Random(0)
     folder = tmp_path / "killed"
     kills = 0
-    status = run_for(0.6 * whole, folder)
+    status = run_for(0.3 * whole, folder)
     while status is None:
         kills += 1
         begun = (folder / "checkpoints/run.json").exists()
