@@ -25,11 +25,12 @@ Resume = Annotated[
 Tiny = Annotated[bool, typer.Option("--tiny", help="The same code in a few seconds.")]
 
 
-def find(name: str) -> experiments.Experiment:
+def find(name: str, tiny: bool) -> experiments.Experiment:
     if name not in experiments.EXPERIMENTS:
         known = ", ".join(experiments.EXPERIMENTS)
         raise typer.BadParameter(f"No experiment {name!r}; there is: {known}")
-    return experiments.EXPERIMENTS[name]
+    experiment = experiments.EXPERIMENTS[name]
+    return experiments.tiny(experiment) if tiny else experiment
 
 
 @app.command("list")
@@ -49,7 +50,7 @@ def run_experiment(
     out: Out = None,
 ) -> None:
     """Train, then print the table and write the results."""
-    experiment = experiments.tiny(find(name)) if tiny else find(name)
+    experiment = find(name, tiny)
     command = f"python -m benchmarks run {name}" + (" --tiny" if tiny else "")
     folder = out or results.FOLDER / experiment.name
     try:
@@ -63,8 +64,7 @@ def run_experiment(
 @app.command("report")
 def report_experiment(name: Name, tiny: Tiny = False, out: Out = None) -> None:
     """Redraw the table and the figure from the results, without training."""
-    experiment = experiments.tiny(find(name)) if tiny else find(name)
-    show(out or results.FOLDER / experiment.name, name)
+    show(out or results.FOLDER / find(name, tiny).name, name)
 
 
 def show(folder: Path, name: str) -> None:

@@ -92,7 +92,8 @@ def save_rows(
     folder: Path, program: int, rows: pd.DataFrame, seconds: dict[str, float]
 ) -> None:
     """Keep the rows of a finished program and what it took."""
-    part = {"seconds": seconds, "rows": rows.to_csv(index=False, lineterminator="\n")}
+    csv = rows[list(results.COLUMNS)].to_csv(index=False, lineterminator="\n")
+    part = {"seconds": seconds, "rows": csv}
     results.write_text(folder / FOLDER / f"{program}.json", json.dumps(part))
 
 
@@ -106,9 +107,8 @@ def parts(folder: Path) -> list[dict[str, Any]]:
 
 def rows(folder: Path) -> str:
     """The rows of all the finished programs, as CSV with one header."""
-    header, *_ = parts(folder)[0]["rows"].splitlines()
-    lines = [line for part in parts(folder) for line in part["rows"].splitlines()[1:]]
-    return "\n".join([header, *lines]) + "\n"
+    first, *others = (part["rows"] for part in parts(folder))
+    return first + "".join(csv.split("\n", 1)[1] for csv in others)
 
 
 def seconds(folder: Path) -> dict[str, float]:

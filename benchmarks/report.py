@@ -59,8 +59,7 @@ def table(metrics: pd.DataFrame, meta: dict[str, Any]) -> str:
 
 def _optimizers(meta: dict[str, Any]) -> list[str]:
     """Every optimizer once, the baseline first."""
-    groups = meta["experiment"]["groups"]
-    return list(dict.fromkeys(name for _, names in groups for name in names))
+    return list(meta["trials"])
 
 
 def _baseline(meta: dict[str, Any]) -> str:
