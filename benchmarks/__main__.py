@@ -2,13 +2,14 @@
 
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from benchmarks import experiments, report, results
-from benchmarks.run import run
+from benchmarks.run import prepare, run
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False)
 
@@ -23,6 +24,10 @@ Resume = Annotated[
     bool, typer.Option("--resume", help="Go on with a run that was interrupted.")
 ]
 Tiny = Annotated[bool, typer.Option("--tiny", help="The same code in a few seconds.")]
+Epochs = Annotated[
+    int | None,
+    typer.Option(min=1, help="Passes over the data; the decays move along."),
+]
 
 
 def find(name: str, tiny: bool) -> experiments.Experiment:
@@ -38,7 +43,8 @@ def list_experiments() -> None:
     """Name the experiments, what they answer and what they cost."""
     for experiment in experiments.EXPERIMENTS.values():
         print(f"{experiment.name}: {experiment.question}")
-        print(f"    data: {experiment.data}; cost: {experiment.cost}")
+        print(f"    data: {experiment.data}, {experiment.lanes} runs")
+        print(f"    cost: {experiment.cost}; on one GPU: {experiment.gpu_cost}")
 
 
 @app.command("run")
@@ -46,25 +52,43 @@ def run_experiment(
     name: Name,
     tiny: Tiny = False,
     resume: Resume = False,
+    epochs: Epochs = None,
     data_dir: DataDir = None,
     out: Out = None,
 ) -> None:
     """Train, then print the table and write the results."""
     experiment = find(name, tiny)
     command = f"python -m benchmarks run {name}" + (" --tiny" if tiny else "")
+    if epochs is not None:
+        experiment = replace(experiment, epochs=epochs)
+        command += f" --epochs {epochs}"
+    if data_dir is not None:
+        command += " --data-dir DIR"
     folder = out or results.FOLDER / experiment.name
     try:
-        run(experiment, command, folder, resume=resume, data_dir=data_dir)
+        prepared = prepare(
+            experiment, command, folder, resume=resume, data_dir=data_dir
+        )
     except (FileNotFoundError, ValueError) as error:
         print(error, file=sys.stderr)
         raise typer.Exit(1) from error
+    if prepared is not None:
+        run(prepared)
     show(folder, name)
 
 
 @app.command("report")
-def report_experiment(name: Name, tiny: Tiny = False, out: Out = None) -> None:
-    """Redraw the table and the figure from the results, without training."""
-    show(out or results.FOLDER / find(name, tiny).name, name)
+def report_experiment(
+    name: Annotated[str | None, typer.Argument(help="None: all that were run.")] = None,
+    tiny: Tiny = False,
+    out: Out = None,
+) -> None:
+    """Redraw the tables and the figures from the results, without training."""
+    if name is not None:
+        show(out or results.FOLDER / find(name, tiny).name, name)
+        return
+    for meta in sorted(results.FOLDER.glob(f"*/{results.META}")):
+        show(meta.parent, meta.parent.name)
 
 
 def show(folder: Path, name: str) -> None:
@@ -73,7 +97,7 @@ def show(folder: Path, name: str) -> None:
     except FileNotFoundError as error:
         print(error, file=sys.stderr)
         raise typer.Exit(1) from error
-    names = ", ".join(sorted(path.name for path in folder.iterdir()))
+    names = ", ".join(sorted(path.name for path in folder.iterdir() if path.is_file()))
     print(text)
     print(f"Files in {os.path.relpath(folder)}: {names}")
 

@@ -14,6 +14,7 @@ FAILED_BELOW = 0.5
 CONFIDENCE = 0.95
 MEAN_DIGITS = 5
 RESAMPLES = 1000
+LATE = 0.1  # of the epochs: the published means are of the epochs 180 to 200
 
 
 class Estimate(NamedTuple):
@@ -49,10 +50,30 @@ def estimate(values: np.ndarray) -> Estimate:
     return Estimate(float(np.mean(values)), float(error), n)
 
 
-def runs_of(metrics: pd.DataFrame, batch_size: int, optimizer: str) -> pd.DataFrame:
-    """The rows of an optimizer at a batch size."""
+class Condition(NamedTuple):
+    """Under which optimizers are compared."""
+
+    batch_size: int
+    noise: str
+
+    def __str__(self) -> str:
+        noise = "" if self.noise == "no noise" else f", {self.noise}"
+        return f"batch {self.batch_size}{noise}"
+
+
+def final(metrics: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the last evaluation."""
+    return metrics[metrics.epoch == metrics.epoch.max()]
+
+
+def runs_of(
+    metrics: pd.DataFrame, condition: Condition, optimizer: str
+) -> pd.DataFrame:
+    """The rows of an optimizer under a condition."""
     return metrics[
-        (metrics.batch_size == batch_size) & (metrics.optimizer == optimizer)
+        (metrics.batch_size == condition.batch_size)
+        & (metrics.noise == condition.noise)
+        & (metrics.optimizer == optimizer)
     ]
 
 
@@ -153,9 +174,25 @@ def fails_from(runs: pd.DataFrame) -> float | None:
     return None if rates.empty else float(rates.min())
 
 
-def is_equal(difference: Estimate) -> bool:
-    """Whether the confidence interval (Student's t) of a paired difference holds 0."""
+def half_width(difference: Estimate) -> float:
+    """Of the confidence interval (Student's t) of a paired difference."""
     if difference.n < 2:
-        return True
+        return np.inf
     quantile = stats.t.ppf((1 + CONFIDENCE) / 2, difference.n - 1)
-    return bool(abs(difference.mean) <= quantile * difference.error)
+    return float(quantile * difference.error)
+
+
+def is_equal(difference: Estimate) -> bool:
+    """Whether the confidence interval of a paired difference holds 0."""
+    return bool(abs(difference.mean) <= half_width(difference))
+
+
+def difference(runs: pd.DataFrame, baseline: pd.DataFrame) -> Estimate:
+    """Of the test accuracies at each one's best trial, paired by seed."""
+    return estimate(test_accuracy(runs) - test_accuracy(baseline))
+
+
+def late_accuracy(runs: pd.DataFrame, part: float = LATE) -> np.ndarray:
+    """Test accuracy by seed: the mean over the evaluations in the last part."""
+    late = runs[runs.epoch > (1 - part) * runs.epoch.max()]
+    return np.asarray(late.groupby("seed").test_accuracy.mean())

@@ -3,9 +3,10 @@
 A checkpoint is a folder `checkpoints/PROGRAM-EPOCH`, named by what comes next. Orbax
 writes it under another name and renames it when it is whole; a half-written one is not
 seen. Beside it `run.json` says which experiment it belongs to, and a file
-`PROGRAM.json` holds the rows of each finished program.
+`PROGRAM.json` holds the rows of each program so far.
 """
 
+import io
 import json
 import re
 import shutil
@@ -48,18 +49,28 @@ def position(folder: Path, configuration: dict[str, Any]) -> Position | None:
     if not path.is_file():
         raise FileNotFoundError(f"No run in {folder}. Start it without --resume.")
     found = json.loads(path.read_text(encoding="utf-8"))
-    wanted = json.loads(json.dumps(configuration))
-    changed = [key for key in wanted if found.get(key) != wanted[key]]
+    changed = differences(found, json.loads(json.dumps(configuration)))
     if changed:
-        lines = [f"  {k}: {found.get(k)} there, {wanted[k]} here" for k in changed]
         raise ValueError(
             f"The run in {folder} is another one:\n"
-            + "\n".join(lines)
+            + "\n".join(changed)
             + "\nGo on with what made it, or start another without --resume."
         )
     if finished:
         return None
-    return max([*saved(folder), Position(len(parts(folder)), 0)])
+    done = sum(part["finished"] for part in parts(folder))
+    return max([*saved(folder), Position(done, 0)])
+
+
+def differences(found: Any, wanted: Any, name: str = "") -> list[str]:
+    """A line each entry of nested dictionaries that differs."""
+    if not (isinstance(found, dict) and isinstance(wanted, dict)):
+        return [] if found == wanted else [f"  {name}: {found} there, {wanted} here"]
+    return [
+        line
+        for key, value in wanted.items()
+        for line in differences(found.get(key), value, f"{name}.{key}".lstrip("."))
+    ]
 
 
 def saved(folder: Path) -> list[Position]:
@@ -88,17 +99,34 @@ def load(folder: Path, position: Position, like: Any) -> Any:
         )
 
 
-def save_rows(
-    folder: Path, program: int, rows: pd.DataFrame, seconds: dict[str, float]
+def save_part(
+    folder: Path,
+    program: int,
+    rows: pd.DataFrame,
+    seconds: dict[str, float],
+    *,
+    finished: bool,
 ) -> None:
-    """Keep the rows of a finished program and what it took."""
+    """Keep the rows that a program has so far, and what it took."""
     csv = rows[list(results.COLUMNS)].to_csv(index=False, lineterminator="\n")
-    part = {"seconds": seconds, "rows": csv}
+    part = {"finished": finished, "seconds": seconds, "rows": csv}
     results.write_text(folder / FOLDER / f"{program}.json", json.dumps(part))
 
 
+def load_part(
+    folder: Path, position: Position
+) -> tuple[list[pd.DataFrame], dict[str, float]]:
+    """The rows of the program up to a position, and what it took so far."""
+    kept = parts(folder)[position.program :]
+    if not kept:
+        return [], {"compile": 0.0, "run": 0.0}
+    rows = pd.read_csv(io.StringIO(kept[0]["rows"]))
+    rows = rows[rows.epoch <= position.epoch]
+    return [rows] if len(rows) else [], kept[0]["seconds"]
+
+
 def parts(folder: Path) -> list[dict[str, Any]]:
-    """What is kept of the finished programs, in their order."""
+    """What is kept of the programs that were begun, in their order."""
     kept: list[dict[str, Any]] = []
     while (path := folder / FOLDER / f"{len(kept)}.json").is_file():
         kept.append(json.loads(path.read_text(encoding="utf-8")))
@@ -106,7 +134,7 @@ def parts(folder: Path) -> list[dict[str, Any]]:
 
 
 def rows(folder: Path) -> str:
-    """The rows of all the finished programs, as CSV with one header."""
+    """The rows of all the programs so far, as CSV with one header."""
     first, *others = (part["rows"] for part in parts(folder))
     return first + "".join(csv.split("\n", 1)[1] for csv in others)
 

@@ -1,37 +1,39 @@
 """The experiments and all their numbers."""
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 
-import jax
-import jax.numpy as jnp
-import optax
-from flax import nnx
+from benchmarks.noise import Noise
+from benchmarks.optimizers import ABLATIONS, Settings
 
-from benchmarks import data, models, tasks, train
-from benchmarks.optimizers import OPTIMIZERS, Settings, Trial
+Group = tuple[str, tuple[str, ...]]
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """A grid of runs: batch sizes x optimizers x trials x seeds.
+    """A grid of runs: batch sizes x noises x optimizers x trials x seeds.
 
     Attributes:
       name: of the experiment, and of the folder of its results.
       question: what it answers.
       cost: what it takes, and where that was seen.
+      gpu_cost: the same on one GPU.
       data: name of the data set, as `benchmarks.data.load` takes it.
       train: images to train on; None takes all that validation leaves.
-      groups: (title, names in `benchmarks.optimizers`), a row of panels each; the first
-        name of the first group is the baseline of the table.
+      groups: (title, names in `benchmarks.optimizers`), a row of panels each. The first
+        name is the baseline that the others of the group are compared with.
+      contrasts: (method, control), pairs that are compared besides.
       learning_rates: the grid of the SGD family, increasing.
       rate_scales: (optimizer, its learning rates relative to that grid).
+      strengths: tried at every learning rate by `benchmarks.optimizers.ABLATIONS`. Each
+        is compared as a method of its own, with strength 0, which comes first.
       seeds: number of seeds; each is an initialisation and a data order.
       epochs: passes over the train split.
+      evaluate_every: epochs between two evaluations; None evaluates at the end only.
       batch_sizes: images a step.
+      noises: added to the gradients, one after the other.
       decays: (fraction of all steps, factor from there on, relative to the start).
       settings: what the optimizers share.
-      network: "small" (two convolutions) or "resnet18".
+      network: a name in `benchmarks.assemble.NETWORKS`.
       channels: of the two convolutions, or (width of the first stage,).
       dtype: of the residual network's activations.
       augment: whether train images are cropped and flipped at random.
@@ -45,14 +47,19 @@ class Experiment:
     name: str
     question: str
     cost: str
+    gpu_cost: str
     data: str
     train: int | None
-    groups: tuple[tuple[str, tuple[str, ...]], ...]
+    groups: tuple[Group, ...]
+    contrasts: tuple[tuple[str, str], ...]
     learning_rates: tuple[float, ...]
     rate_scales: tuple[tuple[str, float], ...]
+    strengths: tuple[float, ...]
     seeds: int
     epochs: int
+    evaluate_every: int | None
     batch_sizes: tuple[int, ...]
+    noises: tuple[Noise, ...]
     decays: tuple[tuple[float, float], ...]
     settings: Settings
     network: str
@@ -67,21 +74,15 @@ class Experiment:
 
     @property
     def optimizers(self) -> tuple[str, ...]:
-        """Every optimizer once, the baseline first."""
+        """Every optimizer once, in the order of the groups."""
         return tuple(dict.fromkeys(name for _, names in self.groups for name in names))
 
     @property
     def lanes(self) -> int:
         trials = len(self.optimizers) * len(self.learning_rates)
-        return len(self.batch_sizes) * trials * self.seeds
-
-
-@dataclass(frozen=True)
-class Program:
-    """What is compiled together and trained at once."""
-
-    batch_size: int
-    optimizers: tuple[str, ...]
+        strengths = max(1, len(self.strengths))
+        conditions = len(self.batch_sizes) * len(self.noises)
+        return conditions * trials * strengths * self.seeds
 
 
 def log_grid(low: float, high: float, per_decade: int) -> tuple[float, ...]:
@@ -93,20 +94,35 @@ def log_grid(low: float, high: float, per_decade: int) -> tuple[float, ...]:
 PUBLISHED = Settings(momentum=0.9, weight_decay=1e-4, period=10)
 PUBLISHED_DECAYS = ((0.5, 0.1), (0.75, 0.01))
 
-SGD = ("sgd", "trsgd", "trsgdw", "inner decay alone", "anchor alone")
-SGD_SCALED = ("sgd at 0.293 x", "sgd at 0.212 x")
-ADAM = ("adam", "tradam", "tradamw", "adam, inner decay alone", "adam, anchor alone")
-ADAM_SCALED = ("adam at 0.293 x",)
+SGD = (
+    *("sgd", "trsgd", "trsgdw", "inner decay alone", "anchor alone"),
+    *("sgd at 0.293 x", "sgd at 0.212 x"),
+)
+ADAM = (
+    *("adam", "tradam", "tradamw", "adam, inner decay alone", "adam, anchor alone"),
+    *("adam at 0.293 x", "adamw", "adam, b2 rescaled"),
+)
 PEERS = ("lookahead", "weight average", "schedule-free", "sam", "clipping")
-MORE_PEERS = ("accumulation", "adam, b2 rescaled", "muon")
+MORE_PEERS = ("accumulation", "muon")
 
 THRESHOLDS = (0.5, 2.0)  # of the gradient's norm, for clipping
-ALL_ADAM = (*ADAM, *ADAM_SCALED, "adamw", "adam, b2 rescaled")
+
+SGD_CONTRASTS = tuple(
+    (method, control)
+    for method in ("trsgd", "trsgdw")
+    for control in ("sgd", "inner decay alone", "sgd at 0.293 x")
+)
+ADAM_CONTRASTS = tuple(
+    (method, control)
+    for method in ("tradam", "tradamw")
+    for control in ("adam", "adam, inner decay alone", "adam at 0.293 x")
+)
 
 DEMO = Experiment(
     name="demo",
     question="Does the anchor change the best accuracy, or the usable learning rates?",
     cost="1 to 2 minutes on 2 CPU cores",
+    gpu_cost="not measured",
     data="digits",
     train=None,
     groups=(
@@ -115,11 +131,15 @@ DEMO = Experiment(
             ("sgd", "trsgd", "trsgdw", "inner decay alone", "sgd at 0.293 x"),
         ),
     ),
+    contrasts=(),
     learning_rates=log_grid(-3.6, 0, per_decade=5),
     rate_scales=(),
+    strengths=(),
     seeds=5,
     epochs=40,
+    evaluate_every=None,
     batch_sizes=(8,),
+    noises=(Noise(),),
     decays=PUBLISHED_DECAYS,
     settings=PUBLISHED,
     network="small",
@@ -140,22 +160,84 @@ SENSITIVITY_DIGITS = replace(
     "the method, its controls and its peers, each tuned alike?",
     cost="about half an hour on 2 CPU cores",
     groups=(
-        ("SGD, its anchored forms and controls", (*SGD, *SGD_SCALED)),
-        ("Adam, its anchored forms and controls", (*ADAM, *ADAM_SCALED, "adamw")),
+        ("SGD, its anchored forms and controls", SGD),
+        ("Adam, its anchored forms and controls", ADAM),
         ("SGD and peers", ("sgd", *PEERS, *MORE_PEERS)),
     ),
+    contrasts=(*SGD_CONTRASTS, *ADAM_CONTRASTS),
     learning_rates=log_grid(-4, 0.25, per_decade=4),
-    rate_scales=(("schedule-free", 10.0), *((name, 0.1) for name in ALL_ADAM)),
+    rate_scales=(("schedule-free", 10.0), *((name, 0.1) for name in ADAM)),
     epochs=20,
     batch_sizes=(1, 2, 4, 8, 32, 128),
     together=False,
 )
 
+
+def on_fashion_mnist(experiment: Experiment, cost: str) -> Experiment:
+    """The same on a subset of Fashion-MNIST: fewer seeds and epochs."""
+    return replace(
+        experiment,
+        name=experiment.name.replace("digits", "fashion-mnist"),
+        cost=cost,
+        data="fashion-mnist",
+        train=2000,
+        validation=2000,
+        test=None,
+        seeds=3,
+        epochs=5,
+        network="small, both strides 2",
+    )
+
+
+SENSITIVITY_FASHION = replace(
+    on_fashion_mnist(SENSITIVITY_DIGITS, "not yet run"),
+    learning_rates=log_grid(-3, 0, per_decade=4),
+    batch_sizes=(2, 8, 32),
+)
+
+ABLATION_DIGITS = replace(
+    SENSITIVITY_DIGITS,
+    name="ablation-digits",
+    question="Which part does what: the pull's strength, its form, the inner decay, "
+    "the period, the anchor's step?",
+    cost="not yet run",
+    groups=(
+        ("Form and inner decay (S = 10)", tuple(ABLATIONS)[:4]),
+        ("Period of the coupled form", tuple(ABLATIONS)[4:8]),
+        ("Period of the decoupled form", tuple(ABLATIONS)[8:12]),
+        ("Anchor step (S = 10)", tuple(ABLATIONS)[12:]),
+    ),
+    contrasts=(),
+    rate_scales=(),
+    learning_rates=log_grid(-2.75, 0, per_decade=4),
+    strengths=(0.0, 0.1, 0.3, 1.0, 3.0),
+    batch_sizes=(8,),
+)
+ABLATION_FASHION = on_fashion_mnist(ABLATION_DIGITS, "not yet run")
+
+NOISE_DIGITS = replace(
+    SENSITIVITY_DIGITS,
+    name="noise-digits",
+    question="Does the anchor pay where the gradient is noisier than the batch makes "
+    "it: Gaussian noise, and a heavy-tailed one of infinite variance?",
+    cost="not yet run",
+    groups=(
+        ("SGD, its anchored forms and controls", SGD),
+        ("Adam, its anchored forms and controls", ADAM[:6]),
+        ("SGD and peers", ("sgd", "clipping", "lookahead", "weight average")),
+    ),
+    learning_rates=log_grid(-3.5, 0, per_decade=4),
+    batch_sizes=(32,),
+    noises=(Noise(), Noise("gaussian", 0.3), Noise("student-t", 0.1)),
+)
+NOISE_FASHION = on_fashion_mnist(NOISE_DIGITS, "not yet run")
+
 PAPER_CIFAR10 = replace(
     DEMO,
     name="paper-cifar10",
     question="The published comparison on CIFAR-10: batch 8, one learning rate each.",
-    cost="not yet run in full: 4 x 5 lanes of 1,125,000 steps of ResNet-18",
+    cost="not run in full: 4 x 5 lanes of 1,125,000 steps of ResNet-18; --tiny takes "
+    "3 minutes on 2 CPU cores",
     data="cifar10",
     groups=(
         ("SGD against TRSGD", ("sgd", "trsgd")),
@@ -164,6 +246,7 @@ PAPER_CIFAR10 = replace(
     learning_rates=(0.1,),
     rate_scales=(("adam", 0.01), ("tradam", 0.01)),
     epochs=200,
+    evaluate_every=1,
     network="resnet18",
     channels=(64,),
     dtype="bfloat16",
@@ -178,10 +261,28 @@ PAPER_CIFAR100 = replace(
     question="The published comparison on CIFAR-100: batch 8, one learning rate each.",
     data="cifar100",
 )
+PAPER_CIFAR10_GROUP_NORM = replace(
+    PAPER_CIFAR10,
+    name="paper-cifar10-group-norm",
+    question="The same without BatchNorm, whose statistics are noisy at batch 8 and "
+    "are not anchored.",
+    network="resnet18, group norm",
+)
 
 EXPERIMENTS = {
     experiment.name: experiment
-    for experiment in (DEMO, SENSITIVITY_DIGITS, PAPER_CIFAR10, PAPER_CIFAR100)
+    for experiment in (
+        DEMO,
+        SENSITIVITY_DIGITS,
+        SENSITIVITY_FASHION,
+        ABLATION_DIGITS,
+        ABLATION_FASHION,
+        NOISE_DIGITS,
+        NOISE_FASHION,
+        PAPER_CIFAR10,
+        PAPER_CIFAR10_GROUP_NORM,
+        PAPER_CIFAR100,
+    )
 }
 
 
@@ -192,6 +293,7 @@ def tiny(experiment: Experiment) -> Experiment:
         experiment,
         name=f"{experiment.name}-tiny",
         learning_rates=experiment.learning_rates[max(middle - 1, 0) : middle + 1],
+        strengths=experiment.strengths[:2],
         batch_sizes=experiment.batch_sizes[-2:],
         seeds=2,
         epochs=2,
@@ -199,105 +301,6 @@ def tiny(experiment: Experiment) -> Experiment:
     )
     if experiment.data == "digits":
         return smaller
-    return replace(smaller, train=200, validation=200, test=200, channels=(8,))
-
-
-def programs(experiment: Experiment) -> list[Program]:
-    """In the order in which they are run."""
-    names = experiment.optimizers
-    together = [names] if experiment.together else [(name,) for name in names]
-    return [Program(b, group) for b in experiment.batch_sizes for group in together]
-
-
-def trials(experiment: Experiment, optimizer: str) -> dict[str, tuple[float, ...]]:
-    """The numbers that an optimizer tries, by name; everyone makes as many trials."""
-    scale = dict(experiment.rate_scales).get(optimizer, 1.0)
-    rates = tuple(float(f"{scale * x:.3g}") for x in experiment.learning_rates)
-    if optimizer != "clipping":
-        return {"learning_rate": rates}
-    coarse = rates[:: len(THRESHOLDS)]
-    pairs = [(x, threshold) for threshold in THRESHOLDS for x in coarse][: len(rates)]
-    return {
-        "learning_rate": tuple(x for x, _ in pairs),
-        "threshold": tuple(threshold for _, threshold in pairs),
-    }
-
-
-def data_set(experiment: Experiment, data_dir: Path | None) -> data.DataSet:
-    return data.load(
-        experiment.data,
-        data_dir,
-        train=experiment.train,
-        validation=experiment.validation,
-        test=experiment.test,
-        seed=experiment.split_seed,
-    )
-
-
-def task(experiment: Experiment, data_set: data.DataSet, batch_size: int) -> tasks.Task:
-    _, height, width, channels = data_set.train.images.shape
-
-    def small(rngs: nnx.Rngs) -> nnx.Module:
-        first, second = experiment.channels
-        shape = (height, width, channels)
-        return models.SmallConvNet(shape, (first, second), data_set.classes, rngs=rngs)
-
-    def resnet18(rngs: nnx.Rngs) -> nnx.Module:
-        return models.ResNet18(
-            data_set.classes,
-            width=experiment.channels[0],
-            in_features=channels,
-            dtype=jnp.dtype(experiment.dtype),
-            rngs=rngs,
-        )
-
-    def normalise_and_augment(images: jax.Array, key: jax.Array) -> jax.Array:
-        images = data_set.normalise(images)
-        return data.crop_and_flip(key, images) if experiment.augment else images
-
-    return tasks.classify(
-        {"small": small, "resnet18": resnet18}[experiment.network],
-        data_set.normalise,
-        normalise_and_augment,
-        len(data_set.train.labels),
-        batch_size,
-    )
-
-
-def total_steps(experiment: Experiment, examples: int, batch_size: int) -> int:
-    """Steps of a lane; an epoch leaves out the last incomplete batch."""
-    return experiment.epochs * (examples // batch_size)
-
-
-def methods(
-    experiment: Experiment, program: Program, steps: int
-) -> dict[str, train.Method]:
-    """The program's optimizers as the training loop runs them.
-
-    Args:
-      experiment: gives the settings.
-      program: names the optimizers.
-      steps: of a whole run, for the decays of the learning rate.
-    """
-    decay = decay_schedule(experiment.decays, steps)
-
-    def bind(name: str) -> train.Method:
-        optimizer = OPTIMIZERS[name]
-
-        def make(trial: Trial) -> optax.GradientTransformation:
-            return optimizer.make(trial, decay, experiment.settings, program.batch_size)
-
-        return train.Method(
-            make, optimizer.start, optimizer.gradient_at, optimizer.evaluated
-        )
-
-    return {name: bind(name) for name in program.optimizers}
-
-
-def decay_schedule(
-    decays: tuple[tuple[float, float], ...], steps: int
-) -> optax.Schedule:
-    """A piecewise constant factor from 1: `decays` as in `Experiment`."""
-    schedules = [optax.constant_schedule(factor) for _, factor in ((0, 1.0), *decays)]
-    boundaries = [round(fraction * steps) for fraction, _ in decays]
-    return optax.join_schedules(schedules, boundaries)
+    smaller = replace(smaller, train=200, validation=200, test=200)
+    resnet = experiment.network.startswith("resnet")
+    return replace(smaller, channels=(8,)) if resnet else smaller

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import optax
@@ -36,17 +36,21 @@ Make = Callable[[Trial, optax.Schedule, Settings, int], optax.GradientTransforma
 """From a trial, its rate's factor at a step, the settings and the batch size."""
 
 
-class Optimizer(NamedTuple):
-    """A method, as the training loop runs it.
+Form = Literal["coupled", "decoupled"]
+FORMS: tuple[Form, ...] = ("coupled", "decoupled")
+
+
+class Method(NamedTuple):
+    """An optimizer under test, as the training loop runs it.
 
     Attributes:
-      make: the transformation.
+      make: the transformation: a `Make`; for the loop, of the trial alone.
       start: what the loop updates, from the network's parameters.
       gradient_at: from that, the parameters at which the gradient is taken.
       evaluated: from that and the optimizer's state, the parameters to evaluate.
     """
 
-    make: Make
+    make: Callable[..., optax.GradientTransformation]
     start: Callable[[Params], Params] = lambda params: params
     gradient_at: Callable[[Params], Params] = lambda params: params
     evaluated: Callable[[Params, OptState], Params] = lambda params, state: params
@@ -141,64 +145,120 @@ def adam_rescaled(
     return l2_adam(rate(t, d), s, prox_optax.rescale_b2(0.999, batch, 128))
 
 
-OPTIMIZERS: dict[str, Optimizer] = {
-    "sgd": Optimizer(lambda t, d, s, _: l2_sgd(rate(t, d), s)),
-    "trsgd": Optimizer(sgd_family(prox_optax.trsgd)),
-    "trsgdw": Optimizer(sgd_family(prox_optax.trsgdw)),
-    "adam": Optimizer(lambda t, d, s, _: l2_adam(rate(t, d), s)),
-    "adamw": Optimizer(
+def ablated(
+    form: Form,
+    *,
+    inner: bool = True,
+    period: int = 10,
+    anchor_step: float = 1.0,
+) -> Make:
+    """TRSGD with its parts exchanged one by one; the trial gives its strength.
+
+    The strength is lambda at the first learning rate, so that lambda_w = strength * the
+    first learning rate in both forms.
+    """
+
+    def make(
+        t: Trial, d: optax.Schedule, s: Settings, batch: int
+    ) -> optax.GradientTransformation:
+        schedule = rate(t, d)
+        base = l2_sgd(
+            prox_optax.inner_decay(schedule, period) if inner else schedule, s
+        )
+        if form == "coupled":
+            pull = prox_optax.proximal(
+                lambda step: t["strength"] / d(step), period, anchor_step=anchor_step
+            )
+            return optax.chain(pull, base)
+        lambda_w = t["strength"] * t["learning_rate"]
+        pull = prox_optax.decoupled_proximal(
+            prox_optax.inner_decay(lambda_w, period) if inner else lambda_w,
+            period,
+            anchor_step=anchor_step,
+        )
+        return optax.chain(base, pull)
+
+    return make
+
+
+PERIODS = (2, 5, 20, 50)
+ANCHOR_STEPS = (0.5, 0.1)
+
+ABLATIONS: dict[str, Method] = {
+    "coupled, inner decay": Method(ablated("coupled")),
+    "decoupled, inner decay": Method(ablated("decoupled")),
+    "coupled, no inner decay": Method(ablated("coupled", inner=False)),
+    "decoupled, no inner decay": Method(ablated("decoupled", inner=False)),
+    **{f"coupled, S = {n}": Method(ablated("coupled", period=n)) for n in PERIODS},
+    **{f"decoupled, S = {n}": Method(ablated("decoupled", period=n)) for n in PERIODS},
+    **{
+        f"{form}, anchor step {x}": Method(ablated(form, anchor_step=x))
+        for form in FORMS
+        for x in ANCHOR_STEPS
+    },
+}
+"""Of TRSGD, the strength in the trial; S = 10 and anchor step 1 unless said."""
+
+
+OPTIMIZERS: dict[str, Method] = {
+    "sgd": Method(lambda t, d, s, _: l2_sgd(rate(t, d), s)),
+    "trsgd": Method(sgd_family(prox_optax.trsgd)),
+    "trsgdw": Method(sgd_family(prox_optax.trsgdw)),
+    "adam": Method(lambda t, d, s, _: l2_adam(rate(t, d), s)),
+    "adamw": Method(
         lambda t, d, s, _: optax.adamw(rate(t, d), weight_decay=s.weight_decay)
     ),
-    "tradam": Optimizer(adam_family(prox_optax.tradam)),
-    "tradamw": Optimizer(adam_family(prox_optax.tradamw)),
+    "tradam": Method(adam_family(prox_optax.tradam)),
+    "tradamw": Method(adam_family(prox_optax.tradamw)),
     # 0.293 is the mean of the inner decay over a period of 10; with momentum 0.9 a pull
     # of lambda_w = 0.01 takes another factor of 0.724.
-    "sgd at 0.293 x": Optimizer(lambda t, d, s, _: l2_sgd(rate(t, d, 0.293), s)),
-    "sgd at 0.212 x": Optimizer(lambda t, d, s, _: l2_sgd(rate(t, d, 0.212), s)),
-    "inner decay alone": Optimizer(
+    "sgd at 0.293 x": Method(lambda t, d, s, _: l2_sgd(rate(t, d, 0.293), s)),
+    "sgd at 0.212 x": Method(lambda t, d, s, _: l2_sgd(rate(t, d, 0.212), s)),
+    "inner decay alone": Method(
         lambda t, d, s, _: l2_sgd(prox_optax.inner_decay(rate(t, d), s.period), s)
     ),
-    "anchor alone": Optimizer(
+    "anchor alone": Method(
         lambda t, d, s, _: optax.chain(anchor(d, s), l2_sgd(rate(t, d), s))
     ),
-    "adam at 0.293 x": Optimizer(lambda t, d, s, _: l2_adam(rate(t, d, 0.293), s)),
-    "adam, inner decay alone": Optimizer(
+    "adam at 0.293 x": Method(lambda t, d, s, _: l2_adam(rate(t, d, 0.293), s)),
+    "adam, inner decay alone": Method(
         lambda t, d, s, _: l2_adam(prox_optax.inner_decay(rate(t, d), s.period), s)
     ),
-    "adam, anchor alone": Optimizer(
+    "adam, anchor alone": Method(
         lambda t, d, s, _: optax.chain(anchor(d, s), l2_adam(rate(t, d), s))
     ),
-    "adam, b2 rescaled": Optimizer(adam_rescaled),
-    "lookahead": Optimizer(
+    "adam, b2 rescaled": Method(adam_rescaled),
+    "lookahead": Method(
         lambda t, d, s, _: optax.lookahead(l2_sgd(rate(t, d), s), 5, 0.5),
         start=optax.LookaheadParams.init_synced,
         gradient_at=lambda params: params.fast,
         evaluated=lambda params, state: params.slow,
     ),
-    "weight average": Optimizer(
+    "weight average": Method(
         weight_average, evaluated=lambda params, state: optax.tree.get(state, "anchor")
     ),
-    "schedule-free": Optimizer(
+    "schedule-free": Method(
         schedule_free,
         evaluated=lambda params, state: contrib.schedule_free_eval_params(
             state, params
         ),
     ),
-    "sam": Optimizer(
+    "sam": Method(
         sam,
         evaluated=lambda params, state: optax.tree.where(
             state.steps_since_sync == 0, params, state.cache
         ),
     ),
-    "clipping": Optimizer(
+    "clipping": Method(
         lambda t, d, s, _: optax.chain(
             optax.clip_by_global_norm(t["threshold"]), l2_sgd(rate(t, d), s)
         )
     ),
-    "accumulation": Optimizer(accumulation),
-    "muon": Optimizer(
+    "accumulation": Method(accumulation),
+    "muon": Method(
         lambda t, d, s, _: contrib.muon(
             rate(t, d), beta=s.momentum, weight_decay=s.weight_decay
         )
     ),
+    **ABLATIONS,
 }

@@ -19,16 +19,21 @@ FOLDER = Path("results")
 METRICS, META = "metrics.csv", "meta.json"
 COLUMNS = (
     "batch_size",
+    "noise",
     "optimizer",
     "trial",
     "learning_rate",
     "threshold",
+    "strength",
     "seed",
-    "validation_accuracy",
-    "validation_loss",
+    "epoch",
     "train_loss",
-    "diverged",
+    "train_accuracy",
+    "validation_loss",
+    "validation_accuracy",
+    "test_loss",
     "test_accuracy",
+    "diverged",
 )
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "scikit-learn")
 

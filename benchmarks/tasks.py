@@ -23,15 +23,21 @@ class Task(NamedTuple):
       init: key -> (parameters, statistics).
       batches: (key, epoch) -> a pytree of arrays with a leading axis of steps; the
         loop scans over it. The same key and epoch give the same batches.
-      loss: (parameters, statistics, data, batch, key) -> (scalar, new statistics), to
-        be differentiated by the parameters; the key is for augmentation.
+      loss: (parameters, statistics, data, batch, key) -> (scalar, (new statistics,
+        other scalars by name)), to be differentiated by the parameters; the key is for
+        augmentation.
       evaluate: (parameters, statistics, data) -> scalars by name.
+      measures: the names of the loss's other scalars.
     """
 
     init: Callable[[jax.Array], tuple[Any, Any]]
     batches: Callable[[jax.Array, jax.Array | int], Any]
-    loss: Callable[[Any, Any, Any, Any, jax.Array], tuple[jax.Array, Any]]
+    loss: Callable[
+        [Any, Any, Any, Any, jax.Array],
+        tuple[jax.Array, tuple[Any, dict[str, jax.Array]]],
+    ]
     evaluate: Callable[[Any, Any, Any], dict[str, jax.Array]]
+    measures: tuple[str, ...] = ()
 
 
 def classify(
@@ -63,10 +69,12 @@ def classify(
 
     def loss(
         params: Any, stats: Any, split: Split, index: jax.Array, key: jax.Array
-    ) -> tuple[jax.Array, Any]:
+    ) -> tuple[jax.Array, tuple[Any, dict[str, jax.Array]]]:
         model = nnx.merge(graph, params, stats, copy=True)
         logits = model(augment(split.images[index], key))
-        return cross_entropy(logits, split.labels[index]), split_model(model)[2]
+        labels = split.labels[index]
+        measures = {"accuracy": accuracy(logits, labels)}
+        return cross_entropy(logits, labels), (split_model(model)[2], measures)
 
     def evaluate(params: Any, stats: Any, split: Split) -> dict[str, jax.Array]:
         def one(image: jax.Array) -> jax.Array:
@@ -80,7 +88,7 @@ def classify(
             "loss": cross_entropy(logits, split.labels),
         }
 
-    return Task(init, batches, loss, evaluate)
+    return Task(init, batches, loss, evaluate, ("accuracy",))
 
 
 def split_model(model: nnx.Module) -> tuple[nnx.GraphDef[Any], Any, Any]:

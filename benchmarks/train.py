@@ -12,23 +12,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from benchmarks.optimizers import Method
 from benchmarks.tasks import Task
-
-
-class Method(NamedTuple):
-    """An optimizer under test.
-
-    Attributes:
-      make: the numbers of a trial by name, traced -> the transformation.
-      start: the network's parameters -> what the loop updates.
-      gradient_at: that -> the network's parameters at which the gradient is taken.
-      evaluated: (that, optimizer state) -> the network's parameters to evaluate.
-    """
-
-    make: Callable[[Any], optax.GradientTransformation]
-    start: Callable[[Any], Any] = lambda params: params
-    gradient_at: Callable[[Any], Any] = lambda params: params
-    evaluated: Callable[[Any, Any], Any] = lambda params, state: params
 
 
 class Lane(NamedTuple):
@@ -39,14 +24,15 @@ class Lane(NamedTuple):
       stats: what the network carries along untrained (see `Task`); the optimizer never
         sees it.
       opt_state: the optimizer's state.
-      loss: float32, shape (), mean loss over the steps of the last epoch.
+      measures: float32, shape (), by name: means over the steps of the last epoch of
+        the loss and of what else the task's loss returns, each taken before its step.
       diverged: bool, shape (), whether the loss of any step so far was not finite.
     """
 
     params: Any
     stats: Any
     opt_state: Any
-    loss: jax.Array
+    measures: dict[str, jax.Array]
     diverged: jax.Array
 
 
@@ -55,6 +41,7 @@ Trials = Mapping[str, Mapping[str, Any]]
 
 Epoch = Callable[[dict[str, Lane], Any, Trials, jax.Array, jax.Array], dict[str, Lane]]
 Evaluate = Callable[[Any, Any, Any], dict[str, jax.Array]]
+Perturb = Callable[[Any, jax.Array], Any]
 
 
 def init_key(seed: jax.Array | int) -> jax.Array:
@@ -68,7 +55,10 @@ def order_key(seed: jax.Array | int) -> jax.Array:
 
 
 def step_key(seed: jax.Array | int, step: jax.Array | int) -> jax.Array:
-    """Key of a seed's augmentation at a step, counted from 0 over all epochs."""
+    """Key of a seed's chances at a step, counted from 0 over all epochs.
+
+    It is the augmentation's; the gradient's noise folds in another 1.
+    """
     return jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), 2), step)
 
 
@@ -77,12 +67,14 @@ def init_lane(task: Task, method: Method, trial: Any, seed: jax.Array) -> Lane:
     params, stats = task.init(init_key(seed))
     params = method.start(params)
     state = method.make(trial).init(params)
-    return Lane(params, stats, state, jnp.float32(jnp.nan), jnp.asarray(False))
+    measures = {name: jnp.float32(jnp.nan) for name in ("loss", *task.measures)}
+    return Lane(params, stats, state, measures, jnp.asarray(False))
 
 
 def train_lane(
     task: Task,
     method: Method,
+    perturb: Perturb,
     data: Any,
     trial: Any,
     inputs: tuple[Any, jax.Array],
@@ -92,17 +84,20 @@ def train_lane(
     optimizer = method.make(trial)
     value_and_grad = jax.value_and_grad(task.loss, has_aux=True)
 
-    def step(carry: Any, batch_and_key: Any) -> tuple[Any, jax.Array]:
+    def step(carry: Any, batch_and_key: Any) -> tuple[Any, dict[str, jax.Array]]:
         params, stats, state = carry
-        at = method.gradient_at(params)
-        (loss, stats), grads = value_and_grad(at, stats, data, *batch_and_key)
+        at, (_, key) = method.gradient_at(params), batch_and_key
+        (loss, (stats, other)), grads = value_and_grad(at, stats, data, *batch_and_key)
+        grads = perturb(grads, jax.random.fold_in(key, 1))
         updates, state = optimizer.update(grads, state, params)
-        return (optax.apply_updates(params, updates), stats, state), loss
+        params = optax.apply_updates(params, updates)
+        return (params, stats, state), {"loss": loss, **other}
 
     start = (lane.params, lane.stats, lane.opt_state)
-    (params, stats, state), losses = jax.lax.scan(step, start, inputs)
-    diverged = lane.diverged | ~jnp.isfinite(losses).all()
-    return Lane(params, stats, state, losses.mean(), diverged)
+    (params, stats, state), measures = jax.lax.scan(step, start, inputs)
+    diverged = lane.diverged | ~jnp.isfinite(measures["loss"]).all()
+    means = jax.tree.map(lambda x: x.mean(dtype=jnp.float32), measures)
+    return Lane(params, stats, state, means, diverged)
 
 
 def init_lanes(
@@ -127,12 +122,24 @@ def init_lanes(
     return {name: stack(name) for name in methods}
 
 
-def make_epoch(task: Task, methods: Mapping[str, Method]) -> Epoch:
+def make_epoch(
+    task: Task,
+    methods: Mapping[str, Method],
+    perturb: Perturb = lambda grads, key: grads,
+    at_once: int | None = None,
+) -> Epoch:
     """The function that trains all lanes for one epoch, to be jit-compiled once.
 
     It takes the lanes, the train split, the trials, seeds (s,) and the number of the
     epoch from 0. In an epoch a seed sees the same batches, augmented in the same way,
-    in all its lanes.
+    and the same noise in all its lanes.
+
+    Args:
+      task: what is trained.
+      methods: optimizers by name.
+      perturb: (gradients, key) -> the gradients that the optimizer gets.
+      at_once: trials of an optimizer that run together, the others after them: with
+        fewer an epoch needs less memory. None takes all.
     """
 
     def inputs(seed: jax.Array, number: jax.Array) -> tuple[Any, jax.Array]:
@@ -151,14 +158,24 @@ def make_epoch(task: Task, methods: Mapping[str, Method]) -> Epoch:
         batches_and_keys = jax.vmap(inputs, (0, None))(seeds, number)
 
         def train(name: str) -> Lane:
-            run = partial(train_lane, task, methods[name], data)
-            over_trials = jax.vmap(run, (0, None, 0))
-            over_seeds = jax.vmap(over_trials, (None, 0, 0))
-            return over_seeds(trials[name], batches_and_keys, lanes[name])
+            run = partial(train_lane, task, methods[name], perturb, data)
+
+            def of_seed(inputs: Any, lanes: Lane) -> Lane:
+                in_turn = in_parts(lambda x: run(x[0], inputs, x[1]), at_once)
+                return in_turn((trials[name], lanes))
+
+            return jax.vmap(of_seed)(batches_and_keys, lanes[name])
 
         return {name: train(name) for name in methods}
 
     return epoch
+
+
+def in_parts(function: Callable[[Any], Any], size: int | None) -> Callable[[Any], Any]:
+    """`function` over the leading axis, `size` at a time; None takes all at once."""
+    if size is None:
+        return jax.vmap(function)
+    return lambda xs: jax.lax.map(function, xs, batch_size=size)
 
 
 def make_evaluate(task: Task) -> Evaluate:

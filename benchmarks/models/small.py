@@ -49,7 +49,7 @@ class PatchConv(nnx.Module):
 
 
 class SmallConvNet(nnx.Module):
-    """Two 3x3 convolutions (strides 1 and 2) and a linear layer, without BatchNorm."""
+    """Two 3x3 convolutions, the second of stride 2, and a linear layer; no norm."""
 
     def __init__(
         self,
@@ -57,13 +57,14 @@ class SmallConvNet(nnx.Module):
         channels: tuple[int, int],
         classes: int,
         *,
+        first_stride: int = 1,
         rngs: nnx.Rngs,
     ):
         height, width, in_features = image_shape
         first, second = channels
-        self.conv1 = PatchConv(in_features, first, stride=1, rngs=rngs)
+        self.conv1 = PatchConv(in_features, first, stride=first_stride, rngs=rngs)
         self.conv2 = PatchConv(first, second, stride=2, rngs=rngs)
-        pixels = (height // 2) * (width // 2)
+        pixels = (height // (2 * first_stride)) * (width // (2 * first_stride))
         self.head = nnx.Linear(pixels * second, classes, rngs=rngs)
 
     def __call__(self, images: jax.Array) -> jax.Array:

@@ -1,0 +1,47 @@
+"""What TensorBoard shows while an experiment runs."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pandas as pd
+from tensorboardX import SummaryWriter
+
+FOLDER = "tensorboard"
+MEASURES = {
+    "train_loss": "loss/train",
+    "train_accuracy": "accuracy/train",
+    "validation_loss": "loss/validation",
+    "validation_accuracy": "accuracy/validation",
+}
+
+
+@contextmanager
+def writers(
+    folder: Path, condition: str, labels: list[str], epoch: int
+) -> Iterator[dict[str, SummaryWriter]]:
+    """A writer each label, going on after `epoch`; a run of TensorBoard each."""
+    opened = {
+        label: SummaryWriter(
+            str(folder / FOLDER / condition / label), purge_step=epoch + 1
+        )
+        for label in labels
+    }
+    try:
+        yield opened
+    finally:
+        for writer in opened.values():
+            writer.close()
+
+
+def log(opened: dict[str, SummaryWriter], rows: pd.DataFrame) -> None:
+    """Means over the seeds against the epoch: a chart each learning rate and measure.
+
+    Of clipping, means over the thresholds too.
+    """
+    means = rows.groupby(["optimizer", "learning_rate"])[list(MEASURES)].mean()
+    epoch = int(rows.epoch.iloc[0])
+    for (label, rate), values in means.iterrows():
+        for column, value in values.dropna().items():
+            tag = f"{MEASURES[column]}/rate {rate:g}"
+            opened[label].add_scalar(tag, value, epoch)

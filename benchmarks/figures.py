@@ -1,0 +1,211 @@
+"""The figures of a run, from its metrics and meta data."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure, SubFigure
+from matplotlib.ticker import NullFormatter
+
+from benchmarks import analysis
+from benchmarks.analysis import Condition
+
+# Okabe and Ito's colours, told apart by colour-blind readers, without the yellow,
+# and with two greys for groups of nine.
+COLOURS = (
+    *("#000000", "#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"),
+    *("#777777", "#AAAAAA"),
+)
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
+LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1)), (0, (3, 3)), (0, (8, 2)), "-", "--")
+SIZES = (8, 6.5, 5.5, 4.5, 3.5, 3, 2.5, 4, 4)
+TOP = 0.05
+
+
+def accuracy(metrics: pd.DataFrame, meta: dict[str, Any]) -> Figure:
+    """Validation accuracy against learning rate: a row a group, a column a condition.
+
+    With one condition a second column shows the top.
+    """
+    e, last = meta["experiment"], analysis.final(metrics)
+    conditions = [Condition(b, n) for b in e["batch_sizes"] for n in meta["noises"]]
+    alone = len(conditions) == 1
+    columns = conditions * (2 if alone else 1)
+    drawn, parts = grid(e["groups"], len(columns), 5.0 if alone else 3.2)
+    by_trial = last.groupby(["batch_size", "noise", "optimizer", "trial"])
+    top = by_trial.validation_accuracy.mean().max()
+    for part, (title, names) in zip(parts, e["groups"], strict=True):
+        panels = part.subplots(1, len(columns), sharex=True)
+        for axes, condition in zip(panels, columns, strict=True):
+            for name, style in zip(names, styles(), strict=False):
+                runs = analysis.runs_of(last, condition, name)
+                curve = analysis.validation_curve(runs)
+                errorbars(axes, curve.index, list(curve.to_numpy()), name, style)
+            axes.set_xscale("log")
+            axes.xaxis.set_minor_formatter(NullFormatter())
+            axes.set_xlabel("learning rate (before decay)")
+            axes.grid(True, which="major", alpha=0.3)
+            axes.set_title(str(condition))
+            axes.set_ylim(0, 1.02)
+        if alone:
+            panels[1].set_ylim(top - TOP, top + 0.008)
+            panels[1].set_title(f"{columns[0]}, the top 5 percentage points")
+        panels[0].set_ylabel("validation accuracy (fraction correct)")
+        finish(part, title, panels[0], min(len(names), 5 if alone else 10))
+    drawn.suptitle(headline(meta))
+    return drawn
+
+
+def strengths(metrics: pd.DataFrame, meta: dict[str, Any]) -> Figure:
+    """What strength does: a row a group, the tuned accuracy and the usable rates."""
+    e, last = meta["experiment"], analysis.final(metrics)
+    (condition,) = [Condition(b, n) for b in e["batch_sizes"] for n in meta["noises"]]
+    drawn, parts = grid(e["groups"], 2, 5.0)
+    at = np.arange(len(e["strengths"]))
+    for part, (title, names) in zip(parts, e["groups"], strict=True):
+        panels = part.subplots(1, 2)
+        for name, style in zip(names, styles(), strict=False):
+            runs = [
+                analysis.runs_of(last, condition, f"{name}, strength {x:g}")
+                for x in e["strengths"]
+            ]
+            tested = [analysis.test_accuracy(each) for each in runs]
+            errorbars(panels[0], at, tested, name, style)
+            highest = [upper_end(each) for each in runs]
+            panels[1].plot(at, highest, label=name, **style)
+        panels[0].set_ylabel("test accuracy (fraction correct)")
+        panels[1].set_ylabel("largest usable learning rate")
+        panels[1].set_yscale("log")
+        for axes in panels:
+            axes.set_xticks(at, [f"{x:g}" for x in e["strengths"]])
+            axes.set_xlabel("strength at the first learning rate")
+            axes.grid(True, which="major", alpha=0.3)
+        panels[0].set_title("each at its own best learning rate")
+        panels[1].set_title("within a point of the best, on validation")
+        finish(part, title, panels[0], 4)
+    drawn.suptitle(headline(meta))
+    return drawn
+
+
+def upper_end(runs: pd.DataFrame) -> float:
+    """Of the usable range of learning rates."""
+    curve = analysis.validation_curve(runs)
+    mean = curve.to_numpy().mean(axis=1).round(analysis.MEAN_DIGITS)
+    return analysis.usable_width(curve.index.to_numpy(), mean).high
+
+
+PANELS = (
+    ("loss", "cross-entropy loss (nats)"),
+    ("accuracy", "accuracy (fraction correct)"),
+)
+
+
+def curves(metrics: pd.DataFrame, meta: dict[str, Any]) -> Figure:
+    """Loss and accuracy against the epoch: a row a group, two methods a panel.
+
+    Each method at its best trial, train dashed and test solid (validation, where the
+    test images were used only once). Bands are standard errors.
+    """
+    e, last = meta["experiment"], analysis.final(metrics)
+    condition = Condition(e["batch_sizes"][0], meta["noises"][0])
+    every = metrics.groupby("epoch").test_accuracy.count()
+    split = "test" if every.min() > 0 else "validation"
+    drawn, parts = grid(e["groups"], len(PANELS), 5.0)
+    for part, (title, names) in zip(parts, e["groups"], strict=True):
+        panels = part.subplots(1, len(PANELS))
+        for name, style in zip(names, styles(), strict=False):
+            trial = analysis.best_trial(analysis.runs_of(last, condition, name))
+            runs = analysis.runs_of(metrics, condition, name)
+            runs = runs[runs.trial == trial]
+            for axes, (measure, _) in zip(panels, PANELS, strict=True):
+                for part_of, line in (("train", "--"), (split, "-")):
+                    mean_and_band(
+                        axes,
+                        runs.pivot_table(
+                            index="epoch",
+                            columns="seed",
+                            values=f"{part_of}_{measure}",
+                            dropna=False,
+                        ),
+                        {"color": style["color"], "linestyle": line},
+                        f"{name}, {part_of}",
+                    )
+        for axes, (measure, label) in zip(panels, PANELS, strict=True):
+            axes.set_xlabel("epoch")
+            axes.set_ylabel(label)
+            axes.grid(True, which="major", alpha=0.3)
+            if measure == "loss":
+                axes.set_yscale("log")
+        finish(part, title, panels[0], 4)
+    drawn.suptitle(headline(meta, "bands"))
+    return drawn
+
+
+def mean_and_band(
+    axes: Axes, values: pd.DataFrame, style: dict[str, Any], label: str
+) -> None:
+    """A line of means over the columns, with their standard errors."""
+    estimates = [analysis.estimate(row) for row in values.to_numpy()]
+    mean = np.asarray([estimate.mean for estimate in estimates])
+    error = np.asarray([estimate.error for estimate in estimates])
+    axes.plot(values.index, mean, label=label, linewidth=1.2, **style)
+    axes.fill_between(
+        values.index,
+        mean - error,
+        mean + error,
+        color=style["color"],
+        alpha=0.2,
+        linewidth=0,
+    )
+
+
+def grid(
+    groups: list[Any], columns: int, width: float
+) -> tuple[Figure, Sequence[SubFigure]]:
+    """A figure and its part for each group."""
+    size = (width * columns, 4.1 * len(groups) + 0.5)
+    drawn = Figure(figsize=size, layout="constrained")
+    return drawn, list(drawn.subfigures(len(groups), 1, squeeze=False)[:, 0])
+
+
+def styles() -> list[dict[str, Any]]:
+    columns = zip(COLOURS, MARKERS, LINES, SIZES, strict=True)
+    return [
+        {"color": c, "marker": m, "linestyle": line, "markersize": s, "linewidth": 1.4}
+        for c, m, line, s in columns
+    ]
+
+
+def errorbars(
+    axes: Axes, x: Any, values: list[np.ndarray], label: str, style: dict[str, Any]
+) -> None:
+    """Means and standard errors of each entry of `values`."""
+    estimates = [analysis.estimate(each) for each in values]
+    axes.errorbar(
+        x,
+        [estimate.mean for estimate in estimates],
+        yerr=[estimate.error for estimate in estimates],
+        label=label,
+        capsize=2,
+        **style,
+    )
+
+
+def finish(part: SubFigure, title: str, axes: Axes, columns: int) -> None:
+    """Title and legend of a group."""
+    part.suptitle(title)
+    handles, labels = axes.get_legend_handles_labels()
+    part.legend(
+        handles, labels, loc="outside lower center", ncols=columns, frameon=False
+    )
+
+
+def headline(meta: dict[str, Any], bars: str = "bars") -> str:
+    e = meta["experiment"]
+    train = f", {e['train']} train images" if e["train"] else ""
+    return (
+        f"{meta['data_source']}{train}, {e['epochs']} epochs: mean of n = "
+        f"{e['seeds']} seeds, {bars}: standard error"
+    )

@@ -1,0 +1,124 @@
+"""A compiled program: its lanes, the epoch that trains them, their evaluation."""
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from benchmarks import assemble, checkpoint, train
+from benchmarks.assemble import Program
+from benchmarks.checkpoint import Position
+from benchmarks.data import DataSet, Split
+from benchmarks.experiments import Experiment
+from benchmarks.noise import perturb
+
+MEMORY_USED = 0.8  # of the device's, by one program at most
+
+Scores = Callable[[str, train.Lane, Split], dict[str, jax.Array]]
+
+
+class Built(NamedTuple):
+    """A program ready to run.
+
+    Attributes:
+      lanes: as they stand.
+      advance: (lanes, number of the epoch) -> lanes after it; consumes its lanes.
+      evaluate: (optimizer, its lanes, split) -> metrics of shape (s, l).
+      seconds: to compile the epoch.
+    """
+
+    lanes: dict[str, train.Lane]
+    advance: Callable[[dict[str, train.Lane], int], dict[str, train.Lane]]
+    evaluate: Scores
+    seconds: float
+
+
+def build(
+    experiment: Experiment,
+    data_set: DataSet,
+    program: Program,
+    folder: Path,
+    position: Position,
+    score: train.Evaluate,
+) -> Built:
+    """Compile a program and take its lanes from the start or from the checkpoint.
+
+    `score` is `make_score`'s, one for all programs, to be compiled once.
+    """
+    examples = len(data_set.train.labels)
+    task = assemble.task(experiment, data_set, program.batch_size)
+    steps = assemble.total_steps(experiment, examples, program.batch_size)
+    methods = assemble.methods(experiment, program, steps)
+    trials = {
+        name: {
+            key: jnp.asarray(values, jnp.float32)
+            for key, values in assemble.trials(experiment, name).items()
+        }
+        for name in program.optimizers
+    }
+    seeds = jnp.arange(experiment.seeds)
+    init = jax.jit(lambda trials, seeds: train.init_lanes(task, methods, trials, seeds))
+    like = jax.eval_shape(init, trials, seeds)
+
+    def compile_epoch(at_once: int | None) -> jax.stages.Compiled:
+        epoch = train.make_epoch(task, methods, perturb(program.noise), at_once)
+        jitted = jax.jit(epoch, donate_argnums=0)
+        return jitted.lower(like, data_set.train, trials, seeds, jnp.int32(0)).compile()
+
+    began = time.perf_counter()
+    most = max(len(x["learning_rate"]) for x in trials.values())
+    compiled = compile_to_fit(compile_epoch, most, MEMORY_USED * memory())
+    seconds = time.perf_counter() - began
+
+    def advance(lanes: dict[str, train.Lane], number: int) -> dict[str, train.Lane]:
+        return compiled(lanes, data_set.train, trials, seeds, jnp.int32(number))
+
+    def evaluate(name: str, lane: train.Lane, split: Split) -> dict[str, jax.Array]:
+        evaluated = jax.vmap(jax.vmap(methods[name].evaluated))
+        return score(evaluated(lane.params, lane.opt_state), lane.stats, split)
+
+    resumed = position.epoch > 0
+    lanes = checkpoint.load(folder, position, like) if resumed else init(trials, seeds)
+    return Built(lanes, advance, evaluate, seconds)
+
+
+def make_score(experiment: Experiment, data_set: DataSet) -> train.Evaluate:
+    """How networks are evaluated, whatever trained them."""
+    task = assemble.task(experiment, data_set, batch_size=1)
+    return train.make_evaluate(task)
+
+
+def compile_to_fit(
+    compile_epoch: Callable[[int | None], Any], trials: int, limit: float
+) -> Any:
+    """The epoch with as many trials at once as fit into `limit` bytes, by halving."""
+    at_once = None
+    while True:
+        compiled = compile_epoch(at_once)
+        if at_once == 1 or needed(compiled) <= limit:
+            return compiled
+        at_once = -(-(at_once or trials) // 2)
+
+
+def needed(compiled: Any) -> int:
+    """Bytes of the device's memory that a compiled function takes."""
+    m = compiled.memory_analysis()
+    arguments: int = m.argument_size_in_bytes
+    return (
+        arguments
+        + m.output_size_in_bytes
+        + m.temp_size_in_bytes
+        - m.alias_size_in_bytes
+    )
+
+
+def memory() -> int:
+    """Bytes of the device's memory, in all: the same in every run on a machine."""
+    stats = jax.devices()[0].memory_stats() or {}
+    if "bytes_limit" in stats:
+        return int(stats["bytes_limit"])
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
