@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from benchmarks import analysis, results
+from benchmarks.analysis import Condition
 
 
 @pytest.mark.parametrize(
@@ -43,13 +44,27 @@ def test_width_error():
 def hand_made(validation, test):
     """Metrics of "sgd" at three rates and two seeds."""
     rows = [
-        (8, "sgd", trial, rate, np.nan, seed, v, 0.0, 0.0, False, t)
+        {
+            **dict.fromkeys(results.COLUMNS, 0.0),
+            "batch_size": 8,
+            "noise": "no noise",
+            "optimizer": "sgd",
+            "trial": trial,
+            "learning_rate": rate,
+            "threshold": np.nan,
+            "strength": np.nan,
+            "seed": seed,
+            "epoch": 10,
+            "validation_accuracy": v,
+            "test_accuracy": t,
+            "diverged": False,
+        }
         for trial, (rate, v, t) in enumerate(
             zip((0.1, 1.0, 10.0), validation, test, strict=True)
         )
         for seed in (1, 0)
     ]
-    return pd.DataFrame(rows, columns=list(results.COLUMNS))
+    return pd.DataFrame(rows)
 
 
 def test_learning_rate_is_chosen_on_validation():
@@ -74,12 +89,29 @@ def test_a_curve_is_that_of_the_best_threshold():
     np.testing.assert_array_equal(curve.mean(axis=1), [0.4, 0.5, 0.4])
 
 
-def test_runs_of_a_batch_size_and_an_optimizer():
+def test_runs_of_a_condition_and_an_optimizer():
+    rows = hand_made((1, 1, 1), (0, 0, 0))
     metrics = pd.concat(
-        [hand_made((1, 1, 1), (0, 0, 0)).assign(batch_size=b) for b in (1, 8)]
+        [rows.assign(batch_size=b, noise=n) for b in (1, 8) for n in ("x", "y")]
     )
-    assert set(analysis.runs_of(metrics, 8, "sgd").batch_size) == {8}
-    assert analysis.runs_of(metrics, 8, "adam").empty
+    runs = analysis.runs_of(metrics, Condition(8, "y"), "sgd")
+    assert (set(runs.batch_size), set(runs.noise), len(runs)) == ({8}, {"y"}, 6)
+    assert analysis.runs_of(metrics, Condition(8, "y"), "adam").empty
+
+
+def test_the_final_rows_and_the_late_mean():
+    rows = hand_made((1, 1, 1), (0, 0, 0))
+    metrics = pd.concat(
+        [rows.assign(epoch=e, test_accuracy=e / 100) for e in range(1, 21)]
+    )
+    assert set(analysis.final(metrics).epoch) == {20}
+    one = metrics[metrics.trial == 0]
+    np.testing.assert_allclose(analysis.late_accuracy(one), [0.195, 0.195])
+
+
+def test_conditions_name_the_noise_if_there_is_any():
+    assert str(Condition(8, "no noise")) == "batch 8"
+    assert str(Condition(8, "gaussian 0.1")) == "batch 8, gaussian 0.1"
 
 
 def test_fails_from():
@@ -96,3 +128,13 @@ def test_estimates_and_equality():
     assert analysis.is_equal(difference)
     assert not analysis.is_equal(analysis.Estimate(0.02, 0.0046, 3))
     assert not analysis.is_equal(analysis.Estimate(0.02, 0.0, 3))
+
+
+def test_differences_are_paired_by_seed():
+    ours, base = (hand_made((0.1, 0.9, 0.2), (0, 0.5, 0)) for _ in range(2))
+    ours.loc[ours.seed == 1, "test_accuracy"] = 0.7
+    base.loc[base.seed == 1, "test_accuracy"] = 0.6
+    difference = analysis.difference(ours, base)
+    np.testing.assert_allclose(difference, (0.05, 0.05, 2))
+    # The 97.5 % quantile of Student's t with one degree of freedom is 12.706.
+    np.testing.assert_allclose(analysis.half_width(difference), 0.6353, rtol=1e-4)

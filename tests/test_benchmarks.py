@@ -1,6 +1,6 @@
 """The benchmark harness: lanes equal single runs, and the choices are honest."""
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from functools import partial
 
 import jax
@@ -8,34 +8,36 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from scipy import stats
 
 import prox_optax
-from benchmarks import data, experiments, models, tasks, train
-from benchmarks.optimizers import OPTIMIZERS, Settings
+from benchmarks import assemble, data, experiments, models, program, tasks, train
+from benchmarks.noise import Noise, perturb, student_t
+from benchmarks.optimizers import ABLATIONS, OPTIMIZERS, Method, Settings
 
 RATES = (0.01, 0.05)
 SEEDS = jnp.arange(2)
 EPOCHS, STEPS = 3, 8
 WRAPPED = ("lookahead", "weight average", "schedule-free", "sam")  # not plain params
 NAMES = (*experiments.DEMO.optimizers, *WRAPPED)
-PROGRAM = experiments.Program(8, NAMES)
+PROGRAM = assemble.Program(8, Noise(), NAMES)
 
 
 @pytest.fixture(scope="module")
 def splits() -> data.DataSet:
     """Digits with a train split of 64: 8 steps an epoch, 24 a run (3 periods)."""
-    whole = experiments.data_set(experiments.DEMO, None)
+    whole = assemble.data_set(experiments.DEMO, None)
     return whole._replace(train=data.Split(*(x[:64] for x in whole.train)))
 
 
 @pytest.fixture(scope="module")
 def task(splits):
-    return experiments.task(experiments.DEMO, splits, batch_size=8)
+    return assemble.task(experiments.DEMO, splits, batch_size=8)
 
 
 @pytest.fixture(scope="module")
 def methods():
-    return experiments.methods(experiments.DEMO, PROGRAM, steps=STEPS * EPOCHS)
+    return assemble.methods(experiments.DEMO, PROGRAM, steps=STEPS * EPOCHS)
 
 
 def trials_of(methods, rates=RATES):
@@ -76,7 +78,7 @@ def python_loop(task, method, rate, split, seed):
         for batch in task.batches(train.order_key(seed), epoch):
             key = train.step_key(seed, epoch * STEPS + len(losses))
             at = method.gradient_at(params)
-            (loss, stats), grads = value_and_grad(at, stats, split, batch, key)
+            (loss, (stats, _)), grads = value_and_grad(at, stats, split, batch, key)
             updates, state = update(grads, state, params)
             params = optax.apply_updates(params, updates)
             losses.append(loss)
@@ -90,7 +92,7 @@ def test_lane_equals_single_run(name, task, methods, splits, lanes):
     lane = jax.tree.map(lambda x: x[seed, trial], lanes[name])
     # float32: batched matmuls sum in another order, an error of some 1e-7 a step
     # that 24 steps of a smooth loss grow by less than a factor of 100.
-    np.testing.assert_allclose(lane.loss, loss, rtol=1e-5)
+    np.testing.assert_allclose(lane.measures["loss"], loss, rtol=1e-5)
     for ours, single in zip(
         jax.tree.leaves(method.evaluated(lane.params, lane.opt_state)),
         jax.tree.leaves(params),
@@ -100,7 +102,7 @@ def test_lane_equals_single_run(name, task, methods, splits, lanes):
 
 
 def test_optimizers_differ(lanes):
-    losses = {name: float(lane.loss[0, 1]) for name, lane in lanes.items()}
+    losses = {name: float(lane.measures["loss"][0, 1]) for name, lane in lanes.items()}
     assert losses.pop("weight average") == losses["sgd"]  # only evaluated elsewhere
     assert len(set(losses.values())) == len(losses)
 
@@ -145,6 +147,19 @@ def test_controls_are_what_they_are_called():
         {"learning_rate": 0.05}, optax.constant_schedule(1.0), settings, 8
     )
     close(path("accumulation")[3:24:4], steps(plain, start, means))
+    trial = {"learning_rate": 0.05, "strength": 0.1}
+    decay = optax.constant_schedule(1.0)
+
+    def ablated(name):
+        method = ABLATIONS[name].make(trial, decay, settings, 8)
+        return steps(method, start, gradients)
+
+    close(ablated("coupled, inner decay"), path("trsgd"))
+    close(ablated("coupled, no inner decay"), path("anchor alone"))
+    settings = replace(settings, weight_decay=0.0)  # trsgdw decouples it
+    decoupled = prox_optax.trsgdw(0.05, 0.9, lambda_w=0.005, weight_decay=0.0)
+    close(ablated("decoupled, inner decay"), steps(decoupled, start, gradients))
+    settings = replace(settings, weight_decay=0.01)
     # The pull without inner decay is trsgd's at the first two steps, times its decay.
     close(path("anchor alone")[0], path("trsgd")[0])
     assert np.abs(path("trsgd") - path("inner decay alone")).max() > 1e-3
@@ -188,7 +203,7 @@ def test_same_seed_same_data_order(methods):
         batches=lambda key, epoch: (real.batches(key, epoch), weights),
         loss=lambda params, stats, data, batch, key: (
             jnp.sum(batch[0] * batch[1]) + 0 * params,
-            stats,
+            (stats, {}),
         ),
         evaluate=lambda params, stats, data: {},
     )
@@ -196,12 +211,12 @@ def test_same_seed_same_data_order(methods):
     methods = {name: method for name, method in methods.items() if name != "sam"}
     history = trainer(spy, methods, None)()
     for lanes in history:
-        expected = np.asarray(lanes["sgd"].loss)
+        expected = np.asarray(lanes["sgd"].measures["loss"])
         np.testing.assert_array_equal(expected[:, 0], expected[:, 1])
         assert expected[0, 0] != expected[1, 0]
         for lane in lanes.values():
-            np.testing.assert_array_equal(lane.loss, expected)
-    assert not np.array_equal(history[0]["sgd"].loss, history[1]["sgd"].loss)
+            np.testing.assert_array_equal(lane.measures["loss"], expected)
+    assert not np.array_equal(*(lanes["sgd"].measures["loss"] for lanes in history[:2]))
 
 
 def test_an_epoch_shows_every_image_once(task):
@@ -246,7 +261,7 @@ def test_patches_and_matmul_are_a_convolution():
 
 
 def test_decays_are_those_published():
-    decay = experiments.decay_schedule(experiments.DEMO.decays, steps=100)
+    decay = assemble.decay_schedule(experiments.DEMO.decays, steps=100)
     factors = [float(decay(step)) for step in (0, 49, 50, 74, 75, 99)]
     np.testing.assert_allclose(factors, [1, 1, 0.1, 0.1, 0.01, 0.01], rtol=1e-6)
 
@@ -267,22 +282,50 @@ def test_tiny_differs_in_size_only():
 def test_everyone_makes_as_many_trials(experiment):
     assert set(experiment.optimizers) <= set(OPTIMIZERS)
     for name in experiment.optimizers:
-        numbers = experiments.trials(experiment, name)
-        assert {len(x) for x in numbers.values()} == {len(experiment.learning_rates)}
+        numbers = assemble.trials(experiment, name)
         rows = list(zip(*numbers.values(), strict=True))
         assert len(set(rows)) == len(rows)
+        labels = assemble.labels(experiment, name)
+        assert len(labels) == len(rows)
+        for label in labels:
+            assert labels.count(label) == len(experiment.learning_rates)
+
+
+@pytest.mark.parametrize("experiment", experiments.EXPERIMENTS.values())
+def test_everyone_has_a_base(experiment):
+    bases = assemble.baselines(experiment)
+    labels = [
+        label
+        for name in experiment.optimizers
+        for label in assemble.labels(experiment, name)
+    ]
+    assert list(bases) == list(dict.fromkeys(labels))
+    assert [name for name, base in bases.items() if base is None] == labels[:1]
+    assert {base for base in bases.values() if base} <= set(labels)
+    pairs = {name for pair in experiment.contrasts for name in pair}
+    assert pairs <= set(labels)
+
+
+def test_adam_is_compared_with_sgd_and_its_family_with_adam():
+    bases = assemble.baselines(experiments.SENSITIVITY_DIGITS)
+    assert bases["trsgd"] == bases["adam"] == bases["muon"] == "sgd"
+    assert bases["tradam"] == bases["adamw"] == bases["adam, b2 rescaled"] == "adam"
+    bases = assemble.baselines(experiments.ABLATION_DIGITS)
+    assert bases["coupled, S = 2, strength 0.1"] == "coupled, S = 2, strength 0"
 
 
 def test_programs_cover_every_optimizer_and_batch_size_once():
     experiment = experiments.SENSITIVITY_DIGITS
     pairs = [
         (program.batch_size, name)
-        for program in experiments.programs(experiment)
+        for program in assemble.programs(experiment)
         for name in program.optimizers
     ]
     assert len(set(pairs)) == len(pairs) == 6 * 22
-    (demo,) = experiments.programs(experiments.DEMO)
+    (demo,) = assemble.programs(experiments.DEMO)
     assert demo.optimizers == experiments.DEMO.optimizers
+    noises = [each.noise for each in assemble.programs(experiments.NOISE_DIGITS)]
+    assert {noises.count(noise) for noise in experiments.NOISE_DIGITS.noises} == {16}
 
 
 def test_the_published_experiment_augments_and_normalises_in_training_only():
@@ -292,7 +335,7 @@ def test_the_published_experiment_augments_and_normalises_in_training_only():
     split = data.Split(images, jnp.arange(16) % 10)
     ones = jnp.ones(3)
     noise = data.DataSet(split, split, split, 10, 128 * ones, 64 * ones, "noise")
-    task = experiments.task(experiment, noise, batch_size=8)
+    task = assemble.task(experiment, noise, batch_size=8)
     params, stats = task.init(jax.random.key(1))
     loss = jax.jit(task.loss)
     losses = [
@@ -307,7 +350,7 @@ def test_published_numbers():
     """The learning rates, batch and epochs of the reference implementation."""
     experiment = experiments.PAPER_CIFAR10
     rates = {
-        name: experiments.trials(experiment, name)["learning_rate"]
+        name: assemble.trials(experiment, name)["learning_rate"]
         for name in experiment.optimizers
     }
     assert rates == {"sgd": (0.1,), "trsgd": (0.1,), "adam": (1e-3,), "tradam": (1e-3,)}
@@ -316,4 +359,92 @@ def test_published_numbers():
         200,
         5,
     )
-    assert experiments.total_steps(experiment, 45_000, 8) == 1_125_000
+    assert assemble.total_steps(experiment, 45_000, 8) == 1_125_000
+
+
+def test_lanes_in_parts_equal_lanes_together(task, methods, splits, lanes):
+    """As when not all fit into the memory: one trial after the other."""
+    few = {"trsgd": methods["trsgd"], "lookahead": methods["lookahead"]}
+    trials = trials_of(few)
+    parts = jax.jit(partial(train.init_lanes, task, few))(trials, SEEDS)
+    epoch = jax.jit(train.make_epoch(task, few, at_once=1))
+    for number in range(EPOCHS):
+        parts = epoch(parts, splits.train, trials, SEEDS, number)
+    for name, lane in parts.items():
+        # float32: as in test_lane_equals_single_run
+        jax.tree.map(
+            partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5),
+            jax.tree.leaves(lane.params),
+            jax.tree.leaves(lanes[name].params),
+        )
+
+
+def test_lanes_are_halved_until_they_fit(monkeypatch):
+    tried = []
+    monkeypatch.setattr(program, "needed", lambda at_once: 10 * (at_once or 18))
+
+    def compile_epoch(at_once):
+        tried.append(at_once)
+        return at_once
+
+    assert program.compile_to_fit(compile_epoch, 18, limit=180) is None
+    assert program.compile_to_fit(compile_epoch, 18, limit=30) == 3
+    assert program.compile_to_fit(compile_epoch, 18, limit=1) == 1
+    assert tried == [None, None, 9, 5, 3, None, 9, 5, 3, 2, 1]
+
+
+def test_memory_needed_grows_with_the_lanes():
+    def compiled(n):
+        x = jax.ShapeDtypeStruct((n, 1000), jnp.float32)
+        return jax.jit(lambda x: jnp.sort(x, axis=0)[::-1]).lower(x).compile()
+
+    assert program.needed(compiled(20)) >= program.needed(compiled(10)) + 2 * 40_000
+    assert program.memory() > 1e9
+
+
+def test_noise_is_the_same_in_all_lanes_of_a_seed_and_new_in_every_step():
+    """SGD at rate 1 on a loss without gradient walks along the noise."""
+    flat = tasks.Task(
+        init=lambda key: ({"a": jnp.zeros(3), "b": jnp.zeros(2)}, ()),
+        batches=lambda key, epoch: jnp.zeros(STEPS),
+        loss=lambda params, stats, data, batch, key: (
+            0.0 * sum(x.sum() for x in params.values()),
+            (stats, {}),
+        ),
+        evaluate=lambda params, stats, data: {},
+    )
+    sgd = {"sgd": Method(lambda trial: optax.sgd(trial["learning_rate"]))}
+    noise = Noise("gaussian", 0.5)
+    epoch = train.make_epoch(flat, sgd, perturb(noise))
+    trials = trials_of(sgd, (1.0, 2.0))
+    lanes = epoch(
+        train.init_lanes(flat, sgd, trials, SEEDS), None, trials, SEEDS, jnp.int32(1)
+    )
+    for seed in range(2):
+        steps = range(STEPS, 2 * STEPS)
+        keys = [jax.random.fold_in(train.step_key(seed, step), 1) for step in steps]
+        zeros = {"a": jnp.zeros(3), "b": jnp.zeros(2)}
+        draws = [perturb(noise)(zeros, key) for key in keys]
+        for leaf in ("a", "b"):
+            walk = -np.sum([np.asarray(draw[leaf]) for draw in draws], axis=0)
+            for rate in (1, 2):
+                # float32: 8 terms of order 1
+                np.testing.assert_allclose(
+                    lanes["sgd"].params[leaf][seed, rate - 1], rate * walk, rtol=1e-5
+                )
+    assert not np.array_equal(*lanes["sgd"].params["a"][:, 0])
+
+
+def test_student_t_has_its_quantiles():
+    draws = np.asarray(student_t(jax.random.key(0), (200_000,)))
+    assert np.isfinite(draws).all()
+    probabilities = [0.001, 0.05, 0.5, 0.9, 0.999]
+    # An empirical probability of 200,000 draws has an error of at most 0.0011.
+    found = stats.t.cdf(np.quantile(draws, probabilities), df=2)
+    np.testing.assert_allclose(found, probabilities, atol=0.004)
+
+
+def test_no_noise_leaves_the_gradients_alone():
+    grads = {"a": jnp.ones(3)}
+    assert perturb(Noise())(grads, jax.random.key(0)) is grads
+    assert [str(Noise()), str(Noise("student-t", 0.1))] == ["no noise", "student-t 0.1"]

@@ -10,8 +10,10 @@ import pytest
 from flax import nnx
 from test_benchmarks import EPOCHS, RATES, SEEDS, STEPS, python_loop, trainer, trials_of
 
-from benchmarks import data, experiments, models, tasks, train
+from benchmarks import assemble, data, experiments, models, tasks, train
 from benchmarks.models import resnet
+from benchmarks.noise import Noise
+from benchmarks.optimizers import Method
 
 NORMS = ("batch", "group")
 PUBLISHED_PARAMETERS = 11_173_962
@@ -189,14 +191,14 @@ def assert_close(ours, theirs, **tolerance):
 
 def test_lane_equals_single_run_with_batch_norm(split):
     task, seed, rate = task_with("batch"), 1, 1
-    program = experiments.Program(8, ("sgd",))
-    methods = experiments.methods(experiments.DEMO, program, steps=STEPS * EPOCHS)
+    program = assemble.Program(8, Noise(), ("sgd",))
+    methods = assemble.methods(experiments.DEMO, program, steps=STEPS * EPOCHS)
     params, stats, loss = python_loop(task, methods["sgd"], RATES[rate], split, seed)
     lanes = trainer(task, methods, split)()[-1]["sgd"]
     lane = jax.tree.map(lambda x: x[seed, rate], lanes)
     # float32: as in test_lane_equals_single_run, and dividing by the deviation of a
     # batch grows an error by about its inverse, of order 1 here
-    np.testing.assert_allclose(lane.loss, loss, rtol=1e-5)
+    np.testing.assert_allclose(lane.measures["loss"], loss, rtol=1e-5)
     assert_close(lane.params, params, rtol=0, atol=1e-5)
     assert_close(lane.stats, stats, rtol=1e-4, atol=1e-5)
     own = [np.unique(np.asarray(x)[..., 0]).size for x in jax.tree.leaves(lanes.stats)]
@@ -207,7 +209,7 @@ def test_a_step_moves_the_running_averages_by_a_tenth(split):
     task = task_with("batch")
     params, stats = task.init(jax.random.key(0))
     index = jnp.arange(8)
-    _, new = task.loss(params, stats, split, index, jax.random.key(0))
+    _, (new, _) = task.loss(params, stats, split, index, jax.random.key(0))
     kernel = params["block"]["conv1"]["kernel"][...]
     hidden = np.asarray(oracle_conv(split.images[:8], kernel, 1), np.float64)
     expected = {
@@ -233,7 +235,7 @@ def test_the_optimizer_never_sees_the_statistics(split):
         return optax.GradientTransformation(lambda p: seen.append(p) or (), update)
 
     task = task_with("batch")
-    spy = {"spy": train.Method(make)}
+    spy = {"spy": Method(make)}
     before = jax.jit(partial(train.init_lanes, task, spy))(trials_of(spy), SEEDS)
     epoch = jax.jit(train.make_epoch(task, spy))
     after = epoch(before, split, trials_of(spy), SEEDS, 0)
@@ -243,7 +245,7 @@ def test_the_optimizer_never_sees_the_statistics(split):
     first = jax.tree.map(lambda x: x[0, 0], before["spy"])
     stats, loss = first.stats, jax.jit(task.loss)
     for index in task.batches(train.order_key(0), 0):
-        _, stats = loss(first.params, stats, split, index, None)
+        _, (stats, _) = loss(first.params, stats, split, index, None)
     # float32: as above; nothing but the 8 batches has moved them
     assert_close(jax.tree.map(lambda x: x[0, 0], after["spy"].stats), stats, rtol=1e-5)
 
@@ -266,7 +268,7 @@ def test_without_batch_norm_there_are_no_statistics(split):
     task = task_with("group")
     params, stats = task.init(jax.random.key(0))
     assert jax.tree.leaves(stats) == []
-    _, stats = task.loss(params, stats, split, jnp.arange(8), jax.random.key(0))
+    _, (stats, _) = task.loss(params, stats, split, jnp.arange(8), jax.random.key(0))
     assert jax.tree.leaves(stats) == []
 
 
@@ -277,11 +279,11 @@ def test_a_step_has_the_key_of_its_seed_and_number():
         batches=lambda key, epoch: jnp.zeros(STEPS),
         loss=lambda params, stats, data, batch, key: (
             jax.random.uniform(key) + 0 * params,
-            stats,
+            (stats, {}),
         ),
         evaluate=lambda params, stats, data: {},
     )
-    sgd = train.Method(lambda trial: optax.sgd(trial["learning_rate"]))
+    sgd = Method(lambda trial: optax.sgd(trial["learning_rate"]))
     history = trainer(spy, {"sgd": sgd}, None)()
     for epoch, lanes in enumerate(history):
         numbers = range(epoch * STEPS, (epoch + 1) * STEPS)
@@ -290,5 +292,5 @@ def test_a_step_has_the_key_of_its_seed_and_number():
             expected = np.mean([jax.random.uniform(key) for key in keys])
             # float32: a mean of 8 values below 1
             np.testing.assert_allclose(
-                lanes["sgd"].loss[seed, rate], expected, rtol=1e-6
+                lanes["sgd"].measures["loss"][seed, rate], expected, rtol=1e-6
             )

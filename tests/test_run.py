@@ -17,16 +17,27 @@ from benchmarks.checkpoint import Position
 
 FILES = {"metrics.csv", "meta.json", "table.md", "accuracy.png", "accuracy.svg"}
 
-# Two programs of 20 epochs, with a checkpoint after each.
+# Two programs of 20 epochs; a checkpoint after each, an evaluation after every third.
 RUN = """
 import sys
 from dataclasses import replace
 from pathlib import Path
 from benchmarks import experiments
-from benchmarks.run import run
+from benchmarks.run import prepare, run
 tiny = experiments.tiny(experiments.SENSITIVITY_DIGITS)
-two = replace(tiny, groups=(("", ("sgd", "trsgd")),), batch_sizes=(8,), epochs=20)
-run(two, "a test", Path(sys.argv[1]), resume=sys.argv[2:] == ["--resume"])
+two = replace(
+    tiny,
+    groups=(("", ("sgd", "trsgd")),),
+    contrasts=(),
+    batch_sizes=(8,),
+    epochs=20,
+    evaluate_every=3,
+)
+prepared = prepare(
+    two, "a test", Path(sys.argv[1]), resume=sys.argv[2:] == ["--resume"]
+)
+if prepared is not None:
+    run(prepared)
 """
 
 
@@ -37,7 +48,9 @@ def invoke(*arguments: object):
 def test_run_then_report(tmp_path):
     ran = invoke("run", "demo", "--tiny", "--out", tmp_path)
     assert ran.exit_code == 0, ran.output
-    assert {path.name for path in tmp_path.iterdir()} == FILES
+    assert {path.name for path in tmp_path.iterdir() if path.is_file()} == FILES
+    events = list((tmp_path / "tensorboard").glob("batch 8/trsgd/events.*"))
+    assert [path.stat().st_size > 500 for path in events] == [True]
     metrics = pd.read_csv(tmp_path / "metrics.csv")
     assert tuple(metrics.columns) == results.COLUMNS
     assert len(metrics) == 5 * 2 * 2
@@ -121,6 +134,9 @@ def test_a_killed_run_goes_on_to_the_same_numbers(tmp_path):
 
     metrics = [tmp_path / name / "metrics.csv" for name in ("undisturbed", "killed")]
     assert metrics[0].read_bytes() == metrics[1].read_bytes()
+    rows = pd.read_csv(metrics[0])
+    assert sorted(set(rows.epoch)) == [3, 6, 9, 12, 15, 18, 20]
+    assert len(rows) == 7 * 2 * 2 * 2
     assert not (tmp_path / "killed/checkpoints").exists()
 
 
@@ -139,6 +155,22 @@ def test_another_configuration_is_refused_with_the_difference(tmp_path):
     checkpoint.start(tmp_path, {"name": "a", "seeds": 5})
     with pytest.raises(ValueError, match=r"another one:\n  seeds: 5 there, 3 here\n"):
         checkpoint.position(tmp_path, {"name": "a", "seeds": 3})
+
+
+def test_the_difference_is_named_down_to_the_number(tmp_path):
+    checkpoint.start(tmp_path, {"experiment": {"seeds": 5, "epochs": 2}})
+    with pytest.raises(
+        ValueError, match=r"one:\n  experiment.seeds: 5 there, 3 here\n"
+    ):
+        checkpoint.position(tmp_path, {"experiment": {"seeds": 3, "epochs": 2}})
+
+
+def test_epochs_scale_the_run(tmp_path):
+    ran = invoke("run", "demo", "--tiny", "--epochs", 1, "--out", tmp_path)
+    assert ran.exit_code == 0, ran.output
+    meta = json.loads((tmp_path / "meta.json").read_text(encoding="utf-8"))
+    assert meta["command"] == "python -m benchmarks run demo --tiny --epochs 1"
+    assert set(pd.read_csv(tmp_path / "metrics.csv").epoch) == {1}
 
 
 def test_resume_without_a_run_and_of_a_finished_one(tmp_path):
