@@ -57,9 +57,9 @@ def ewc(rate, strength, fisher):
     return optax.chain(proximal(strengths, period=None), plain(rate, fisher))
 
 
-RATES = np.geomspace(0.003, 0.3, 4)
+RATES = np.geomspace(0.001, 0.1, 4)
 METHODS = {
-    "plain": (plain, grid(rate=np.geomspace(0.003, 0.3, 24))),
+    "plain": (plain, grid(rate=np.geomspace(0.001, 0.1, 24))),
     "L2 to A": (anchored, grid(rate=RATES, strength=np.geomspace(1e-4, 1, 6))),
     "EWC": (ewc, grid(rate=RATES, strength=np.geomspace(0.1, 1e4, 6))),
     "L2 Init": (anchored, grid(rate=RATES, strength=np.geomspace(1e-5, 0.1, 6))),
@@ -165,7 +165,7 @@ def draw(tuned):
         (dots,) = axes.plot(b, a, ".", alpha=0.5)
         best = t.validation.argmax()
         axes.plot(b[best], a[best], "*", ms=14, color=dots.get_color(), label=name)
-    axes.legend(title="star: chosen; dots: every trial")
+    axes.legend(title="star: chosen, dot: a trial", markerscale=0.6)
     return figure
 
 

@@ -22,8 +22,7 @@ import optax
 import report
 import typer
 from flax import nnx
-from matplotlib.figure import Figure
-from tuning import choices, grid, train, tune
+from tuning import choices, draw, grid, train, tune
 
 from prox_optax import proximal
 
@@ -93,7 +92,7 @@ def fit(optimizer, images, steps, params):
 
 def finetune(method, steps, trial, order, start):
     few = digits.Images(*(x[order[:IMAGES]] for x in NEW))
-    held_out = digits.Images(*(x[order[IMAGES:]] for x in NEW))
+    held_out = digits.Images(*(x[order[-VALIDATION:]] for x in NEW))
     params = fit(method(**trial), few, steps, start)
     return accuracy(params, held_out), params
 
@@ -114,8 +113,7 @@ def main(tiny: bool = False, out: Path = Path("results/examples")) -> None:
     old = jax.jit(jax.vmap(pretrain))(initial(first))
     start = nnx.State({"body": old["body"], "head": initial(second)["head"]})
     rng = np.random.default_rng(0)
-    chosen = IMAGES + VALIDATION
-    orders = np.array([rng.permutation(len(NEW.labels))[:chosen] for _ in first])
+    orders = np.array([rng.permutation(len(NEW.labels)) for _ in first])
     tuned = {
         name: tune(partial(finetune, method, steps), trials, orders, start)
         for name, (method, trials) in METHODS.items()
@@ -131,24 +129,17 @@ def main(tiny: bool = False, out: Path = Path("results/examples")) -> None:
         + f"\n{choices(tuned)}\n"
         f"On the new digits {report.verdict(new, 'L2-SP', 'plain')} "
         f"{report.verdict(new, 'L2-SP', 'weight decay')} "
-        f"On the old ones {report.verdict(kept, 'L2-SP', 'plain')}\n"
+        f"On the old ones, {test(old, old)[1].mean():.4f} before, "
+        f"{report.verdict(kept, 'L2-SP', 'plain')}\n"
+    )
+    figure = draw(
+        tuned,
+        "strength",
+        "strength (loss / squared weight)",
+        "validation accuracy on digits 5-9 (fraction)",
     )
     command = "python examples/finetune_l2sp.py" + " --tiny" * tiny
-    report.show("finetune_l2sp", command, text, draw(tuned), out)
-
-
-def draw(tuned):
-    figure = Figure(figsize=(6, 4), layout="constrained")
-    axes = figure.add_subplot(
-        xscale="log",
-        xlabel="strength (loss / squared weight)",
-        ylabel="validation accuracy on digits 5-9 (fraction)",
-    )
-    axes.axhline(tuned["plain"].validation.max(), color="black", label="plain")
-    for name in ("weight decay", "L2-SP"):
-        axes.plot(*tuned[name].profile("strength"), "o-", label=name)
-    axes.legend()
-    return figure
+    report.show("finetune_l2sp", command, text, figure, out)
 
 
 if __name__ == "__main__":

@@ -24,8 +24,7 @@ import optax
 import report
 import typer
 from flax import nnx
-from matplotlib.figure import Figure
-from tuning import choices, grid, train, tune
+from tuning import choices, draw, grid, train, tune
 
 from prox_optax import proximal
 
@@ -115,22 +114,17 @@ def main(tiny: bool = False, out: Path = Path("results/examples")) -> None:
     table = report.comparison(title, "test accuracy, true labels (fraction)", scores)
     pairs = (("RDI", "plain"), ("RDI", "weight decay"), ("both", "weight decay"))
     facts = " ".join(report.verdict(scores, *pair) for pair in pairs)
+    largest = [f"{n} {t.profile('rate')[1][-1]:.4f}" for n, t in tuned.items()]
+    facts += f" Validation accuracy at the rate {RATES[-1]:.3g}: {', '.join(largest)}."
     text = f"{table}\n{choices(tuned)}\n{facts}\n"
-    command = "python examples/noisy_labels_rdi.py" + " --tiny" * tiny
-    report.show("noisy_labels_rdi", command, text, draw(tuned), out)
-
-
-def draw(tuned):
-    figure = Figure(figsize=(6, 4), layout="constrained")
-    axes = figure.add_subplot(
-        xscale="log",
-        xlabel="learning rate (squared weight / loss)",
-        ylabel="validation accuracy, noisy labels (fraction)",
+    figure = draw(
+        tuned,
+        "rate",
+        "learning rate (squared weight / loss)",
+        "validation accuracy, noisy labels (fraction)",
     )
-    for name, t in tuned.items():
-        axes.plot(*t.profile("rate"), ".-", label=name)
-    axes.legend()
-    return figure
+    command = "python examples/noisy_labels_rdi.py" + " --tiny" * tiny
+    report.show("noisy_labels_rdi", command, text, figure, out)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from matplotlib.figure import Figure
 
 
 class Tuned(NamedTuple):
@@ -88,6 +89,19 @@ def choices(tuned: dict[str, Tuned]) -> str:
     """A Markdown list of what was chosen for each method."""
     lines = (f"- {name}: {t}, of {len(t.scores)} trials" for name, t in tuned.items())
     return "Chosen on validation data:\n\n" + "\n".join(lines) + "\n"
+
+
+def draw(tuned: dict[str, Tuned], number: str, xlabel: str, ylabel: str) -> Figure:
+    """The best validation score at each value of `number`, for each method."""
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    axes = figure.add_subplot(xscale="log", xlabel=xlabel, ylabel=ylabel)
+    for name, t in tuned.items():
+        if number in t.trials:
+            axes.plot(*t.profile(number), ".-", label=name)
+        else:
+            axes.axhline(t.validation.max(), color="black", label=name)
+    axes.legend()
+    return figure
 
 
 def _at_edge(chosen: float, values: np.ndarray) -> bool:

@@ -1,4 +1,4 @@
-"""The examples with a fixed or periodic anchor: they run, and are their papers' updates.
+"""The examples with a fixed or periodic anchor run, and are their papers' updates.
 
 Each oracle is the paper's own formula in its own letters, NumPy float64, no JAX.
 """
