@@ -127,11 +127,11 @@ def accuracies(params, pixels_order, images):
 def main(tiny: bool = False, out: Path = Path("results/examples")) -> None:
     """Tune on validation images, compare once on the test images."""
     seeds, steps = (2, 3) if tiny else (10, 400)
-    keys = jax.random.split(jax.random.key(0), seeds)
+    first, second = jax.random.split(jax.random.key(0), (2, seeds))
     orders = np.array([np.random.default_rng(i).permutation(64) for i in range(seeds)])
-    after = jax.jit(jax.vmap(partial(prepare, steps)))(keys)
+    after = jax.jit(jax.vmap(partial(prepare, steps)))(first)
     tuned = {
-        name: tune(partial(task_b, name, method, steps), trials, keys, orders, *after)
+        name: tune(partial(task_b, name, method, steps), trials, second, orders, *after)
         for name, (method, trials) in METHODS.items()
     }
     test = jax.jit(jax.vmap(lambda *seed: accuracies(*seed, TEST)))
