@@ -122,22 +122,17 @@ def main(tiny: bool = False, out: Path = Path("results/examples")) -> None:
     new, kept = ({name: pair[i] for name, pair in tests.items()} for i in (0, 1))
 
     measure = "test accuracy (fraction)"
-    text = (
-        report.comparison(f"Digits 5-9 from {IMAGES} images", measure, new)
-        + "\n"
-        + report.comparison("Digits 0-4, with the old head", measure, kept)
-        + f"\n{choices(tuned)}\n"
-        f"On the new digits {report.verdict(new, 'L2-SP', 'plain')} "
+    tables = [
+        report.comparison(f"Digits 5-9 from {IMAGES} images", measure, new),
+        report.comparison("Digits 0-4, with the old head", measure, kept),
+    ]
+    text = "\n".join([*tables, choices(tuned)]) + (
+        f"\nOn the new digits {report.verdict(new, 'L2-SP', 'plain')} "
         f"{report.verdict(new, 'L2-SP', 'weight decay')} "
         f"On the old ones, {test(old, old)[1].mean():.4f} before, "
         f"{report.verdict(kept, 'L2-SP', 'plain')}\n"
     )
-    figure = draw(
-        tuned,
-        "strength",
-        "strength (loss / squared weight)",
-        "validation accuracy on digits 5-9 (fraction)",
-    )
+    figure = draw(tuned, "strength", "strength (loss / squared weight)")
     command = "python examples/finetune_l2sp.py" + " --tiny" * tiny
     report.show("finetune_l2sp", command, text, figure, out)
 

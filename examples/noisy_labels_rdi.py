@@ -117,12 +117,7 @@ def main(tiny: bool = False, out: Path = Path("results/examples")) -> None:
     largest = [f"{n} {t.profile('rate')[1][-1]:.4f}" for n, t in tuned.items()]
     facts += f" Validation accuracy at the rate {RATES[-1]:.3g}: {', '.join(largest)}."
     text = f"{table}\n{choices(tuned)}\n{facts}\n"
-    figure = draw(
-        tuned,
-        "rate",
-        "learning rate (squared weight / loss)",
-        "validation accuracy, noisy labels (fraction)",
-    )
+    figure = draw(tuned, "rate", "learning rate (squared weight / loss)")
     command = "python examples/noisy_labels_rdi.py" + " --tiny" * tiny
     report.show("noisy_labels_rdi", command, text, figure, out)
 

@@ -100,12 +100,7 @@ def main(tiny: bool = False, out: Path = Path("results/examples")) -> None:
     fact = report.verdict(scores, "SLRLA", "Lookahead")
     fact += f" Rates within 0.05 of the best validation accuracy: {reach}."
     text = f"{table}\n{choices(tuned)}\n{fact}\n"
-    figure = draw(
-        tuned,
-        "rate",
-        "learning rate (squared weight / loss)",
-        "validation accuracy (fraction)",
-    )
+    figure = draw(tuned, "rate", "learning rate (squared weight / loss)")
     command = "python examples/slrla.py" + " --tiny" * tiny
     report.show("slrla", command, text, figure, out)
 

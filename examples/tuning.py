@@ -91,9 +91,10 @@ def choices(tuned: dict[str, Tuned]) -> str:
     return "Chosen on validation data:\n\n" + "\n".join(lines) + "\n"
 
 
-def draw(tuned: dict[str, Tuned], number: str, xlabel: str, ylabel: str) -> Figure:
-    """The best validation score at each value of `number`, for each method."""
+def draw(tuned: dict[str, Tuned], number: str, xlabel: str) -> Figure:
+    """The best validation accuracy at each value of `number`, for each method."""
     figure = Figure(figsize=(6, 4), layout="constrained")
+    ylabel = "validation accuracy (fraction)"
     axes = figure.add_subplot(xscale="log", xlabel=xlabel, ylabel=ylabel)
     for name, t in tuned.items():
         if number in t.trials:
