@@ -37,14 +37,31 @@ def comparison(title: str, measure: str, scores: dict[str, np.ndarray]) -> str:
         error = np.std(values, ddof=1) / np.sqrt(n)
         difference = "-"
         if name != baseline:
-            pairs = values - scores[baseline]
-            half = stats.t.ppf(0.975, n - 1) * np.std(pairs, ddof=1) / np.sqrt(n)
-            low, high = pairs.mean() - half, pairs.mean() + half
+            mean, low, high = paired_difference(values, scores[baseline])
             equal = ", equal" if low <= 0 <= high else ""
-            difference = f"{pairs.mean():+.4f} ({low:+.4f} to {high:+.4f}){equal}"
+            difference = f"{mean:+.4f} ({low:+.4f} to {high:+.4f}){equal}"
         score = f"{values.mean():.4f} +- {error:.4f} (n={n})"
         lines.append(f"| {name} | {score} | {difference} |")
     return "\n".join(lines) + "\n"
+
+
+def paired_difference(
+    values: np.ndarray, baseline: np.ndarray
+) -> tuple[float, float, float]:
+    """Mean and 95 % interval (Student's t) of `values - baseline`, paired by seed."""
+    pairs = values - baseline
+    n = len(pairs)
+    half = stats.t.ppf(0.975, n - 1) * np.std(pairs, ddof=1) / np.sqrt(n)
+    return pairs.mean(), pairs.mean() - half, pairs.mean() + half
+
+
+def verdict(scores: dict[str, np.ndarray], name: str, baseline: str) -> str:
+    """A sentence: is `name` higher than `baseline`, lower, or not told apart?"""
+    mean, low, high = paired_difference(scores[name], scores[baseline])
+    told = "is higher than" if low > 0 else "is lower than"
+    if low <= 0 <= high:
+        told = "is not told apart from"
+    return f"{name} {told} {baseline}: {mean:+.4f} ({low:+.4f} to {high:+.4f})."
 
 
 def show(name: str, command: str, text: str, figure: Figure, out: Path) -> None:
