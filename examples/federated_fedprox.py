@@ -123,8 +123,11 @@ def main(tiny: bool = False, out: Path = Path("results/examples")) -> None:
         text += f"{table}\nLearning rate, mu: {chosen}.\n\n"
         dropped, pulled = (row.split(" | ")[-1] for row in table.split(" |\n")[-3:-1])
         fact += f"- {level}: the pull {pulled}; dropping them {dropped}\n"
-        for name, (_, curves) in runs.items():
-            panel.plot(1 + np.arange(curves.shape[1]), curves.mean(0), label=name)
+        for (name, (_, curves)), style in zip(
+            runs.items(), ("-", "-.", ":"), strict=True
+        ):
+            mean = curves.mean(0)
+            panel.plot(1 + np.arange(len(mean)), mean, style, label=name)
         panel.set(title=level, xlabel="round")
     panels[0].set_ylabel("test accuracy (fraction)")
     panels[0].legend(loc="lower right")
