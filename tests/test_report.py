@@ -1,0 +1,156 @@
+"""Tables and figures of every kind of experiment, from metrics made by hand."""
+
+import json
+from dataclasses import asdict, replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from benchmarks import assemble, experiments, figures, report, results
+from benchmarks.analysis import Condition
+
+EPOCHS = (1, 2)
+
+
+def made(experiment, score):
+    """Metrics and meta data of a run; `score` maps a row's numbers to an accuracy."""
+    rows = [
+        {
+            "batch_size": program.batch_size,
+            "noise": str(program.noise),
+            "optimizer": label,
+            "trial": trial,
+            "learning_rate": numbers["learning_rate"][trial],
+            "threshold": np.nan,
+            "strength": numbers.get("strength", [np.nan] * (trial + 1))[trial],
+            "seed": seed,
+            "epoch": epoch,
+            "train_loss": 1 / epoch,
+            "train_accuracy": 0.5,
+            "validation_loss": 2 / epoch,
+            "diverged": False,
+        }
+        for program in assemble.programs(experiment)
+        for name in program.optimizers
+        for numbers in [assemble.trials(experiment, name)]
+        for trial, label in enumerate(assemble.labels(experiment, name))
+        for seed in range(experiment.seeds)
+        for epoch in EPOCHS
+        if epoch == max(EPOCHS) or experiment.evaluate_every
+    ]
+    metrics = pd.DataFrame(rows)
+    accuracy = [score(row) for row in metrics.itertuples()]
+    metrics = metrics.assign(
+        validation_accuracy=accuracy, test_accuracy=accuracy, test_loss=1.0
+    )
+    meta = {
+        "command": "python -m benchmarks run it",
+        "experiment": asdict(experiment),
+        "noises": [str(noise) for noise in experiment.noises],
+        "baselines": assemble.baselines(experiment),
+        "data_source": "made by hand",
+        "lanes": experiment.lanes,
+        "device": {"platform": "cpu", "cores": 2},
+        "seconds": {"compile": 1.0, "run": 2.0},
+        "versions": dict.fromkeys(("python", *results.PACKAGES, "prox_optax"), "1"),
+    }
+    return metrics, json.loads(json.dumps(meta))
+
+
+def by_seed(row):
+    """0.9 and a little more for every seed, the same for every method."""
+    return round(0.9 + 0.01 * row.seed, 6)
+
+
+@pytest.fixture
+def noisy():
+    groups = (("SGD", ("sgd", "trsgd")), ("Adam", ("adam", "tradam")))
+    return replace(
+        experiments.tiny(experiments.NOISE_DIGITS),
+        groups=groups,
+        contrasts=(("trsgd", "sgd"), ("tradam", "adam")),
+    )
+
+
+def test_every_method_is_compared_with_its_own_base(noisy):
+    """TRAdam is 0.02 above Adam under the Gaussian noise, at every seed, only there."""
+
+    def score(row):
+        better = row.optimizer == "tradam" and row.noise.startswith("gaussian")
+        return by_seed(row) + 0.02 * better
+
+    text = report.table(*made(noisy, score))
+    sections = text.split("\n\n")
+    assert [x for x in sections if x.endswith(":") and x.startswith("Batch")] == [
+        "Batch 32:",
+        "Batch 32, gaussian 0.3:",
+        "Batch 32, student-t 0.1:",
+    ]
+    rows = [line.split(" | ") for line in text.splitlines() if "| tradam  " in line]
+    # Seeds 0 and 1 differ by 0.01: half of it is the standard error.
+    assert [row[2].strip() for row in rows[:2]] == [
+        "0.9050 +- 0.0050 (n=2)",
+        "0.9250 +- 0.0050 (n=2)",
+    ]
+    assert [row[3].strip() for row in rows[:3]] == [
+        "+0.0000 +- 0.0000 equal",
+        "+0.0200 +- 0.0000",
+        "+0.0000 +- 0.0000 equal",
+    ]
+    assert {row[4].strip() for row in rows} == {"adam"}
+    (contrast,) = [line for line in text.splitlines() if "tradam - adam" in line]
+    assert "+0.0000 +- 0.0000 | +0.0200 +- 0.0000 *" in contrast
+
+
+@pytest.mark.parametrize(
+    ("experiment", "names"),
+    [
+        (experiments.NOISE_DIGITS, {"accuracy"}),
+        (experiments.ABLATION_DIGITS, {"strengths"}),
+        (experiments.PAPER_CIFAR10, {"curves"}),
+    ],
+    ids=["rates", "strengths", "epochs"],
+)
+def test_each_kind_has_its_figure(experiment, names, tmp_path):
+    tiny = experiments.tiny(experiment)
+    metrics, meta = made(replace(tiny, groups=tiny.groups[:1], contrasts=()), by_seed)
+    results.write_run(tmp_path, metrics.to_csv(index=False), meta)
+    report.report(tmp_path, "it")
+    drawn = {path.stem for path in tmp_path.glob("*.png")}
+    assert drawn == names == {path.stem for path in tmp_path.glob("*.svg")}
+
+
+def test_one_rate_has_no_usable_range():
+    tiny = experiments.tiny(experiments.PAPER_CIFAR10)
+    text = report.table(*made(tiny, lambda row: row.epoch / 4))
+    assert "usable" not in text
+    assert "| trsgd     | 0.1   | 0.5000 +- 0.0000 (n=2)" in text
+    assert "nothing is chosen" in text
+
+
+def test_curves_show_two_methods_a_panel_on_the_test_images():
+    tiny = experiments.tiny(experiments.PAPER_CIFAR10)
+    figure = figures.curves(*made(tiny, lambda row: row.epoch / 4))
+    assert len(figure.axes) == 4  # loss and accuracy of each pair
+    accuracy = figure.axes[1]
+    lines = {line.get_label(): line for line in accuracy.lines}
+    assert set(lines) == {"sgd, train", "sgd, test", "trsgd, train", "trsgd, test"}
+    np.testing.assert_allclose(lines["sgd, test"].get_xydata(), [[1, 0.25], [2, 0.5]])
+    assert [axes.get_ylabel() for axes in figure.axes[:2]] == [
+        "cross-entropy loss (nats)",
+        "accuracy (fraction correct)",
+    ]
+
+
+def test_strengths_are_drawn_at_their_own_best_rates():
+    tiny = experiments.tiny(experiments.ABLATION_DIGITS)
+    metrics, meta = made(tiny, lambda row: 0.5 + row.strength + row.learning_rate)
+    figure = figures.strengths(metrics, meta)
+    curve = np.asarray(figure.axes[0].lines[0].get_ydata(), float)
+    np.testing.assert_allclose(
+        curve, [0.5 + max(tiny.learning_rates), 0.6 + max(tiny.learning_rates)]
+    )
+    name = "coupled, inner decay, strength 0.1"
+    row = report.tuned_row(metrics, Condition(8, "no noise"), name, None)
+    assert row[1] == f"{max(tiny.learning_rates):.3g}"
