@@ -34,7 +34,8 @@ ENV = gymnax.make("CartPole-v1")[0]
 ENVS, BATCH, CAPACITY, DISCOUNT = 8, 64, 10_000, 0.99
 PERIODS = (5, 10, 20, 40)
 MEASURE = "episode length over the whole training / steps"
-GRIDS = {  # learning rate alpha and pull rho: as many points for each method
+# Learning rate alpha and pull rho: as many points for each, set on tuning seeds.
+GRIDS = {
     "DQN": list(product((1e-3, 2e-3, 4e-3, 8e-3, 16e-3, 32e-3), (0.0,))),
     "DQN Pro": list(product((8e-3, 16e-3), (0.01, 0.1, 0.3))),
 }

@@ -33,6 +33,7 @@ from prox_optax import decoupled_proximal, inner_decay, proximal
 BATCH, CLIP, PERIOD = 32, 1.0, 10
 NOISES = (1.0, 2.0, 4.0)
 RATES = np.geomspace(0.02, 4, 12).round(3)
+# Set after one run, test tables seen, with rates twice as far apart.
 FEWER = RATES[4:8]
 OFF = {"strength": 0.0, "lambda_w": 0.0, "inner": 1, "part": 1.0}
 GRIDS = {  # as many points for each method
