@@ -123,27 +123,26 @@ def plot(results):
     return figure
 
 
-def verdicts(comparison):
+def verdicts(tested):
     """What each method's difference to plain says."""
-    for method, row in zip(GRIDS, comparison.splitlines()[4:], strict=True):
-        difference = row.split("|")[3].strip()
-        how = "better" if difference[0] == "+" else "worse"
-        if method != "plain":
-            how = "not told apart" if difference.endswith("equal") else how
-            yield f"{method} {how}"
+    plain, *others = tested
+    for method, values in zip(list(GRIDS)[1:], others, strict=True):
+        _, low, high = report.paired_difference(values, plain)
+        told_apart = "better" if low > 0 else "worse"
+        yield f"{method} {'not told apart' if low <= 0 <= high else told_apart}"
 
 
 def main(tiny: bool = False, out: Path = Path("results/examples")) -> None:
     """Tune every method at each noise on a validation split, then test it."""
-    steps, n = (5, 1) if tiny else (300, 2)
-    train_set, test = digits.load()
+    steps, n = (5, 1) if tiny else (300, 4)
+    train_set, test = digits.load(seed=2)  # the settings were found on other splits
     validation = digits.Images(*(x[:360] for x in train_set))
     images = digits.Images(*(x[360:] for x in train_set)), validation, test
     points = [point for grid in GRIDS.values() for point in grid]
-    fresh = range(100, 100 + n * len(RATES))  # as many lanes: compiled once
+    fresh = range(300, 300 + n * len(RATES))  # as many lanes: compiled once
     results, texts, facts = [], [], []
     for noise in NOISES:
-        tuned, _ = accuracies(steps, images, points, noise, range(n))
+        tuned, _ = accuracies(steps, images, points, noise, range(20, 20 + n))
         choice = tuned.mean(axis=2).argmax(axis=1)
         best = [grid[i] for grid, i in zip(GRIDS.values(), choice, strict=True)]
         _, tested = accuracies(steps, images, best, noise, fresh)
@@ -153,7 +152,7 @@ def main(tiny: bool = False, out: Path = Path("results/examples")) -> None:
             for method, point, values in zip(GRIDS, best, results[-1], strict=True)
         }
         texts.append(report.comparison(f"sigma {noise:g}", "test accuracy", rows))
-        facts.append(f"sigma {noise:g}: {', '.join(verdicts(texts[-1]))}")
+        facts.append(f"sigma {noise:g}: {', '.join(verdicts(results[-1]))}")
     texts.append(
         f"{steps} steps of batch {BATCH}; {len(RATES)} points for each method, chosen "
         f"on {n} seeds in validation; rows of a table have the same privacy, and the "
