@@ -33,9 +33,30 @@ def test_the_table_is_the_demos():
     assert "\n".join(rows) in README
 
 
-@pytest.mark.parametrize("page", ["README.md", "benchmarks/README.md"])
+@pytest.mark.parametrize(
+    "page", ["README.md", "benchmarks/README.md", "examples/README.md"]
+)
 def test_links_lead_somewhere(page):
     text = (ROOT / page).read_text(encoding="utf-8")
     for target in re.findall(r"\]\(([^)#]+)\)", text):
         if not target.startswith("https://"):
             assert (ROOT / page).parent.joinpath(target).exists(), target
+
+
+def test_the_examples_differences_are_in_their_results():
+    page = (ROOT / "examples/README.md").read_text(encoding="utf-8")
+    cited = re.findall(r"\[([+-].*?\))\]\((results/\w+\.md)\)", page)
+    assert len(cited) == 8
+    for difference, path in cited:
+        assert difference in (ROOT / "examples" / path).read_text(encoding="utf-8")
+
+
+def test_every_example_is_named():
+    pages = README + (ROOT / "examples/README.md").read_text(encoding="utf-8")
+    shared = {"digits", "report", "tuning"}
+    for path in (ROOT / "examples").glob("*.py"):
+        assert (
+            path.stem in shared
+            or f"({path.name})" in pages
+            or (f"(examples/{path.name})" in pages)
+        ), path.name
