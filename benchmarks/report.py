@@ -138,7 +138,12 @@ def against(
     baseline = analysis.runs_of(analysis.final(metrics), condition, base)
     difference = analysis.difference(runs, baseline)
     verdict = " equal" if analysis.is_equal(difference) else ""
-    return f"{difference.mean:+.4f} +- {difference.error:.4f}{verdict}", base
+    return f"{signed(difference.mean)} +- {difference.error:.4f}{verdict}", base
+
+
+def signed(value: float) -> str:
+    """With a sign and 4 digits; no -0.0000."""
+    return f"{round(value, 4) + 0.0:+.4f}"
 
 
 def contrasts(metrics: pd.DataFrame, meta: dict[str, Any]) -> list[str]:
@@ -153,7 +158,7 @@ def contrasts(metrics: pd.DataFrame, meta: dict[str, Any]) -> list[str]:
         )
         mark = "" if analysis.is_equal(difference) else " *"
         half = analysis.half_width(difference)
-        return f"{difference.mean:+.4f} +- {half:.4f}{mark}"
+        return f"{signed(difference.mean)} +- {half:.4f}{mark}"
 
     rows = [
         (f"{method} - {control}", *(cell(c, method, control) for c in columns))
