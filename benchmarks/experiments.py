@@ -238,6 +238,7 @@ PAPER_CIFAR10 = replace(
     question="The published comparison on CIFAR-10: batch 8, one learning rate each.",
     cost="not run in full: 4 x 5 lanes of 1,125,000 steps of ResNet-18; --tiny takes "
     "3 minutes on 2 CPU cores",
+    gpu_cost="not measured (6e17 operations in 4.5 million steps: hours)",
     data="cifar10",
     groups=(
         ("SGD against TRSGD", ("sgd", "trsgd")),

@@ -27,22 +27,30 @@ TOP = 0.05
 def accuracy(metrics: pd.DataFrame, meta: dict[str, Any]) -> Figure:
     """Validation accuracy against learning rate: a row a group, a column a condition.
 
-    With one condition a second column shows the top.
+    With one condition a second column shows the top. Where strengths are compared the
+    optimizers of the first group have a row each, with a curve for each strength.
     """
     e, last = meta["experiment"], analysis.final(metrics)
+    groups = e["groups"]
+    if e["strengths"]:
+        groups = [
+            (name, [f"{name}, strength {x:g}" for x in e["strengths"]])
+            for name in groups[0][1]
+        ]
     conditions = [Condition(b, n) for b in e["batch_sizes"] for n in meta["noises"]]
     alone = len(conditions) == 1
     columns = conditions * (2 if alone else 1)
-    drawn, parts = grid(e["groups"], len(columns), 5.0 if alone else 3.2)
+    drawn, parts = grid(groups, len(columns), 5.0 if alone else 3.2)
     by_trial = last.groupby(["batch_size", "noise", "optimizer", "trial"])
     top = by_trial.validation_accuracy.mean().max()
-    for part, (title, names) in zip(parts, e["groups"], strict=True):
+    for part, (title, names) in zip(parts, groups, strict=True):
         panels = part.subplots(1, len(columns), sharex=True)
         for axes, condition in zip(panels, columns, strict=True):
             for name, style in zip(names, styles(), strict=False):
                 runs = analysis.runs_of(last, condition, name)
                 curve = analysis.validation_curve(runs)
-                errorbars(axes, curve.index, list(curve.to_numpy()), name, style)
+                label = name.removeprefix(f"{title}, ")
+                errorbars(axes, curve.index, list(curve.to_numpy()), label, style)
             axes.set_xscale("log")
             axes.xaxis.set_minor_formatter(NullFormatter())
             axes.set_xlabel("learning rate (before decay)")

@@ -22,7 +22,7 @@ def report(folder: Path, name: str) -> str:
     results.write_text(folder / "table.md", text)
     if meta["experiment"]["strengths"]:
         save(folder, "strengths", figures.strengths(metrics, meta))
-    elif not has_one_trial(meta):
+    if not has_one_trial(meta):
         save(folder, "accuracy", figures.accuracy(metrics, meta))
     if metrics.epoch.nunique() > 1:
         save(folder, "curves", figures.curves(metrics, meta))

@@ -95,8 +95,11 @@ def run(run: Run) -> None:
 
 def describe(experiment: Experiment, data_set: DataSet) -> dict[str, Any]:
     """What a run is: the same description, the same numbers."""
+    numbers = asdict(experiment)
+    for text in ("question", "cost", "gpu_cost"):
+        del numbers[text]
     return {
-        "experiment": asdict(experiment),
+        "experiment": numbers,
         "noises": [str(noise) for noise in experiment.noises],
         "trials": {
             name: assemble.trials(experiment, name) for name in experiment.optimizers

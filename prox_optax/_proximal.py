@@ -105,6 +105,12 @@ def decoupled_proximal(
     :math:`\lambda_w = 0` the updates pass untouched, bit for bit. Put before the
     optimizer it would push away from the anchor.
 
+    It also caps the step: under SGD with a learning rate :math:`\eta` and
+    :math:`\lambda_w = \lambda \eta` the params stay within
+    :math:`\max \|g\| / (2 \lambda)` of the anchor, however large :math:`\eta` is (with
+    momentum :math:`\mu`, that over :math:`1 - \mu`). Over a period that is SGD at a
+    learning rate of at most about :math:`1 / (2 \lambda S)`.
+
     Args:
       lambda_w: :math:`\lambda_w \ge 0`, without unit (strength times learning rate): a
         number, a schedule (step -> number), or a tree with the structure of the

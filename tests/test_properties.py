@@ -47,6 +47,28 @@ def test_coupled_pull(g, w, a, strength):
     assert np.all(np.abs(actual - (g + pull)) <= 2e-7 * scale)
 
 
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+@pytest.mark.parametrize("eta", [1e-3, 1.0, 1e3])
+def test_decoupled_pull_caps_the_distance_to_the_anchor(eta, momentum):
+    """Gradients of at most 1: at most 1 / (2 lambda (1 - momentum)), for any eta."""
+    strength = 3.0
+    tx = optax.chain(
+        optax.sgd(eta, momentum),
+        prox_optax.decoupled_proximal(strength * eta, period=None),
+    )
+    w = a = jnp.zeros(2)
+    state, distances = tx.init(w), []
+    for g in [jnp.array([1.0, -1.0])] * 60:
+        updates, state = tx.update(g, state, w)
+        w = optax.apply_updates(w, updates)
+        distances.append(float(jnp.abs(w - a).max()))
+    cap = 1 / (2 * strength * (1 - momentum))
+    assert max(distances) <= cap * (1 + 1e-5)  # float32
+    if eta >= 1:
+        # Reached: after 60 steps the momentum lacks 0.9^60 = 0.2 % of its limit.
+        assert distances[-1] >= 0.99 * cap
+
+
 @given(u=vectors, w=vectors, a=vectors, weight=weights)
 def test_decoupled_pull_solves_its_problem_and_never_overshoots(u, w, a, weight):
     new = np.float64(w) + decoupled(u, w, a, weight)

@@ -107,7 +107,7 @@ def test_every_method_is_compared_with_its_own_base(noisy):
     ("experiment", "names"),
     [
         (experiments.NOISE_DIGITS, {"accuracy"}),
-        (experiments.ABLATION_DIGITS, {"strengths"}),
+        (experiments.ABLATION_DIGITS, {"accuracy", "strengths"}),
         (experiments.PAPER_CIFAR10, {"curves"}),
     ],
     ids=["rates", "strengths", "epochs"],
