@@ -159,6 +159,12 @@ def check_update(u: jax.Array, w: jax.Array) -> None:
         )
 
 
+def check_gradients(gradients: Any, params: Any) -> None:
+    """``gradients`` have the structure and the shapes of ``params``."""
+    _check_same_leaves(gradients, params, "gradients do not fit the params:")
+    jax.tree.map(check_update, jax.tree.leaves(gradients), jax.tree.leaves(params))
+
+
 def check_like_anchor(params: Any, anchor: Any, where: str = "taken at init") -> None:
     """``params`` are given, with the structure and the shapes of ``anchor``."""
     if params is None:
