@@ -4,6 +4,7 @@ from importlib.metadata import version as _version
 
 from prox_optax._alias import tradam, tradamw, trsgd, trsgdw
 from prox_optax._anchor import ProximalState, set_anchor
+from prox_optax._carry_over import carry_over
 from prox_optax._distance import AnchorDistance, anchor_distance, pull_ratio
 from prox_optax._proximal import decoupled_proximal, proximal
 from prox_optax._schedule import inner_decay, rescale_b2
@@ -14,6 +15,7 @@ __all__ = (
     "AnchorDistance",
     "ProximalState",
     "anchor_distance",
+    "carry_over",
     "decoupled_proximal",
     "inner_decay",
     "proximal",

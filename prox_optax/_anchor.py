@@ -26,8 +26,9 @@ class ProximalState(NamedTuple):
       step: int32, shape (). The anchor moves where ``step % period == 0``. With a
         constant strength the counter stays in [0, period); with a schedule it counts
         the updates and, at 2**31 - 1, goes back by one period, so that neither the
-        period nor a schedule of that period ever stops or slips. :func:`set_anchor`
-        writes ``~step`` (a negative number): the next update keeps the anchor.
+        period nor a schedule of that period ever stops or slips. :func:`carry_over`
+        writes the number of all steps, :func:`set_anchor` ``~step`` (a negative
+        number): the next update keeps the anchor.
     """
 
     anchor: optax.Params
@@ -197,10 +198,11 @@ def wide_dtype(*arrays: jax.Array) -> jnp.dtype:
 
 
 def _next(t: jax.Array, period: ArrayLike | None, counts_on: bool) -> jax.Array:
-    """The next step: back by one period from the last one, at the same phase."""
+    """The next step, within the period or, from the last one, back by a period."""
     period = jnp.asarray(1 if period is None else period, jnp.int32)
-    last = _LAST_STEP if counts_on else period - 1
-    return jnp.where(t >= last, t - period, t) + 1
+    if not counts_on:
+        return (t % period + 1) % period
+    return jnp.where(t >= _LAST_STEP, t - period, t) + 1
 
 
 def _copy(w: Any, dtype: Any) -> jax.Array:
