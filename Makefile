@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test clean
+.PHONY: demo test test-matrix clean
 
 demo: .venv/installed ## train on real digits: a table, a figure, a CSV
 	$(BIN)/python -m benchmarks run demo
@@ -11,6 +11,9 @@ test: .venv/installed ## style, types, tests, doctests and the README's code
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/pytest -n 2
+
+test-matrix: .venv/installed ## the wheel on each Python, newest and oldest versions
+	$(BIN)/python tests/matrix.py
 
 .venv/installed: pyproject.toml
 	@$(PYTHON) -c "import sys; sys.version_info >= (3, 11) or sys.exit( \

@@ -26,8 +26,9 @@ class ProximalState(NamedTuple):
       step: int32, shape (). The anchor moves where ``step % period == 0``. With a
         constant strength the counter stays in [0, period); with a schedule it counts
         the updates and, at 2**31 - 1, goes back by one period, so that neither the
-        period nor a schedule of that period ever stops or slips. :func:`set_anchor`
-        writes ``~step`` (a negative number): the next update keeps the anchor.
+        period nor a schedule of that period ever stops or slips. :func:`carry_over`
+        writes the number of all steps, :func:`set_anchor` ``~step`` (a negative
+        number): the next update keeps the anchor.
     """
 
     anchor: optax.Params
@@ -64,13 +65,10 @@ def set_anchor(opt_state: optax.OptState, params: optax.Params) -> optax.OptStat
       Array([1., 1.], dtype=float32)
     """
 
-    def is_state(node: Any) -> bool:
-        return isinstance(node, ProximalState)
-
     def reset(node: Any) -> Any:
-        if not is_state(node):
+        if not is_anchored(node):
             return node
-        given = _without_masked(params, node.anchor)
+        given = without_masked(params, node.anchor)
         _validation.check_like_anchor(given, node.anchor, "in this state")
         # Leaf by leaf: Flax NNX keeps the state's leaves in containers of its own.
         olds, structure = jax.tree.flatten(node.anchor)
@@ -78,12 +76,24 @@ def set_anchor(opt_state: optax.OptState, params: optax.Params) -> optax.OptStat
         step = jax.tree.map(lambda t: jnp.where(t < 0, t, ~t), node.step)
         return ProximalState(jax.tree.unflatten(structure, news), step)
 
-    if not any(map(is_state, jax.tree.leaves(opt_state, is_leaf=is_state))):
+    anchored_states(opt_state)
+    return jax.tree.map(reset, opt_state, is_leaf=is_anchored)
+
+
+def is_anchored(node: Any) -> bool:
+    return isinstance(node, ProximalState)
+
+
+def anchored_states(opt_state: optax.OptState) -> list[ProximalState]:
+    """Every :class:`ProximalState` in ``opt_state``, at least one."""
+    nodes = jax.tree.leaves(opt_state, is_leaf=is_anchored)
+    states = [node for node in nodes if is_anchored(node)]
+    if not states:
         raise ValueError(
             "opt_state holds no anchor; build the optimizer with prox_optax.proximal, "
             "decoupled_proximal or an alias such as tradam, and pass its whole state."
         )
-    return jax.tree.map(reset, opt_state, is_leaf=is_state)
+    return states
 
 
 def anchored(
@@ -111,7 +121,7 @@ def anchored(
         lam: Any = weights(t) if callable(weights) else weights
         if jax.tree_util.all_leaves([lam]) and jnp.ndim(lam) == 0:
             return jax.tree.map(lambda _: lam, params)
-        lam = _without_masked(lam, params)
+        lam = without_masked(lam, params)
         _validation.check_weights_fit(name, lam, params)
         return jax.tree.unflatten(jax.tree.structure(params), jax.tree.leaves(lam))
 
@@ -131,7 +141,7 @@ def anchored(
     ) -> tuple[optax.Updates, ProximalState]:
         del extra_args
         _validation.check_like_anchor(params, state.anchor)
-        params = jax.tree.map(_placed_like, params, state.anchor)
+        params = jax.tree.map(placed_like, params, state.anchor)
 
         t = jnp.where(state.step < 0, ~state.step, state.step)
         anchor = state.anchor
@@ -161,7 +171,7 @@ def _moved(
     """
 
     def move(a: jax.Array, w: jax.Array) -> jax.Array:
-        wide = _wide(a, w)
+        wide = wide_dtype(a, w)
         a_wide, w_wide = jnp.asarray(a, wide), jnp.asarray(w, wide)
         whole = (s == 1) | jnp.isnan(a)  # NaN: not taken yet, after an abstract init
         return jnp.where(whole, w_wide, a_wide + s * (w_wide - a_wide)).astype(a.dtype)
@@ -176,22 +186,23 @@ def _pulled(
     """``pull`` of a leaf, in float32 or wider, in the dtype of ``u``."""
     _validation.check_update(u, w)
     u = jnp.asarray(u)
-    wide = _wide(u, w, a)
+    wide = wide_dtype(u, w, a)
     wide_lam = jnp.broadcast_to(jnp.asarray(lam, jnp.finfo(wide).dtype), jnp.shape(w))
     pulled, untouched = pull(*(jnp.asarray(x, wide) for x in (u, w, a)), wide_lam)
     pulled = pulled.astype(u.dtype)
-    return jnp.where(_placed_like(untouched, pulled), _placed_like(u, pulled), pulled)
+    return jnp.where(placed_like(untouched, pulled), placed_like(u, pulled), pulled)
 
 
-def _wide(*arrays: jax.Array) -> jnp.dtype:
+def wide_dtype(*arrays: jax.Array) -> jnp.dtype:
     return jnp.promote_types(jnp.result_type(*arrays), jnp.float32)
 
 
 def _next(t: jax.Array, period: ArrayLike | None, counts_on: bool) -> jax.Array:
-    """The next step: back by one period from the last one, at the same phase."""
+    """The next step, within the period or, from the last one, back by a period."""
     period = jnp.asarray(1 if period is None else period, jnp.int32)
-    last = _LAST_STEP if counts_on else period - 1
-    return jnp.where(t >= last, t - period, t) + 1
+    if not counts_on:
+        return (t % period + 1) % period
+    return jnp.where(t >= _LAST_STEP, t - period, t) + 1
 
 
 def _copy(w: Any, dtype: Any) -> jax.Array:
@@ -204,13 +215,13 @@ def _copy(w: Any, dtype: Any) -> jax.Array:
 
 def _copy_like(w: Any, a: jax.Array) -> jax.Array:
     """A copy of ``w`` in the dtype of ``a`` and on its devices."""
-    copy = _copy(_placed_like(w, a), a.dtype)
+    copy = _copy(placed_like(w, a), a.dtype)
     if isinstance(a, jax.Array) and not isinstance(a, jax.core.Tracer):
         copy = jax.device_put(copy, a.sharding)
     return copy
 
 
-def _placed_like(w: jax.Array, a: jax.Array) -> jax.Array:
+def placed_like(w: jax.Array, a: jax.Array) -> jax.Array:
     """``w`` with the sharding of ``a``, where the mesh makes shardings explicit."""
     sharding = jax.typeof(a).sharding
     explicit = jax.sharding.AxisType.Explicit in sharding.mesh.axis_types
@@ -219,7 +230,7 @@ def _placed_like(w: jax.Array, a: jax.Array) -> jax.Array:
     return jax.sharding.reshard(w, sharding)
 
 
-def _without_masked(tree: Any, like: Any) -> Any:
+def without_masked(tree: Any, like: Any) -> Any:
     """``tree`` without the parts for which ``like`` holds an ``optax.MaskedNode``."""
 
     def is_masked(node: Any) -> bool:

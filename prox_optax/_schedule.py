@@ -61,7 +61,8 @@ class InnerDecayState(NamedTuple):
     """State of the inner decay of an alias.
 
     Attributes:
-      inner_step: int32, shape (), in [0, period): steps since the period began.
+      inner_step: int32, shape (), in [0, period): steps since the period began. Right
+        after :func:`carry_over` it is the number of all steps.
     """
 
     inner_step: jax.Array
@@ -83,7 +84,7 @@ def scale_by_inner_decay(
         **extra_args: Any,
     ) -> tuple[optax.Updates, InnerDecayState]:
         del params, extra_args
-        k = state.inner_step
+        k = state.inner_step % period
 
         def decay(u: ArrayLike) -> jax.Array:
             u = jnp.asarray(u)

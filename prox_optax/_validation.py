@@ -159,6 +159,12 @@ def check_update(u: jax.Array, w: jax.Array) -> None:
         )
 
 
+def check_gradients(gradients: Any, params: Any) -> None:
+    """``gradients`` have the structure and the shapes of ``params``."""
+    _check_same_leaves(gradients, params, "gradients do not fit the params:")
+    jax.tree.map(check_update, jax.tree.leaves(gradients), jax.tree.leaves(params))
+
+
 def check_like_anchor(params: Any, anchor: Any, where: str = "taken at init") -> None:
     """``params`` are given, with the structure and the shapes of ``anchor``."""
     if params is None:
@@ -212,3 +218,31 @@ def check_b2(b2: Any, batch_size: Any, reference_batch_size: Any) -> None:
         _check_scalar(name, size)
         if not isinstance(size, jax.Array) and not size > 0:
             raise ValueError(f"{name} must be positive, got {size}; write a size > 0.")
+
+
+def check_step(step: Any) -> None:
+    """``step``: a whole number of updates >= 0."""
+    integer = (
+        jnp.issubdtype(step.dtype, jnp.integer) and jnp.shape(step) == ()
+        if hasattr(step, "dtype")
+        else isinstance(step, int) and not isinstance(step, bool)
+    )
+    if not integer:
+        raise TypeError(
+            f"step must be one integer, got {step!r}; write the number of updates made."
+        )
+    if not isinstance(step, jax.Array) and not 0 <= step < 2**31:
+        raise ValueError(
+            f"step must be at least 0, got {step}; write the number of updates made."
+        )
+
+
+def check_counterpart(saved: Any, new: Any, saved_where: str, where: str) -> None:
+    """Two arrays of the same shape and dtype."""
+    saved_is, new_is = ((jnp.result_type(x), jnp.shape(x)) for x in (saved, new))
+    if saved_is != new_is:
+        raise ValueError(
+            f"{saved_where} is {saved_is[0]}{list(saved_is[1])}, new_state{where} "
+            f"{new_is[0]}{list(new_is[1])}; build the new optimizer on the same "
+            "params, with the same dtypes."
+        )

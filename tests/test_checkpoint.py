@@ -1,13 +1,43 @@
 """Orbax: saved, restored into a target, and resumed across a move of the anchor."""
 
+from pathlib import Path
+
 import chex
 import jax
 import jax.numpy as jnp
 import orbax.checkpoint as ocp
 import pytest
-from test_contract import FACTORIES, PERIOD, make, params_of, train
+from test_contract import (
+    FACTORIES,
+    PERIOD,
+    STEPS,
+    make,
+    params_of,
+    proximal_states,
+    step,
+    train,
+)
 
 import prox_optax
+
+GOLDEN = Path(__file__).parent / "golden" / "tradam_checkpoint"
+GOLDEN_STEPS = PERIOD + 1
+
+
+def golden_optimizer():
+    """Has both of the library's states, and a schedule's count."""
+    return make("tradam", learning_rate=lambda t: 0.1 / (t + 1), lambda_w=0.05)
+
+
+def save(directory, tree):
+    with ocp.StandardCheckpointer() as checkpointer:
+        checkpointer.save(directory, tree)
+        checkpointer.wait_until_finished()
+
+
+def restore(directory, target=None):
+    with ocp.StandardCheckpointer() as checkpointer:
+        return checkpointer.restore(directory, target)
 
 
 @pytest.mark.parametrize("name", FACTORIES)
@@ -17,14 +47,75 @@ def test_resume_is_bitwise(name, after_set_anchor, tmp_path):
     w, state = train(tx, params_of(), PERIOD - 1)
     if after_set_anchor:
         state = prox_optax.set_anchor(state, jax.tree.map(jnp.zeros_like, w))
-
-    with ocp.StandardCheckpointer() as checkpointer:
-        checkpointer.save(tmp_path / "checkpoint", (w, state))
-        checkpointer.wait_until_finished()
-        target = jax.eval_shape(lambda: (w, state))
-        restored = checkpointer.restore(tmp_path / "checkpoint", target)
+    save(tmp_path / "checkpoint", (w, state))
+    restored = restore(tmp_path / "checkpoint", jax.eval_shape(lambda: (w, tx.init(w))))
 
     chex.assert_trees_all_equal(restored, (w, state))
     chex.assert_trees_all_equal(
         train(tx, restored[0], state=restored[1]), train(tx, w, state=state)
     )
+
+
+@pytest.mark.parametrize("name", FACTORIES)
+def test_async_manager_saves_while_training_goes_on(name, tmp_path):
+    """The buffers that are being written are donated to the next step."""
+    tx = make(name)
+    donating = jax.jit(lambda w, state: step(tx, w, state), donate_argnums=(0, 1))
+    w = params_of()
+    state = tx.init(w)
+    options = ocp.CheckpointManagerOptions(
+        max_to_keep=2, enable_async_checkpointing=True
+    )
+    with ocp.CheckpointManager(tmp_path, options=options) as manager:
+        for t in range(STEPS):
+            manager.save(t, args=ocp.args.StandardSave((w, state)))
+            w, state = donating(w, state)
+        manager.wait_until_finished()
+        last = manager.latest_step()
+        target = jax.eval_shape(lambda: (params_of(), tx.init(params_of())))
+        args = ocp.args.StandardRestore(target)
+        w_last, state_last = manager.restore(last, args=args)
+    assert last == STEPS - 1
+    chex.assert_trees_all_equal(donating(w_last, state_last), (w, state))
+
+
+def test_state_of_a_committed_checkpoint():
+    """What users have saved: neither names nor order may change.
+
+    Made with `save(GOLDEN, train(golden_optimizer(), params_of(), GOLDEN_STEPS))`.
+    """
+    assert prox_optax.ProximalState._fields == ("anchor", "step")
+    anchor, l2, adam, inner_decay = restore(GOLDEN)[1]
+    assert set(anchor) == {"anchor", "step"}
+    assert not l2
+    assert set(adam[0]) == {"count", "mu", "nu"}
+    assert set(inner_decay) == {"inner_step"}
+    assert int(anchor["step"]) == GOLDEN_STEPS  # counts on, for the schedule
+    assert int(inner_decay["inner_step"]) == GOLDEN_STEPS % PERIOD
+
+    tx = golden_optimizer()
+    w, state = restore(
+        GOLDEN, jax.eval_shape(lambda: (params_of(), tx.init(params_of())))
+    )
+    leaves = jax.tree_util.tree_leaves_with_path(state)
+    assert [jax.tree_util.keystr(path) for path, _ in leaves] == [
+        "[0].anchor['bias']",
+        "[0].anchor['kernel']",
+        "[0].step",
+        "[2][0].count",
+        "[2][0].mu['bias']",
+        "[2][0].mu['kernel']",
+        "[2][0].nu['bias']",
+        "[2][0].nu['kernel']",
+        "[2][1].count",
+        "[3].inner_step",
+    ]
+    # Another machine may round a step otherwise than the one that wrote it.
+    chex.assert_trees_all_close(
+        train(tx, w, state=state),
+        train(tx, params_of(), GOLDEN_STEPS + STEPS),
+        rtol=1e-5,
+        atol=1e-6,
+    )
+    (ours,) = proximal_states(state)
+    assert jnp.any(ours.anchor["bias"] != w["bias"])

@@ -1,0 +1,144 @@
+"""`python tests/matrix.py`: the library's tests on each Python, with newest and oldest.
+
+Builds the wheel and looks into it; then, for each Python, installs it with the newest
+versions that its bounds admit (on the first also with the oldest, the lower bounds in
+pyproject.toml), and runs the tests against it, in a copy outside the checkout. The type
+checkers read tests/user_types.py against the last installation. Ends with a table.
+"""
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+import tomllib
+import zipfile
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+ROOT = Path(__file__).parents[1]
+SHOWN = ("jax", "jaxlib", "optax", "flax", "orbax-checkpoint", "numpy")
+IS_INSTALLED = "import prox_optax as p; assert 'site-packages' in p.__file__, p"
+VERSIONS = "import sys, importlib.metadata as m; print(*map(m.version, sys.argv[1:]))"
+TYPE_CHECKERS = (
+    ("mypy", "--strict", "--follow-untyped-imports", "--python-executable"),
+    ("pyright", "--pythonpath"),
+)
+
+
+def run(*command: object, cwd: Path = ROOT, check: bool = True) -> int:
+    """Run a command with nothing of this environment's on its path."""
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+    print("+", *command, flush=True)
+    return subprocess.run(
+        [str(x) for x in command], cwd=cwd, env=environment, check=check
+    ).returncode
+
+
+def interpreter(version: str) -> Path:
+    """Of pyenv, or on the path."""
+    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
+    found = sorted(pyenv.glob(f"versions/{version}*/bin/python"))
+    on_path = shutil.which(f"python{version}")
+    if not found and not on_path:
+        sys.exit(f"There is no Python {version}: install it, for example with pyenv.")
+    return found[-1] if found else Path(str(on_path))
+
+
+def floors() -> str:
+    """The lower bounds of pyproject.toml for what we show, as constraints for pip."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    groups = [project["dependencies"], *project["optional-dependencies"].values()]
+    bounds = [re.match(r"([\w-]+)>=([\d.]+)", x) for group in groups for x in group]
+    return "".join(
+        f"{bound[1]}=={bound[2]}\n" for bound in bounds if bound and bound[1] in SHOWN
+    )
+
+
+def wheel(folder: Path) -> Path:
+    """Build it; it holds the package, py.typed and its own description."""
+    source = folder / "source"  # a clean one: setuptools leaves its files there
+    shutil.copytree(ROOT / "prox_optax", source / "prox_optax")
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    pip = (sys.executable, "-m", "pip", "-q", "--disable-pip-version-check")
+    run(*pip, "wheel", "--no-deps", "-w", folder, source)
+    (path,) = folder.glob("*.whl")
+    package = {f"prox_optax/{x.name}" for x in ROOT.glob("prox_optax/*.py")}
+    names = {x for x in zipfile.ZipFile(path).namelist() if ".dist-info/" not in x}
+    assert names == package | {"prox_optax/py.typed"}, names
+    return path
+
+
+def copy(folder: Path) -> Path:
+    """The tests that need neither the benchmarks nor the README."""
+    shutil.copytree(ROOT / "examples", folder / "examples")
+    shutil.copytree(ROOT / "tests", folder / "tests")
+    shutil.copy(ROOT / "pyproject.toml", folder)
+    for test in (folder / "tests").glob("*.py"):
+        if re.search(r"^(from|import) benchmarks|\"README", test.read_text(), re.M):
+            test.unlink()
+    return folder
+
+
+def install(folder: Path, python: Path, built: Path, oldest: bool) -> Path:
+    """A new environment with the wheel and what its tests need."""
+    run(python, "-m", "venv", "--clear", folder)
+    constraints = folder / "constraints.txt"
+    constraints.write_text(floors() if oldest else "")
+    executable = folder / "bin/python"
+    pip = (executable, "-m", "pip", "install", "-q", "--disable-pip-version-check")
+    run(*pip, "-c", constraints, f"prox_optax[test] @ {built.as_uri()}")
+    run(*pip, "pyright")
+    return executable
+
+
+def main(
+    python: Annotated[list[str] | None, typer.Option(help="Versions.")] = None,
+    pytest: Annotated[str, typer.Option(help="More for pytest, as -k.")] = "",
+    oldest: Annotated[bool, typer.Option(help="The lower bounds too.")] = True,
+    newest: bool = True,
+) -> None:
+    """Install, test, and print a table; exits 1 where something failed."""
+    pythons = python or ["3.11", "3.12", "3.13"]
+    cases = [(pythons[0], True)] * oldest + [(v, False) for v in pythons] * newest
+    rows, failed = [], False
+    with tempfile.TemporaryDirectory() as name:
+        built, tests = wheel(Path(name) / "dist"), copy(Path(name) / "copy")
+        for version, is_oldest in cases:
+            label = f"{version}-{'oldest' if is_oldest else 'newest'}"
+            at = ROOT / "build" / "matrix" / label
+            executable = install(at, interpreter(version), built, is_oldest)
+            run(executable, "-c", IS_INSTALLED, cwd=tests)
+            options = ("-n", 2, "-q", *shlex.split(pytest), "tests", "--pyargs")
+            code = run(
+                executable,
+                "-m",
+                "pytest",
+                *options,
+                "prox_optax",
+                cwd=tests,
+                check=False,
+            )
+            shown = subprocess.check_output([executable, "-c", VERSIONS, *SHOWN])
+            outcome = "failed" if code else "passed"
+            rows.append(f"| {label} | {shown.decode().strip()} | {outcome} |")
+            failed |= code != 0
+        for checker in TYPE_CHECKERS:
+            command = (executable, "-m", *checker, executable, "tests/user_types.py")
+            code = run(*command, cwd=tests, check=False)
+            rows.append(
+                f"| {label} | {checker[0]} | {'failed' if code else 'passed'} |"
+            )
+            failed |= code != 0
+    print(f"| environment | {' '.join(SHOWN)} | tests |\n| --- | --- | --- |")
+    print(*rows, sep="\n")
+    sys.exit(failed)
+
+
+if __name__ == "__main__":
+    typer.run(main)
