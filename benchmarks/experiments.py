@@ -117,6 +117,7 @@ ADAM_CONTRASTS = tuple(
     for method in ("tradam", "tradamw")
     for control in ("adam", "adam, inner decay alone", "adam at 0.293 x")
 )
+DECOUPLED_CONTRASTS = (("tradamw", "adamw"), ("trsgdw", "trsgd"), ("tradamw", "tradam"))
 
 DEMO = Experiment(
     name="demo",
@@ -164,7 +165,7 @@ SENSITIVITY_DIGITS = replace(
         ("Adam, its anchored forms and controls", ADAM),
         ("SGD and peers", ("sgd", *PEERS, *MORE_PEERS)),
     ),
-    contrasts=(*SGD_CONTRASTS, *ADAM_CONTRASTS),
+    contrasts=(*SGD_CONTRASTS, *ADAM_CONTRASTS, *DECOUPLED_CONTRASTS),
     learning_rates=log_grid(-4, 0.25, per_decade=4),
     rate_scales=(("schedule-free", 10.0), *((name, 0.1) for name in ADAM)),
     epochs=20,
@@ -218,6 +219,7 @@ ABLATION_FASHION = on_fashion_mnist(ABLATION_DIGITS, "not yet run")
 NOISE_DIGITS = replace(
     SENSITIVITY_DIGITS,
     name="noise-digits",
+    contrasts=(*SGD_CONTRASTS, *ADAM_CONTRASTS),
     question="Does the anchor pay where the gradient is noisier than the batch makes "
     "it: Gaussian noise, and a heavy-tailed one of infinite variance?",
     cost="not yet run",

@@ -117,8 +117,11 @@ def schedule_free(
 def sam(
     t: Trial, d: optax.Schedule, s: Settings, batch: int
 ) -> optax.GradientTransformation:
-    """Two gradients, so two steps of the loop, an update; radius 0.05."""
-    ascent = optax.chain(contrib.normalize(), optax.sgd(0.05))
+    """Two gradients, so two steps of the loop, an update; radius 0.05.
+
+    Each gradient is of a batch of its own.
+    """
+    ascent = optax.chain(optax.normalize_by_update_norm(eps=1e-12), optax.sgd(0.05))
     return contrib.sam(l2_sgd(rate(t, lambda step: d(2 * step)), s), ascent)
 
 
@@ -133,8 +136,9 @@ def accumulation(
 def weight_average(
     t: Trial, d: optax.Schedule, s: Settings, batch: int
 ) -> optax.GradientTransformation:
-    """SGD beside an anchor that only follows: an average over about 100 steps."""
-    average = prox_optax.proximal(0.0, period=1, anchor_step=0.01)
+    """SGD beside an anchor that only follows: an average over about 800 examples."""
+    step = 1 - prox_optax.rescale_b2(0.99, batch, 8)
+    average = prox_optax.proximal(0.0, period=1, anchor_step=step)
     return optax.chain(l2_sgd(rate(t, d), s), average)
 
 
