@@ -58,9 +58,10 @@ def run_experiment(
 ) -> None:
     """Train, then print the table and write the results."""
     experiment = find(name, tiny)
-    command = f"python -m benchmarks run {name}" + (" --tiny" if tiny else "")
+    command = run_command(name, tiny)
     if epochs is not None:
-        experiment = replace(experiment, epochs=epochs)
+        name_of_it = f"{experiment.name}-{epochs}-epochs"
+        experiment = replace(experiment, name=name_of_it, epochs=epochs)
         command += f" --epochs {epochs}"
     if data_dir is not None:
         command += " --data-dir DIR"
@@ -74,7 +75,7 @@ def run_experiment(
         raise typer.Exit(1) from error
     if prepared is not None:
         run(prepared)
-    show(folder, name)
+    show(folder, command)
 
 
 @app.command("report")
@@ -85,15 +86,24 @@ def report_experiment(
 ) -> None:
     """Redraw the tables and the figures from the results, without training."""
     if name is not None:
-        show(out or results.FOLDER / find(name, tiny).name, name)
+        folder = out or results.FOLDER / find(name, tiny).name
+        show(folder, run_command(name, tiny))
         return
-    for meta in sorted(results.FOLDER.glob(f"*/{results.META}")):
-        show(meta.parent, meta.parent.name)
+    finished = sorted(results.FOLDER.glob(f"*/{results.META}"))
+    if not finished:
+        print(f"No results in {results.FOLDER}: name an experiment, as `list` does.")
+        raise typer.Exit(1)
+    for meta in finished:
+        show(meta.parent, run_command(meta.parent.name, tiny))
 
 
-def show(folder: Path, name: str) -> None:
+def run_command(name: str, tiny: bool) -> str:
+    return f"python -m benchmarks run {name}" + (" --tiny" if tiny else "")
+
+
+def show(folder: Path, command: str) -> None:
     try:
-        text = report.report(folder, name)
+        text = report.report(folder, command)
     except FileNotFoundError as error:
         print(error, file=sys.stderr)
         raise typer.Exit(1) from error

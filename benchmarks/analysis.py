@@ -3,7 +3,7 @@
 A metrics table has a row a run, with the columns of `benchmarks.results.COLUMNS`.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -61,6 +61,12 @@ class Condition(NamedTuple):
         return f"batch {self.batch_size}{noise}"
 
 
+def conditions(meta: dict[str, Any]) -> list[Condition]:
+    """All of a run."""
+    batch_sizes, noises = meta["experiment"]["batch_sizes"], meta["noises"]
+    return [Condition(b, noise) for b in batch_sizes for noise in noises]
+
+
 def final(metrics: pd.DataFrame) -> pd.DataFrame:
     """The rows of the last evaluation."""
     return metrics[metrics.epoch == metrics.epoch.max()]
@@ -92,15 +98,16 @@ def best_trial(runs: pd.DataFrame) -> int:
     return int(best.trial.iloc[0])
 
 
-def validation_curve(runs: pd.DataFrame) -> pd.DataFrame:
-    """Validation accuracy: a row a learning rate (increasing), a column a seed.
-
-    Of other numbers that were tried too, those of the best trial.
-    """
+def like_best(runs: pd.DataFrame) -> pd.DataFrame:
+    """Of other numbers that were tried too, the runs with those of the best trial."""
     best = runs[runs.trial == best_trial(runs)].threshold.iloc[0]
-    same = runs.threshold.isna() if np.isnan(best) else runs.threshold == best
+    return runs[runs.threshold.isna() if np.isnan(best) else runs.threshold == best]
+
+
+def validation_curve(runs: pd.DataFrame) -> pd.DataFrame:
+    """Validation accuracy: a row a learning rate (increasing), a column a seed."""
     return (
-        runs[same]
+        like_best(runs)
         .pivot(index="learning_rate", columns="seed", values="validation_accuracy")
         .sort_index()
     )
@@ -168,6 +175,7 @@ def fails_from(runs: pd.DataFrame) -> float | None:
 
     A run fails when its loss is not finite or its validation accuracy ends below 0.5.
     """
+    runs = like_best(runs)
     failed = runs.diverged | (runs.validation_accuracy < FAILED_BELOW)
     rates = runs.learning_rate[failed]
     rates = rates[rates > best_learning_rate(runs)]

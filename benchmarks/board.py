@@ -37,11 +37,11 @@ def writers(
 def log(opened: dict[str, SummaryWriter], rows: pd.DataFrame) -> None:
     """Means over the seeds against the epoch: a chart each learning rate and measure.
 
-    Of clipping, means over the thresholds too.
+    NaN where a seed's is; of clipping, means over the thresholds too.
     """
-    means = rows.groupby(["optimizer", "learning_rate"])[list(MEASURES)].mean()
+    measured = [column for column in MEASURES if rows[column].notna().any()]
     epoch = int(rows.epoch.iloc[0])
-    for (label, rate), values in means.iterrows():
-        for column, value in values.dropna().items():
+    for (label, rate), runs in rows.groupby(["optimizer", "learning_rate"]):
+        for column in measured:
             tag = f"{MEASURES[column]}/rate {rate:g}"
-            opened[label].add_scalar(tag, value, epoch)
+            opened[label].add_scalar(tag, runs[column].to_numpy().mean(), epoch)

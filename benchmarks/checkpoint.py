@@ -30,8 +30,17 @@ class Position(NamedTuple):
 
 
 def start(folder: Path, configuration: dict[str, Any]) -> None:
-    """Begin anew: forget the checkpoints and say what the run is."""
-    shutil.rmtree(folder / FOLDER, ignore_errors=True)
+    """Say what the run is.
+
+    Raises:
+      ValueError: the folder holds an unfinished run.
+    """
+    if (folder / FOLDER / RUN).is_file():
+        raise ValueError(
+            f"{folder} holds an unfinished run: go on with it by --resume, give "
+            f"another --out, or delete {folder / FOLDER}."
+        )
+    finish(folder)
     results.write_text(folder / FOLDER / RUN, json.dumps(configuration, indent=2))
 
 
@@ -54,7 +63,7 @@ def position(folder: Path, configuration: dict[str, Any]) -> Position | None:
         raise ValueError(
             f"The run in {folder} is another one:\n"
             + "\n".join(changed)
-            + "\nGo on with what made it, or start another without --resume."
+            + "\nGo on with what made it, or start another with another --out."
         )
     if finished:
         return None
@@ -146,7 +155,8 @@ def seconds(folder: Path) -> dict[str, float]:
 
 
 def finish(folder: Path) -> None:
-    """A finished run needs no checkpoint."""
+    """A finished run needs no checkpoint; without run.json nothing goes on from one."""
+    (folder / FOLDER / RUN).unlink(missing_ok=True)
     shutil.rmtree(folder / FOLDER, ignore_errors=True)
 
 

@@ -10,7 +10,6 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import NullFormatter
 
 from benchmarks import analysis
-from benchmarks.analysis import Condition
 
 # Okabe and Ito's colours, told apart by colour-blind readers, without the yellow,
 # and with two greys for groups of nine.
@@ -37,7 +36,7 @@ def accuracy(metrics: pd.DataFrame, meta: dict[str, Any]) -> Figure:
             (name, [f"{name}, strength {x:g}" for x in e["strengths"]])
             for name in groups[0][1]
         ]
-    conditions = [Condition(b, n) for b in e["batch_sizes"] for n in meta["noises"]]
+    conditions = analysis.conditions(meta)
     alone = len(conditions) == 1
     columns = conditions * (2 if alone else 1)
     drawn, parts = grid(groups, len(columns), 5.0 if alone else 3.2)
@@ -69,7 +68,7 @@ def accuracy(metrics: pd.DataFrame, meta: dict[str, Any]) -> Figure:
 def strengths(metrics: pd.DataFrame, meta: dict[str, Any]) -> Figure:
     """What strength does: a row a group, the tuned accuracy and the usable rates."""
     e, last = meta["experiment"], analysis.final(metrics)
-    (condition,) = [Condition(b, n) for b in e["batch_sizes"] for n in meta["noises"]]
+    (condition,) = analysis.conditions(meta)
     drawn, parts = grid(e["groups"], 2, 5.0)
     at = np.arange(len(e["strengths"]))
     for part, (title, names) in zip(parts, e["groups"], strict=True):
@@ -117,7 +116,7 @@ def curves(metrics: pd.DataFrame, meta: dict[str, Any]) -> Figure:
     test images were used only once). Bands are standard errors.
     """
     e, last = meta["experiment"], analysis.final(metrics)
-    condition = Condition(e["batch_sizes"][0], meta["noises"][0])
+    condition = analysis.conditions(meta)[0]
     every = metrics.groupby("epoch").test_accuracy.count()
     split = "test" if every.min() > 0 else "validation"
     drawn, parts = grid(e["groups"], len(PANELS), 5.0)

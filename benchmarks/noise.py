@@ -46,10 +46,10 @@ def perturb(noise: Noise) -> Callable[[Any, jax.Array], Any]:
 
 
 def student_t(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-    """Student's t with 2 degrees of freedom, float32, cut off at about 2900.
+    """Student's t with 2 degrees of freedom, float32, cut off at -2896 and 2048.
 
-    Its quantile function is (2 p - 1) / sqrt(2 p (1 - p)); p is uniform on a grid of
-    float32 numbers from 2**-24 to 1 - 2**-24.
+    Its quantile function is (2 p - 1) / sqrt(2 p (1 - p)); p is uniform on the float32
+    numbers from 2**-24 to 1 - 2**-23.
     """
     p = jnp.maximum(jax.random.uniform(key, shape), 2.0**-24)
     return (2 * p - 1) / jnp.sqrt(2 * p * (1 - p))

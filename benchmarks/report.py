@@ -15,9 +15,12 @@ from benchmarks.analysis import Condition
 Row = tuple[str, ...]
 
 
-def report(folder: Path, name: str) -> str:
-    """Write table.md and the figures to `folder`; return the tables."""
-    metrics, meta = results.read_run(folder, name)
+def report(folder: Path, command: str) -> str:
+    """Write table.md and the figures to `folder`; return the tables.
+
+    `command` makes the results, for the error if there are none.
+    """
+    metrics, meta = results.read_run(folder, command)
     text = table(metrics, meta)
     results.write_text(folder / "table.md", text)
     if meta["experiment"]["strengths"]:
@@ -39,20 +42,16 @@ def save(folder: Path, name: str, drawn: Figure) -> None:
         )
 
 
-def conditions(meta: dict[str, Any]) -> list[Condition]:
-    batch_sizes, noises = meta["experiment"]["batch_sizes"], meta["noises"]
-    return [Condition(b, noise) for b in batch_sizes for noise in noises]
-
-
 def has_one_trial(meta: dict[str, Any]) -> bool:
-    return len(meta["experiment"]["learning_rates"]) == 1
+    e = meta["experiment"]
+    return len(e["learning_rates"]) == 1 and not e["strengths"]
 
 
 def table(metrics: pd.DataFrame, meta: dict[str, Any]) -> str:
     """A Markdown table a condition, a row a method, and how to read them."""
     rows_of, header = (fixed_row, FIXED) if has_one_trial(meta) else (tuned_row, TUNED)
     parts = []
-    for condition in conditions(meta):
+    for condition in analysis.conditions(meta):
         rows = [
             rows_of(metrics, condition, name, base)
             for name, base in meta["baselines"].items()
@@ -148,7 +147,7 @@ def signed(value: float) -> str:
 
 def contrasts(metrics: pd.DataFrame, meta: dict[str, Any]) -> list[str]:
     """Differences in test accuracy between methods and controls, all conditions."""
-    columns = conditions(meta)
+    columns = analysis.conditions(meta)
     last = analysis.final(metrics)
 
     def cell(condition: Condition, method: str, control: str) -> str:
@@ -186,7 +185,8 @@ def tuned_notes(metrics: pd.DataFrame, meta: dict[str, Any]) -> str:
     """How the numbers of the tables are defined."""
     e = meta["experiment"]
     last = analysis.final(metrics)
-    comparisons = (len(meta["baselines"]) - 1) * len(conditions(meta))
+    pairs = {*meta["baselines"].items(), *map(tuple, e["contrasts"])}
+    comparisons = (len(pairs) - 1) * len(analysis.conditions(meta))
     trials = len(e["learning_rates"])
     return f"""\
 {size(meta)} {trials} trials of each optimizer.
@@ -199,7 +199,7 @@ def tuned_notes(metrics: pd.DataFrame, meta: dict[str, Any]) -> str:
 difference to
   the base, paired by seed, contains 0. Of the {comparisons} comparisons made \
 here one in
-  twenty is told apart by chance.
+  twenty is told apart by chance; five seeds that agree by chance look certain.
 - Usable rates: the contiguous range around the best in which mean validation accuracy
   stays within {analysis.WIDTH_TOLERANCE} of the best, interpolated linearly in \
 log10(learning rate)

@@ -65,17 +65,17 @@ def write_run(folder: Path, csv: str, meta: dict[str, Any]) -> None:
     write_text(folder / META, json.dumps(meta, indent=2) + "\n")
 
 
-def read_run(folder: Path, name: str) -> tuple[pd.DataFrame, dict[str, Any]]:
+def read_run(folder: Path, command: str) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Metrics and meta of a finished run.
 
     Raises:
       FileNotFoundError: naming the command that makes the files.
     """
-    for file in (METRICS, META):
-        if not (folder / file).is_file():
-            raise FileNotFoundError(
-                f"No {file} in {folder}. Run first: python -m benchmarks run {name}"
-            )
+    if not all((folder / file).is_file() for file in (METRICS, META)):
+        raise FileNotFoundError(
+            f"No finished run in {folder}. Run first: {command}\n"
+            "An unfinished one goes on with --resume."
+        )
     metrics = pd.read_csv(folder / METRICS)
     return metrics, json.loads((folder / META).read_text(encoding="utf-8"))
 

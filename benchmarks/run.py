@@ -94,7 +94,7 @@ def run(run: Run) -> None:
 
 
 def describe(experiment: Experiment, data_set: DataSet) -> dict[str, Any]:
-    """What a run is: the same description, the same numbers."""
+    """What a run is: with the same code, the same description, the same numbers."""
     numbers = asdict(experiment)
     for text in ("question", "cost", "gpu_cost"):
         del numbers[text]

@@ -138,3 +138,23 @@ def test_differences_are_paired_by_seed():
     np.testing.assert_allclose(difference, (0.05, 0.05, 2))
     # The 97.5 % quantile of Student's t with one degree of freedom is 12.706.
     np.testing.assert_allclose(analysis.half_width(difference), 0.6353, rtol=1e-4)
+
+
+def test_a_run_that_ends_below_one_half_failed():
+    metrics = hand_made(validation=(0.2, 0.9, 0.8), test=(0, 0, 0))
+    low = (metrics.learning_rate == 10) & (metrics.seed == 1)
+    metrics.loc[low, "validation_accuracy"] = 0.49
+    assert analysis.fails_from(metrics) == 10.0
+
+
+def test_another_threshold_fails_for_itself():
+    best = hand_made(validation=(0.8, 0.9, 0.8), test=(0, 0, 0)).assign(threshold=0.5)
+    other = hand_made(validation=(0.8, 0.8, 0.1), test=(0, 0, 0)).assign(threshold=2.0)
+    other["trial"] += 3
+    assert analysis.fails_from(pd.concat([best, other], ignore_index=True)) is None
+
+
+def test_means_that_differ_by_rounding_are_equal():
+    metrics = hand_made(validation=(0.7, 0.9, 0.9), test=(0, 0, 0))
+    metrics.loc[metrics.learning_rate == 10, "validation_accuracy"] += 1e-7
+    assert analysis.best_learning_rate(metrics) == 1.0

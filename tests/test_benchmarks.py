@@ -12,6 +12,7 @@ from scipy import stats
 
 import prox_optax
 from benchmarks import assemble, data, experiments, models, program, tasks, train
+from benchmarks.checkpoint import Position
 from benchmarks.noise import Noise, perturb, student_t
 from benchmarks.optimizers import ABLATIONS, OPTIMIZERS, Method, Settings
 
@@ -448,3 +449,51 @@ def test_no_noise_leaves_the_gradients_alone():
     grads = {"a": jnp.ones(3)}
     assert perturb(Noise())(grads, jax.random.key(0)) is grads
     assert [str(Noise()), str(Noise("student-t", 0.1))] == ["no noise", "student-t 0.1"]
+
+
+@pytest.mark.parametrize("name", ABLATIONS)
+def test_every_ablation_is_what_it_is_called(name):
+    """Against a loop in NumPy, at a learning rate that decays."""
+    settings, start = Settings(0.9, 0.01, 10), np.array([1.0, -2.0])
+    gradients = np.random.default_rng(0).normal(size=(60, 2))
+    trial = {"learning_rate": 0.05, "strength": 0.7}
+
+    def decay(t):
+        return 1.0 if t < 30 else 0.1
+
+    form, *rest = name.split(", ")
+    period = int(rest[0].removeprefix("S = ")) if rest[0].startswith("S") else 10
+    part = float(rest[0].split()[-1]) if rest[0].startswith("anchor") else 1.0
+    w, a, b, expected = start, start, 0.0, []
+    for t, g in enumerate(gradients):
+        k, eta = t % period, 0.05 * decay(t)
+        a = a + part * (w - a) if k == 0 else a
+        inner = 1 if rest[0] == "no inner decay" else k + 1
+        if form == "coupled":
+            g = g + 2 * (0.7 / decay(t)) * (w - a)
+        b = 0.9 * b + g + 0.01 * w
+        u = -eta / inner * b
+        r = 2 * 0.7 * 0.05 / inner if form == "decoupled" else 0.0
+        w = w + (u - r * (w - a)) / (1 + r)
+        expected.append(w)
+    schedule = optax.join_schedules([lambda t: 1.0, lambda t: 0.1], [30])
+    optimizer = ABLATIONS[name].make(trial, schedule, settings, 8)
+    # float32: 60 steps of order 1, each rounded to 6e-8.
+    path = steps(optimizer, jnp.asarray(start, jnp.float32), jnp.asarray(gradients))
+    np.testing.assert_allclose(path, expected, rtol=0, atol=2e-5)
+
+
+def test_a_program_trains_with_its_noise(tmp_path):
+    """The same program without the noise ends elsewhere."""
+    few = replace(
+        experiments.tiny(experiments.NOISE_DIGITS), groups=(("", ("sgd",)),), train=64
+    )
+    whole = assemble.data_set(few, None)
+    score = program.make_score(few, whole)
+
+    def loss(noise):
+        which = assemble.Program(32, noise, ("sgd",))
+        built = program.build(few, whole, which, tmp_path, Position(0, 0), score)
+        return built.advance(built.lanes, 0)["sgd"].measures["loss"]
+
+    assert not np.allclose(loss(Noise("gaussian", 0.3)), loss(Noise()))

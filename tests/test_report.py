@@ -154,3 +154,30 @@ def test_strengths_are_drawn_at_their_own_best_rates():
     name = "coupled, inner decay, strength 0.1"
     row = report.tuned_row(metrics, Condition(8, "no noise"), name, None)
     assert row[1] == f"{max(tiny.learning_rates):.3g}"
+    highest = figure.axes[1].lines[0].get_ydata()
+    np.testing.assert_allclose(np.asarray(highest, float), max(tiny.learning_rates))
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "usable", "decades"),
+    [
+        ((0.9, 0.5), "<=0.01 to 0.01", ">=0.00"),
+        ((0.5, 0.9), "0.016 to >=0.016", ">=0.00"),
+        ((0.9, 0.9), "<=0.01 to >=0.016", ">=0.20"),
+    ],
+    ids=["below", "above", "both"],
+)
+def test_a_range_cut_off_by_the_grid_is_marked(accuracy, usable, decades):
+    tiny = experiments.tiny(experiments.DEMO)  # rates 0.01 and 0.0158
+    values = dict(zip(tiny.learning_rates, accuracy, strict=True))
+    metrics, _ = made(tiny, lambda row: values[row.learning_rate])
+    row = report.tuned_row(metrics, Condition(8, "no noise"), "sgd", None)
+    assert row[5] == usable
+    assert row[6].startswith(decades)
+
+
+def test_a_pair_named_twice_is_one_comparison(noisy):
+    _, meta = made(noisy, by_seed)
+    metrics, _ = made(noisy, by_seed)
+    # trsgd, adam and tradam against their bases; the contrasts repeat two of them.
+    assert "Of the 9 comparisons" in report.tuned_notes(metrics, meta)

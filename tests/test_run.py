@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from typer.testing import CliRunner
@@ -171,6 +172,30 @@ def test_epochs_scale_the_run(tmp_path):
     meta = json.loads((tmp_path / "meta.json").read_text(encoding="utf-8"))
     assert meta["command"] == "python -m benchmarks run demo --tiny --epochs 1"
     assert set(pd.read_csv(tmp_path / "metrics.csv").epoch) == {1}
+
+
+def test_an_unfinished_run_is_not_overwritten(tmp_path):
+    checkpoint.start(tmp_path, {"name": "a"})
+    again = invoke("run", "demo", "--tiny", "--out", tmp_path)
+    assert again.exit_code == 1
+    assert "unfinished run: go on with it by --resume" in again.output
+
+
+def test_half_removed_checkpoints_are_nobodys(tmp_path, monkeypatch):
+    """A kill while the files of a finished run are removed."""
+    checkpoint.start(tmp_path, {"name": "a"})
+    checkpoint.save(tmp_path, Position(3, 5), {"w": np.ones(1)})
+    results.write_run(tmp_path, "a,b\n", {"name": "a"})
+    monkeypatch.setattr(checkpoint.shutil, "rmtree", lambda *args, **kwargs: None)
+    checkpoint.finish(tmp_path)
+    assert checkpoint.position(tmp_path, {"name": "a"}) is None
+
+
+def test_report_without_any_results(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    reported = invoke("report")
+    assert reported.exit_code == 1
+    assert "No results in results" in reported.output
 
 
 def test_resume_without_a_run_and_of_a_finished_one(tmp_path):

@@ -1,0 +1,82 @@
+"""Which split scores whom: the test images are used once, by what validation chose."""
+
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from benchmarks import assemble, experiments, scores
+from benchmarks.data import DataSet
+from benchmarks.experiments import Experiment
+from benchmarks.train import Lane
+
+# Accuracy by trial: validation prefers the second, the test split the first.
+ACCURACY = {"validation": jnp.array([0.6, 0.8]), "test": jnp.array([0.9, 0.7])}
+
+
+class Evaluate:
+    """Accuracies by split; lanes are known by a parameter that is their number."""
+
+    def __init__(self):
+        self.asked = []
+
+    def __call__(self, name, lane, split):
+        self.asked.append((name, split, lane.params.shape))
+        accuracy = ACCURACY[split][lane.params]
+        return {"accuracy": accuracy, "loss": 1 - accuracy}
+
+
+def evaluated(experiment: Experiment, epoch: int):
+    (program,) = assemble.programs(experiment)
+    count = len(assemble.labels(experiment, "sgd"))
+    shape = (experiment.seeds, count)
+    measures = {"loss": jnp.ones(shape), "accuracy": jnp.zeros(shape)}
+    numbers = jnp.broadcast_to(jnp.arange(count), shape)
+    lanes = {"sgd": Lane(numbers, (), (), measures, jnp.zeros(shape, bool))}
+    data_set = DataSet("train", "validation", "test", 10, jnp.ones(1), jnp.ones(1), "x")
+    evaluate = Evaluate()
+    rows = scores.training(experiment, program, lanes, epoch)
+    return scores.evaluation(experiment, rows, evaluate, lanes, data_set), evaluate
+
+
+@pytest.fixture
+def experiment():
+    return replace(
+        experiments.tiny(experiments.DEMO), groups=(("", ("sgd",)),), evaluate_every=1
+    )
+
+
+def test_validation_chooses_and_the_chosen_is_tested_at_the_end(experiment):
+    rows, evaluate = evaluated(experiment, experiment.epochs)
+    np.testing.assert_allclose(rows.validation_accuracy, [0.6, 0.8, 0.6, 0.8])
+    np.testing.assert_allclose(rows.test_accuracy, [np.nan, 0.7, np.nan, 0.7])
+    np.testing.assert_allclose(rows.test_loss, [np.nan, 0.3, np.nan, 0.3])
+    asked = [("sgd", "validation", (2, 2)), ("sgd", "test", (2, 1))]
+    assert evaluate.asked == asked
+
+
+def test_before_the_end_nothing_is_tested(experiment):
+    rows, evaluate = evaluated(experiment, epoch=1)
+    assert rows.test_accuracy.isna().all()
+    assert [split for _, split, _ in evaluate.asked] == ["validation"]
+
+
+def test_a_single_rate_is_tested_at_every_evaluation(experiment):
+    one = replace(experiment, learning_rates=(0.1,))
+    rows, _ = evaluated(one, epoch=1)
+    np.testing.assert_allclose(rows.test_accuracy, [0.9, 0.9])
+
+
+def test_a_loss_that_is_not_finite_counts_as_diverged(experiment, monkeypatch):
+    loss = {"accuracy": jnp.ones((2, 2)), "loss": jnp.array([[1.0, jnp.inf]] * 2)}
+    monkeypatch.setattr(
+        Evaluate,
+        "__call__",
+        lambda self, name, lane, split: jax.tree.map(
+            lambda x: x[:, : lane.params.shape[1]], loss
+        ),
+    )
+    rows, _ = evaluated(experiment, experiment.epochs)
+    assert rows.diverged.tolist() == [False, True, False, True]
