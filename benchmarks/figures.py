@@ -21,6 +21,7 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
 LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1)), (0, (3, 3)), (0, (8, 2)), "-", "--")
 SIZES = (8, 6.5, 5.5, 4.5, 3.5, 3, 2.5, 4, 4)
 TOP = 0.05
+LEGEND_ENTRY = 2.1  # inches
 
 
 def accuracy(metrics: pd.DataFrame, meta: dict[str, Any]) -> Figure:
@@ -60,7 +61,7 @@ def accuracy(metrics: pd.DataFrame, meta: dict[str, Any]) -> Figure:
             panels[1].set_ylim(top - TOP, top + 0.008)
             panels[1].set_title(f"{columns[0]}, the top 5 percentage points")
         panels[0].set_ylabel("validation accuracy (fraction correct)")
-        finish(part, title, panels[0], min(len(names), 5 if alone else 10))
+        finish(part, title, panels[0])
     drawn.suptitle(headline(meta))
     return drawn
 
@@ -91,7 +92,7 @@ def strengths(metrics: pd.DataFrame, meta: dict[str, Any]) -> Figure:
             axes.grid(True, which="major", alpha=0.3)
         panels[0].set_title("each at its own best learning rate")
         panels[1].set_title("within a point of the best, on validation")
-        finish(part, title, panels[0], 4)
+        finish(part, title, panels[0])
     drawn.suptitle(headline(meta))
     return drawn
 
@@ -145,7 +146,7 @@ def curves(metrics: pd.DataFrame, meta: dict[str, Any]) -> Figure:
             axes.grid(True, which="major", alpha=0.3)
             if measure == "loss":
                 axes.set_yscale("log")
-        finish(part, title, panels[0], 4)
+        finish(part, title, panels[0])
     drawn.suptitle(headline(meta, "bands"))
     return drawn
 
@@ -200,10 +201,12 @@ def errorbars(
     )
 
 
-def finish(part: SubFigure, title: str, axes: Axes, columns: int) -> None:
-    """Title and legend of a group."""
+def finish(part: SubFigure, title: str, axes: Axes) -> None:
+    """Title and legend of a group, in as many columns as fit."""
     part.suptitle(title)
     handles, labels = axes.get_legend_handles_labels()
+    inches = part.get_figure(root=True).get_figwidth()
+    columns = min(len(labels), int(inches / LEGEND_ENTRY))
     part.legend(
         handles, labels, loc="outside lower center", ncols=columns, frameon=False
     )
