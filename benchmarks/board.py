@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from tensorboardX import SummaryWriter
 
@@ -37,11 +38,13 @@ def writers(
 def log(opened: dict[str, SummaryWriter], rows: pd.DataFrame) -> None:
     """Means over the seeds against the epoch: a chart each learning rate and measure.
 
-    NaN where a seed's is; of clipping, means over the thresholds too.
+    A curve ends where a seed's diverges. Of clipping, means over the thresholds too.
     """
     measured = [column for column in MEASURES if rows[column].notna().any()]
     epoch = int(rows.epoch.iloc[0])
     for (label, rate), runs in rows.groupby(["optimizer", "learning_rate"]):
         for column in measured:
-            tag = f"{MEASURES[column]}/rate {rate:g}"
-            opened[label].add_scalar(tag, runs[column].to_numpy().mean(), epoch)
+            mean = runs[column].to_numpy().mean()
+            if np.isfinite(mean):
+                tag = f"{MEASURES[column]}/rate {rate:g}"
+                opened[label].add_scalar(tag, mean, epoch)
