@@ -170,7 +170,7 @@ def run_program(
             now = scores.training(experiment, which, lanes, epoch)
             if is_evaluated(experiment, epoch):
                 now = scores.evaluation(
-                    experiment, now, built.evaluate, lanes, run.data_set
+                    experiment, which, now, built.evaluate, lanes, run.data_set
                 )
                 rows.append(now)
                 keep()

@@ -53,6 +53,7 @@ def training(
 
 def evaluation(
     experiment: Experiment,
+    program: Program,
     rows: pd.DataFrame,
     evaluate: Scores,
     lanes: Mapping[str, train.Lane],
@@ -63,7 +64,9 @@ def evaluation(
     The test split is used where there is nothing to choose, as only one trial is made,
     or at the end, by the trials chosen on the validation split.
     """
-    scores = [evaluate(name, lane, data_set.validation) for name, lane in lanes.items()]
+    scores = [
+        evaluate(name, lanes[name], data_set.validation) for name in program.optimizers
+    ]
     for key in ("loss", "accuracy"):
         values = [rounded(score[key]).ravel() for score in scores]
         rows[f"validation_{key}"] = np.concatenate(values)

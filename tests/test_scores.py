@@ -38,7 +38,9 @@ def evaluated(experiment: Experiment, epoch: int):
     data_set = DataSet("train", "validation", "test", 10, jnp.ones(1), jnp.ones(1), "x")
     evaluate = Evaluate()
     rows = scores.training(experiment, program, lanes, epoch)
-    return scores.evaluation(experiment, rows, evaluate, lanes, data_set), evaluate
+    return scores.evaluation(
+        experiment, program, rows, evaluate, lanes, data_set
+    ), evaluate
 
 
 @pytest.fixture
@@ -67,6 +69,25 @@ def test_a_single_rate_is_tested_at_every_evaluation(experiment):
     one = replace(experiment, learning_rates=(0.1,))
     rows, _ = evaluated(one, epoch=1)
     np.testing.assert_allclose(rows.test_accuracy, [0.9, 0.9])
+
+
+def test_each_optimizer_gets_its_own_scores(experiment):
+    """Compiled functions return dictionaries in the order of the alphabet."""
+    both = replace(experiment, groups=(("", ("trsgd", "sgd")),), learning_rates=(0.1,))
+    (program,) = assemble.programs(both)
+    measures = {"loss": jnp.ones((2, 1)), "accuracy": jnp.ones((2, 1))}
+
+    def lane(number):
+        params = jnp.full((2, 1), number)
+        return Lane(params, (), (), measures, jnp.zeros((2, 1), bool))
+
+    lanes = {"sgd": lane(0), "trsgd": lane(1)}
+    data_set = DataSet("train", "validation", "test", 10, jnp.ones(1), jnp.ones(1), "x")
+    rows = scores.training(both, program, lanes, 2)
+    rows = scores.evaluation(both, program, rows, Evaluate(), lanes, data_set)
+    mean = rows.groupby("optimizer")[["validation_accuracy", "test_accuracy"]].mean()
+    np.testing.assert_allclose(mean.loc["sgd"], [0.6, 0.9])
+    np.testing.assert_allclose(mean.loc["trsgd"], [0.8, 0.7])
 
 
 def test_a_loss_that_is_not_finite_counts_as_diverged(experiment, monkeypatch):
