@@ -232,7 +232,15 @@ NOISE_DIGITS = replace(
     batch_sizes=(32,),
     noises=(Noise(), Noise("gaussian", 0.3), Noise("student-t", 0.1)),
 )
-NOISE_FASHION = on_fashion_mnist(NOISE_DIGITS, "not yet run")
+NOISE_FASHION = replace(
+    on_fashion_mnist(NOISE_DIGITS, "not yet run"),
+    groups=(
+        ("SGD, its anchored forms and controls", SGD[:6]),
+        ("Adam, TRAdam and its control", ("adam", "tradam", ADAM[3])),
+        ("SGD and clipping", ("sgd", "clipping")),
+    ),
+    contrasts=(*SGD_CONTRASTS, *ADAM_CONTRASTS[:2]),
+)
 
 PAPER_CIFAR10 = replace(
     DEMO,
