@@ -16,14 +16,20 @@ class Images(NamedTuple):
     pixels: jax.Array
     labels: jax.Array
 
+    def take(self, rows) -> "Images":
+        """The images of these rows."""
+        return Images(self.pixels[rows], self.labels[rows])
 
-def load(seed: int = 0) -> tuple[Images, Images]:
-    """1,437 images to train on and 360 to test with, split by `seed`."""
+
+def load(validation: int = 0, seed: int = 0) -> tuple[Images, Images, Images]:
+    """1,437 less `validation` images to train on, these, and 360 to test with."""
     data = load_digits()
     order = np.random.default_rng(seed).permutation(len(data.target))
     pixels = jnp.asarray(data.data[order] / 16, jnp.float32)
     labels = jnp.asarray(data.target[order], jnp.int32)
-    return Images(pixels[360:], labels[360:]), Images(pixels[:360], labels[:360])
+    images, start = Images(pixels, labels), 360 + validation
+    parts = slice(start, None), slice(360, start), slice(360)
+    return tuple(images.take(part) for part in parts)
 
 
 class Network(nnx.Module):
@@ -38,12 +44,28 @@ class Network(nnx.Module):
         return self.head(nnx.relu(self.body(pixels)))
 
 
-def cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
-    """Mean over the batch."""
+def graph(hidden: int, classes: int = 10) -> nnx.GraphDef:
+    """The network without its parameters."""
+    return nnx.graphdef(nnx.eval_shape(lambda: Network(hidden, nnx.Rngs(0), classes)))
+
+
+def initial(keys: jax.Array, hidden: int, classes: int = 10) -> nnx.State:
+    """Parameters of a network, drawn from each of the keys (leading axis)."""
+
+    def draw(key):
+        return nnx.state(Network(hidden, nnx.Rngs(key), classes))
+
+    return jax.jit(jax.vmap(draw))(keys)
+
+
+def loss(graph: nnx.GraphDef, params: nnx.State, images: Images) -> jax.Array:
+    """Mean cross-entropy."""
+    logits, labels = nnx.merge(graph, params)(images.pixels), images.labels
     losses = optax.losses.softmax_cross_entropy_with_integer_labels(logits, labels)
     return losses.mean()
 
 
-def accuracy(logits: jax.Array, labels: jax.Array) -> jax.Array:
+def accuracy(graph: nnx.GraphDef, params: nnx.State, images: Images) -> jax.Array:
     """Fraction of correct labels."""
-    return jnp.mean(logits.argmax(axis=-1) == labels)
+    logits = nnx.merge(graph, params)(images.pixels)
+    return jnp.mean(logits.argmax(axis=-1) == images.labels)

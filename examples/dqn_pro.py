@@ -1,8 +1,8 @@
 """`python examples/dqn_pro.py`: DQN with a pull towards the target network.
 
-DQN Pro (Asadi et al., arXiv 2112.05848) against DQN on gymnax's CartPole-v1, with the
-reward -1 at a fall, at four intervals between moves of the target network. With w the
-online network, theta the target network, alpha the learning rate and c the paper's:
+DQN Pro (Asadi et al., arXiv 2112.05848) against DQN on gymnax's CartPole-v1, reward -1
+at a fall, at four periods of the target network theta. With the online network w, the
+learning rate alpha and the paper's c:
 
     w <- (1 - rho) w + rho theta - alpha grad,    rho = alpha / c
 
@@ -10,34 +10,30 @@ The anchor IS the target network: it moves to w every `period` updates, and is r
 the optimizer's state. With SGD this is `proximal(1 / (2 * c), period)`. With Adam's
 step for the gradient's it is `decoupled_proximal`, whose step (u - r (w - a)) / (1 + r)
 is the paper's for r = rho / (1 - rho) and u at the learning rate alpha / (1 - rho).
-DQN is rho = 0. The anchor moves within an update, when the gradient is already known:
-the first gradient of each period is the last that sees the old target.
+DQN is rho = 0. The anchor moves within an update: the first gradient of each period is
+the last that sees the old target.
 """
 
 from functools import partial
-from itertools import product
 from pathlib import Path
 
 import gymnax
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 import report
 import typer
 from flax import nnx
-from matplotlib.figure import Figure
+from tuning import choices_at, grid, outcomes, tune_then_test
 
 from prox_optax import decoupled_proximal
 
 ENV = gymnax.make("CartPole-v1")[0]
 ENVS, BATCH, CAPACITY, DISCOUNT = 8, 64, 10_000, 0.99
-PERIODS = (5, 10, 20, 40)
-MEASURE = "episode length over the whole training / steps"
-# Learning rate alpha and pull rho: as many points for each, set on tuning seeds.
-GRIDS = {
-    "DQN": list(product((1e-3, 2e-3, 4e-3, 8e-3, 16e-3, 32e-3), (0.0,))),
-    "DQN Pro": list(product((8e-3, 16e-3), (0.01, 0.1, 0.3))),
+PERIODS, MEASURE = (5, 10, 20, 40), "episode length over the whole training / steps"
+METHODS = {  # learning rate alpha and pull rho, as many points for each
+    "DQN": grid(alpha=(1e-3, 2e-3, 4e-3, 8e-3, 16e-3, 32e-3)),
+    "DQN Pro": grid(alpha=(8e-3, 16e-3), rho=(0.01, 0.1, 0.3)),
 }
 
 
@@ -84,97 +80,45 @@ def train(updates, alpha, rho, period, seed):
         now = state.time + 1
         network = nnx.merge(graph, params)
         seen, obs, state, done = act(network, obs, state, epsilon, act_key)
-        place = partial(jax.lax.dynamic_update_slice_in_dim, axis=0)
-        memory = [
-            place(m, x, t * ENVS % CAPACITY) for m, x in zip(memory, seen, strict=True)
-        ]
+        at = t * ENVS % CAPACITY
+        put = partial(jax.lax.dynamic_update_slice_in_dim, start_index=at, axis=0)
+        memory = jax.tree.map(put, memory, seen)
         filled = jnp.minimum((t + 1) * ENVS, CAPACITY)
         index = jax.random.randint(sample_key, (BATCH,), 0, filled)
         target = optax.tree.get(opt_state, "anchor")
-        grads = jax.grad(loss)(params, target, graph, [m[index] for m in memory])
+        grads = jax.grad(loss)(params, target, graph, [x[index] for x in memory])
         steps, opt_state = tx.update(grads, opt_state, params)
         params = optax.apply_updates(params, steps)
         lengths = jnp.where(done, now, lengths)
         return (params, opt_state, memory, obs, state, lengths), lengths.mean()
 
     seen = act(nnx.merge(graph, params), obs, state, 1.0, key)[0]
-    memory = [jnp.zeros((CAPACITY, *x.shape[1:]), x.dtype) for x in seen]
+    memory = tuple(jnp.zeros((CAPACITY, *x.shape[1:]), x.dtype) for x in seen)
     carry = params, tx.init(params), memory, obs, state, jnp.zeros(ENVS, jnp.int32)
     return jax.lax.scan(step, carry, jnp.arange(updates))[1].mean()
-
-
-@partial(jax.jit, static_argnums=0)
-def train_lanes(updates, lanes):
-    return jax.vmap(partial(train, updates))(*lanes)
-
-
-def scores(updates, points, period, seeds):
-    """Shape (methods, points of each, seeds), trained side by side."""
-    lanes = [(*point, period, seed) for point in points for seed in seeds]
-    lanes = tuple(map(jnp.asarray, zip(*lanes, strict=True)))
-    return np.asarray(train_lanes(updates, lanes)).reshape(len(GRIDS), -1, len(seeds))
-
-
-def plot(final):
-    figure = Figure(figsize=(6, 4), layout="constrained")
-    axes = figure.subplots()
-    for i, method in enumerate(GRIDS):
-        error = final[:, i].std(axis=1, ddof=1) / np.sqrt(final.shape[2])
-        x = np.array(PERIODS) * 1.03**i
-        axes.errorbar(x, final[:, i].mean(axis=1), error, None, "o-", label=method)
-    axes.set_xscale("log", base=2)
-    axes.set_xticks(PERIODS, PERIODS)
-    axes.set_xlabel("target network's period / updates")
-    axes.set_ylabel(f"{MEASURE}\n(mean +- standard error)")
-    axes.legend()
-    return figure
-
-
-def verdict(comparison):
-    """What the last row's difference to the baseline says."""
-    difference = comparison.splitlines()[-1].split("|")[3].strip()
-    if difference.endswith("equal"):
-        return f"not told apart, {difference.removesuffix(', equal')}"
-    return f"{'longer' if difference[0] == '+' else 'shorter'}, {difference}"
 
 
 def main(tiny: bool = False, out: Path = Path("results/examples")) -> None:
     """Tune each method at each period, then compare them on other seeds."""
     updates, n = (20, 1) if tiny else (2000, 3)
-    grids = list(GRIDS.values())
-    fresh = range(100, 100 + n * len(grids[0]))  # as many lanes: compiled once
-    tuned, final, tables = [], [], []
-    for period in PERIODS:
-        means = scores(
-            updates, [point for grid in grids for point in grid], period, range(n)
-        ).mean(axis=2)
-        best = [grid[i] for grid, i in zip(grids, means.argmax(axis=1), strict=True)]
-        tuned.append(means.max(axis=1))
-        final.append(scores(updates, best, period, fresh)[:, 0])
-        names = [
-            f"{m}, rate {a:g}, pull {r:g}"
-            for m, (a, r) in zip(GRIDS, best, strict=True)
-        ]
-        rows = dict(zip(names, final[-1], strict=True))
-        tables.append(report.comparison(f"Period {period}", MEASURE, rows))
-    best = np.argmax(tuned, axis=0)
-    final = np.array(final)
-    rows = {
-        f"{m}, {PERIODS[b]}": final[b, i]
-        for i, (m, b) in enumerate(zip(GRIDS, best, strict=True))
-    }
-    tables.append(
-        report.comparison("Each at the period that tuned best", MEASURE, rows)
-    )
-    short, *_, overall = map(verdict, tables)
-    tables.append(
+    run = jax.jit(jax.vmap(partial(train, updates)))
+    tune = partial(tune_then_test, run, run, METHODS, range(n), 100, rho=0.0)
+    tuned = {f"period {x}": tune(period=x) for x in PERIODS}
+    scores = {period: outcomes(t) for period, t in tuned.items()}
+    best = {}
+    for name in METHODS:
+        period = max(tuned, key=lambda period: tuned[period][name].validation.max())
+        best[f"{name}, {period}"] = scores[period][name]
+    tables = {**scores, "Each at the period that tuned best": best}
+    text = (
+        f"{report.comparisons(MEASURE, tables)}\n{choices_at(tuned)}\n"
         f"{updates} updates of {ENVS} steps; tuned on {n} seeds, compared on others; "
-        "the intervals are not corrected for their number. With the pull, and each "
-        f"method at its best period, episodes are against DQN's {overall} steps; where "
-        f"the target moves every {PERIODS[0]} updates: {short} steps.\n"
+        "the intervals are not corrected for their number. With each method at its "
+        f"best period, in steps an episode, {report.verdict(best, *reversed(best))} "
+        f"At period 5, {report.verdict(scores['period 5'], 'DQN Pro', 'DQN')}\n"
     )
-    command = "python examples/dqn_pro.py"
-    report.show("dqn_pro", command, "\n".join(tables), plot(final), out)
+    figure = report.draw_levels(scores, "target network's period / updates", MEASURE)
+    report.show("dqn_pro", text, figure, out, tiny)
 
 
 if __name__ == "__main__":

@@ -14,27 +14,26 @@ Li et al., "Federated Optimization in Heterogeneous Networks", arXiv 1812.06127.
 from functools import partial
 from pathlib import Path
 
+import digits
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import report
 import typer
-from digits import Images, Network, accuracy, cross_entropy, load
 from flax import nnx
-from matplotlib.figure import Figure
+from tuning import choices_at, grid, outcomes, over_lanes, tune_then_test
 
 from prox_optax import proximal, set_anchor
 
 CLIENTS, CHOSEN, BATCH, STEPS, ROUNDS = 40, 10, 10, 20, 50
 STRAGGLERS = (0, 5, 9)  # of the CHOSEN clients of a round
-LAST = 10  # rounds that a score is the mean of
-RATES = np.geomspace(0.05, 1.0, 16)
-MUS = (0.001, 0.01, 0.1, 1.0)
-METHODS = {  # keeps stragglers; 16 pairs of learning rate and mu each to choose from
-    "FedProx, mu = 0": (True, [(rate, 0.0) for rate in RATES]),
-    "FedAvg": (False, [(rate, 0.0) for rate in RATES]),
-    "FedProx, mu > 0": (True, [(rate, mu) for rate in RATES[2::4] for mu in MUS]),
+LAST, MEASURE = 10, "test accuracy"  # a score is the mean of the last rounds
+RATES = np.geomspace(0.05, 1.0, 8)
+METHODS = {  # as many settings for each to choose from
+    "FedProx, mu = 0": grid(rate=RATES),
+    "FedAvg": grid(rate=RATES, keeps=[False]),
+    "FedProx, mu > 0": grid(rate=RATES[4:6], mu=(0.001, 0.01, 0.1, 1.0)),
 }
 
 
@@ -61,18 +60,17 @@ def aggregate(clients, sends):
     return jax.tree.map(lambda w: jnp.average(w, axis=0, weights=sends), clients)
 
 
-def training(train, held_out, keeps, stragglers, pair, seed, rounds):
-    """Accuracy of the server's model on `held_out` after each of `rounds`."""
+def training(rounds, images, held_out, rate, mu, keeps, stragglers, seed):
+    """Accuracy of the server's model on `held_out` after each round."""
     key = jax.random.key(seed)
-    graph, server = nnx.split(Network(16, nnx.Rngs(key)))
-    optimizer = fedprox(*pair)
+    graph, server = nnx.split(digits.Network(16, nnx.Rngs(key)))
+    optimizer = fedprox(rate, mu)
     state = optimizer.init(server)
-    shards = jnp.argsort(train.labels).reshape(2 * CLIENTS, -1)
+    shards = jnp.argsort(images.labels).reshape(2 * CLIENTS, -1)
     clients = jax.random.permutation(key, shards).reshape(CLIENTS, -1)
 
-    def gradient(params, batch):
-        x, y = train.pixels[batch], train.labels[batch]
-        return jax.grad(lambda p: cross_entropy(nnx.merge(graph, p)(x), y))(params)
+    def gradient(params, rows):
+        return jax.grad(digits.loss, 1)(graph, params, images.take(rows))
 
     def a_round(server, t):
         choice, part, order = jax.random.split(jax.random.fold_in(key, t), 3)
@@ -85,59 +83,39 @@ def training(train, held_out, keeps, stragglers, pair, seed, rounds):
         client = partial(local_work, optimizer, gradient, state, server)
         sent = jax.vmap(client)(jnp.where(late, part, STEPS), batches)
         server = aggregate(sent, 1.0 * (keeps | ~late))
-        logits = nnx.merge(graph, server)(held_out.pixels)
-        return server, accuracy(logits, held_out.labels)
+        return server, digits.accuracy(graph, server, held_out)
 
-    return jax.lax.scan(a_round, server, rounds)[1]
-
-
-over_seeds = jax.vmap(training, (None, None, None, None, None, 0, None))
-trainings = jax.jit(jax.vmap(over_seeds, (None, None, None, None, 0, None, None)))
-
-
-def tuned(train, validation, test, stragglers, method, tiny):
-    """The best pair on the validation images, and its test curves on fresh seeds."""
-    keeps, pairs = method
-    pairs = jnp.asarray(pairs[:1] if tiny else pairs)
-    tuning, testing = jnp.arange(2 if tiny else 3), 100 + jnp.arange(2 if tiny else 10)
-    setting, rounds = (keeps, stragglers), jnp.arange(2 if tiny else ROUNDS)
-    curves = trainings(train, validation, *setting, pairs, tuning, rounds)
-    best = pairs[curves[..., -LAST:].mean((1, 2)).argmax()]
-    curves = trainings(train, test, *setting, best[None], testing, rounds)
-    return best, np.asarray(curves[0], np.float64)
+    return jax.lax.scan(a_round, server, jnp.arange(rounds))[1]
 
 
 def main(tiny: bool = False, out: Path = Path("results/examples")) -> None:
-    images, test = load()
-    # 37 images are left over from shards of equal size.
-    data = Images(*(x[397:] for x in images)), Images(*(x[:360] for x in images)), test
-    text, fact = "", ""
-    figure = Figure((10, 3.5), layout="constrained")
-    panels = figure.subplots(1, len(STRAGGLERS), sharey=True)
-    for panel, stragglers in zip(panels, STRAGGLERS, strict=True):
-        runs = {k: tuned(*data, stragglers, m, tiny) for k, m in METHODS.items()}
-        level = f"{stragglers / CHOSEN:.0%} stragglers"
-        scores = {k: curves[:, -LAST:].mean(1) for k, (_, curves) in runs.items()}
-        table = report.comparison(level, "test accuracy", scores)
-        chosen = "; ".join(f"{k}: {w[0]:.2g}, {w[1]:g}" for k, (w, _) in runs.items())
-        text += f"{table}\nLearning rate, mu: {chosen}.\n\n"
-        dropped, pulled = (row.split(" | ")[-1] for row in table.split(" |\n")[-3:-1])
-        fact += f"- {level}: the pull {pulled}; dropping them {dropped}\n"
-        for (name, (_, curves)), style in zip(
-            runs.items(), ("-", "-.", ":"), strict=True
-        ):
-            mean = curves.mean(0)
-            panel.plot(1 + np.arange(len(mean)), mean, style, label=name)
-        panel.set(title=level, xlabel="round")
-    panels[0].set_ylabel("test accuracy (fraction)")
-    panels[0].legend(loc="lower right")
-    text += (
+    """Tune each method at each level on validation images, test on fresh seeds."""
+    rounds, n = (2, 1) if tiny else (ROUNDS, 3)
+    images, validation, test = digits.load(validation=360)
+    images = images.take(slice(37, None))  # shards of equal size
+    run = over_lanes(partial(training, rounds, images))
+
+    def validate(**lanes):
+        return run(validation, **lanes)[:, -LAST:]
+
+    runs = validate, partial(run, test)
+    tune = partial(tune_then_test, *runs, METHODS, range(n), 100, keeps=True, mu=0.0)
+    tuned = {f"{x / CHOSEN:.0%} stragglers": tune(stragglers=x) for x in STRAGGLERS}
+    tests = {level: outcomes(t) for level, t in tuned.items()}
+    scores = {
+        level: {name: x[:, -LAST:].mean(axis=1) for name, x in t.items()}
+        for level, t in tests.items()
+    }
+    pairs = [(name, "FedProx, mu = 0") for name in ("FedProx, mu > 0", "FedAvg")]
+    text = (
+        f"{report.comparisons(MEASURE, scores)}\n{choices_at(tuned)}\n"
         f"Scores are means over the last {LAST} rounds. Each method chose among "
-        f"{len(RATES)} settings, the pull so among fewer learning rates. Seeds differ, "
-        f"the {len(test.labels)} test images do not.\n\n"
-        f"To take away, in test accuracy minus that at mu = 0:\n\n{fact}"
+        f"{len(RATES)} settings, the pull at learning rates that suit mu = 0. Seeds "
+        "differ, the test images do not. To take away:\n\n"
+        f"{report.verdicts_at(scores, *pairs)}"
     )
-    report.show("federated_fedprox", __doc__.splitlines()[0], text, figure, out)
+    figure = report.draw(1 + np.arange(rounds), tests, "round", MEASURE)
+    report.show("federated_fedprox", text, figure, out, tiny)
 
 
 if __name__ == "__main__":

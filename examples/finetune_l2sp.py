@@ -27,13 +27,7 @@ from tuning import choices, draw, grid, train, tune
 from prox_optax import proximal
 
 IMAGES, VALIDATION, HIDDEN = 25, 300, 64
-
-
-def network(key):
-    return digits.Network(HIDDEN, nnx.Rngs(key), classes=5)
-
-
-GRAPH = nnx.graphdef(nnx.eval_shape(lambda: network(jax.random.key(0))))
+GRAPH = digits.graph(HIDDEN, classes=5)
 PARTS = nnx.State({"body": "body", "head": "head"})
 
 
@@ -61,40 +55,27 @@ METHODS = {
 
 def five(images, first):
     """The images of five digits, their labels counted from 0."""
-    chosen = np.isin(images.labels, range(first, first + 5)).nonzero()
-    return digits.Images(images.pixels[chosen], images.labels[chosen] - first)
+    chosen = images.take(np.isin(images.labels, range(first, first + 5)).nonzero())
+    return digits.Images(chosen.pixels, chosen.labels - first)
 
 
-(OLD, OLD_TEST), (NEW, NEW_TEST) = (
-    [five(images, first) for images in digits.load()] for first in (0, 5)
-)
-
-
-@jax.jit
-@jax.vmap
-def initial(key):
-    return nnx.state(network(key))
-
-
-def accuracy(params, images):
-    return digits.accuracy(nnx.merge(GRAPH, params)(images.pixels), images.labels)
+TRAIN, _, TEST = digits.load()
+OLD, OLD_TEST = five(TRAIN, 0), five(TEST, 0)
+NEW, NEW_TEST = five(TRAIN, 5), five(TEST, 5)
 
 
 def fit(optimizer, images, steps, params):
     """Parameters after full-batch training."""
 
     def loss(params, _):
-        logits = nnx.merge(GRAPH, params)(images.pixels)
-        return digits.cross_entropy(logits, images.labels)
+        return digits.loss(GRAPH, params, images)
 
     return train(loss, optimizer, params, optimizer.init(params), np.arange(steps))[0]
 
 
 def finetune(method, steps, trial, order, start):
-    few = digits.Images(*(x[order[:IMAGES]] for x in NEW))
-    held_out = digits.Images(*(x[order[-VALIDATION:]] for x in NEW))
-    params = fit(method(**trial), few, steps, start)
-    return accuracy(params, held_out), params
+    params = fit(method(**trial), NEW.take(order[:IMAGES]), steps, start)
+    return digits.accuracy(GRAPH, params, NEW.take(order[-VALIDATION:])), params
 
 
 @jax.jit
@@ -102,7 +83,8 @@ def finetune(method, steps, trial, order, start):
 def test(params, before):
     """Accuracy on the new digits, and on the old ones with their old head."""
     old = nnx.State({"body": params["body"], "head": before["head"]})
-    return accuracy(params, NEW_TEST), accuracy(old, OLD_TEST)
+    new = digits.accuracy(GRAPH, params, NEW_TEST)
+    return new, digits.accuracy(GRAPH, old, OLD_TEST)
 
 
 def main(tiny: bool = False, out: Path = Path("results/examples")) -> None:
@@ -110,8 +92,9 @@ def main(tiny: bool = False, out: Path = Path("results/examples")) -> None:
     seeds, steps = (2, 3) if tiny else (10, 300)
     first, second = jax.random.split(jax.random.key(0), (2, seeds))
     pretrain = partial(fit, plain(0.1), OLD, steps)
-    old = jax.jit(jax.vmap(pretrain))(initial(first))
-    start = nnx.State({"body": old["body"], "head": initial(second)["head"]})
+    old = jax.jit(jax.vmap(pretrain))(digits.initial(first, HIDDEN, 5))
+    head = digits.initial(second, HIDDEN, 5)["head"]
+    start = nnx.State({"body": old["body"], "head": head})
     rng = np.random.default_rng(0)
     orders = np.array([rng.permutation(len(NEW.labels)) for _ in first])
     tuned = {
@@ -121,20 +104,17 @@ def main(tiny: bool = False, out: Path = Path("results/examples")) -> None:
     tests = {name: np.asarray(test(t.outcome, old)) for name, t in tuned.items()}
     new, kept = ({name: pair[i] for name, pair in tests.items()} for i in (0, 1))
 
-    measure = "test accuracy (fraction)"
-    tables = [
-        report.comparison(f"Digits 5-9 from {IMAGES} images", measure, new),
-        report.comparison("Digits 0-4, with the old head", measure, kept),
-    ]
-    text = "\n".join([*tables, choices(tuned)]) + (
-        f"\nOn the new digits {report.verdict(new, 'L2-SP', 'plain')} "
-        f"{report.verdict(new, 'L2-SP', 'weight decay')} "
+    titles = f"Digits 5-9 from {IMAGES} images", "Digits 0-4, with the old head"
+    tables = dict(zip(titles, (new, kept), strict=True))
+    pairs = (("L2-SP", "plain"), ("L2-SP", "weight decay"))
+    text = (
+        f"{report.comparisons('test accuracy (fraction)', tables)}\n{choices(tuned)}\n"
+        f"On the new digits {report.verdicts(new, *pairs)} "
         f"On the old ones, {test(old, old)[1].mean():.4f} before, "
         f"{report.verdict(kept, 'L2-SP', 'plain')}\n"
     )
     figure = draw(tuned, "strength", "strength (loss / squared weight)")
-    command = "python examples/finetune_l2sp.py" + " --tiny" * tiny
-    report.show("finetune_l2sp", command, text, figure, out)
+    report.show("finetune_l2sp", text, figure, out, tiny)
 
 
 if __name__ == "__main__":

@@ -23,20 +23,13 @@ import numpy as np
 import optax
 import report
 import typer
-from flax import nnx
 from tuning import choices, draw, grid, train, tune
 
 from prox_optax import proximal
 
 HIDDEN, BATCH, VALIDATION, NOISE = 128, 8, 300, 0.4
-IMAGES, TEST = digits.load()
-
-
-def network(key):
-    return digits.Network(HIDDEN, nnx.Rngs(key))
-
-
-GRAPH = nnx.graphdef(nnx.eval_shape(lambda: network(jax.random.key(0))))
+IMAGES, _, TEST = digits.load()
+GRAPH = digits.graph(HIDDEN)
 
 
 def plain(rate):
@@ -64,20 +57,17 @@ METHODS = {
 }
 
 
-def accuracy(params, pixels, labels):
-    return digits.accuracy(nnx.merge(GRAPH, params)(pixels), labels)
-
-
 def learn(method, trial, params, labels, batches):
     """Accuracy on the noisy validation labels, and the parameters."""
+    images = digits.Images(IMAGES.pixels, labels)
+    held_out = images.take(slice(VALIDATION))
 
     def loss(params, rows):
-        logits = nnx.merge(GRAPH, params)(IMAGES.pixels[VALIDATION:][rows])
-        return digits.cross_entropy(logits, labels[VALIDATION:][rows])
+        return digits.loss(GRAPH, params, images.take(VALIDATION + rows))
 
     optimizer = method(**trial)
     params, _ = train(loss, optimizer, params, optimizer.init(params), batches)
-    return accuracy(params, IMAGES.pixels[:VALIDATION], labels[:VALIDATION]), params
+    return digits.accuracy(GRAPH, params, held_out), params
 
 
 def shuffled(rng, epochs):
@@ -102,24 +92,23 @@ def main(tiny: bool = False, out: Path = Path("results/examples")) -> None:
     if tiny:
         batches = batches[:, :3]
     keys = jax.random.split(jax.random.key(0), seeds)
-    start = jax.jit(jax.vmap(lambda key: nnx.state(network(key))))(keys)
+    start = digits.initial(keys, HIDDEN)
     tuned = {
         name: tune(partial(learn, method), trials, start, labels, batches)
         for name, (method, trials) in METHODS.items()
     }
-    test = jax.jit(jax.vmap(lambda params: accuracy(params, *TEST)))
+    test = jax.jit(jax.vmap(lambda params: digits.accuracy(GRAPH, params, TEST)))
     scores = {name: np.asarray(test(t.outcome)) for name, t in tuned.items()}
 
     title = f"Digits with {NOISE:.0%} of the labels flipped, batch {BATCH}"
     table = report.comparison(title, "test accuracy, true labels (fraction)", scores)
     pairs = (("RDI", "plain"), ("RDI", "weight decay"), ("both", "weight decay"))
-    facts = " ".join(report.verdict(scores, *pair) for pair in pairs)
+    facts = report.verdicts(scores, *pairs)
     largest = [f"{n} {t.profile('rate')[1][-1]:.4f}" for n, t in tuned.items()]
     facts += f" Validation accuracy at the rate {RATES[-1]:.3g}: {', '.join(largest)}."
     text = f"{table}\n{choices(tuned)}\n{facts}\n"
     figure = draw(tuned, "rate", "learning rate (squared weight / loss)")
-    command = "python examples/noisy_labels_rdi.py" + " --tiny" * tiny
-    report.show("noisy_labels_rdi", command, text, figure, out)
+    report.show("noisy_labels_rdi", text, figure, out, tiny)
 
 
 if __name__ == "__main__":

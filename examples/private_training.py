@@ -15,7 +15,6 @@ alone, and an exponential average of the parameters, tested in their place.
 """
 
 from functools import partial
-from itertools import product
 from pathlib import Path
 
 import digits
@@ -26,30 +25,23 @@ import optax
 import report
 import typer
 from flax import nnx
-from matplotlib.figure import Figure
+from tuning import choices_at, grid, outcomes, over_lanes, tune_then_test
 
 from prox_optax import decoupled_proximal, inner_decay, proximal
 
 BATCH, CLIP, PERIOD = 32, 1.0, 10
-NOISES = (1.0, 2.0, 4.0)
+NOISES, MEASURE = (1.0, 2.0, 4.0), "test accuracy"
 RATES = np.geomspace(0.02, 4, 12).round(3)
 # Set after one run, test tables seen, with rates twice as far apart.
 FEWER = RATES[4:8]
+PULL = grid(rate=FEWER, r=(0.02, 0.06, 0.2))
 OFF = {"strength": 0.0, "lambda_w": 0.0, "inner": 1, "part": 1.0}
-GRIDS = {  # as many points for each method
-    "plain": [{"rate": rate} for rate in RATES],
-    "proximal": [
-        {"rate": rate, "strength": r / 2 / rate}
-        for rate, r in product(FEWER, (0.02, 0.06, 0.2))
-    ],
-    "decoupled_proximal": [
-        {"rate": rate, "lambda_w": r / 2}
-        for rate, r in product(FEWER, (0.02, 0.06, 0.2))
-    ],
-    "inner decay": [{"rate": 2 * rate, "inner": PERIOD} for rate in RATES],
-    "average": [
-        {"rate": rate, "part": part} for rate, part in product(FEWER, (0.01, 0.03, 0.1))
-    ],
+METHODS = {  # as many points for each
+    "plain": grid(rate=RATES),
+    "proximal": {"rate": PULL["rate"], "strength": PULL["r"] / 2 / PULL["rate"]},
+    "decoupled_proximal": {"rate": PULL["rate"], "lambda_w": PULL["r"] / 2},
+    "inner decay": grid(rate=2 * RATES, inner=[PERIOD]),
+    "average": grid(rate=FEWER, part=(0.01, 0.03, 0.1)),
 }
 
 
@@ -63,16 +55,14 @@ def optimizer(rate, strength, lambda_w, inner, noise, key):
     )
 
 
-def train(steps, images, part, seed, **settings):
-    """Accuracy on the validation and test images, of an average of the parameters."""
-    data, *held_out = images
+def train(steps, data, held_out, part, seed, **settings):
+    """Accuracy of an average of the parameters."""
     init_key, noise_key, key = jax.random.split(jax.random.key(seed), 3)
     graph, params = nnx.split(digits.Network(16, nnx.Rngs(init_key)))
     tx = optimizer(**settings, key=noise_key)
 
     def loss(params, pixels, label):
-        logits = nnx.merge(graph, params)(pixels[None])
-        return digits.cross_entropy(logits, label[None])
+        return digits.loss(graph, params, digits.Images(pixels[None], label[None]))
 
     def step(carry, t):
         params, state, average = carry
@@ -87,80 +77,30 @@ def train(steps, images, part, seed, **settings):
 
     carry = params, tx.init(params), params
     average = jax.lax.scan(step, carry, jnp.arange(steps))[0][2]
-    network = nnx.merge(graph, average)
-    return [digits.accuracy(network(x.pixels), x.labels) for x in held_out]
-
-
-@partial(jax.jit, static_argnums=0)
-def train_lanes(steps, images, lanes):
-    return jax.vmap(lambda lane: train(steps, images, **lane))(lanes)
-
-
-def accuracies(steps, images, points, noise, seeds):
-    """Validation and test accuracy, each of shape (methods, points of each, seeds)."""
-    lanes = [
-        {**OFF, **point, "noise": noise, "seed": seed}
-        for point, seed in product(points, seeds)
-    ]
-    lanes = {name: jnp.array([lane[name] for lane in lanes]) for name in lanes[0]}
-    for values in train_lanes(steps, images, lanes):
-        yield np.asarray(values).reshape(len(GRIDS), -1, len(seeds))
-
-
-def plot(results):
-    figure = Figure(figsize=(6, 4), layout="constrained")
-    axes = figure.subplots()
-    for i, method in enumerate(GRIDS):
-        values = np.array([rows[i] for rows in results])
-        error = values.std(axis=1, ddof=1) / np.sqrt(values.shape[1])
-        x = np.array(NOISES) * 1.02**i
-        axes.errorbar(x, values.mean(axis=1), error, None, "o-", label=method)
-    axes.set_xscale("log", base=2)
-    axes.set_xticks(NOISES, NOISES)
-    axes.set_xlabel("noise multiplier sigma (standard deviation / clipping norm)")
-    axes.set_ylabel("test accuracy / fraction (mean +- standard error)")
-    axes.legend()
-    return figure
-
-
-def verdicts(tested):
-    """What each method's difference to plain says."""
-    plain, *others = tested
-    for method, values in zip(list(GRIDS)[1:], others, strict=True):
-        _, low, high = report.paired_difference(values, plain)
-        told_apart = "better" if low > 0 else "worse"
-        yield f"{method} {'not told apart' if low <= 0 <= high else told_apart}"
+    return digits.accuracy(graph, average, held_out)
 
 
 def main(tiny: bool = False, out: Path = Path("results/examples")) -> None:
     """Tune every method at each noise on a validation split, then test it."""
     steps, n = (5, 1) if tiny else (300, 4)
-    train_set, test = digits.load(seed=2)  # the settings were found on other splits
-    validation = digits.Images(*(x[:360] for x in train_set))
-    images = digits.Images(*(x[360:] for x in train_set)), validation, test
-    points = [point for grid in GRIDS.values() for point in grid]
-    fresh = range(300, 300 + n * len(RATES))  # as many lanes: compiled once
-    results, texts, facts = [], [], []
-    for noise in NOISES:
-        tuned, _ = accuracies(steps, images, points, noise, range(20, 20 + n))
-        choice = tuned.mean(axis=2).argmax(axis=1)
-        best = [grid[i] for grid, i in zip(GRIDS.values(), choice, strict=True)]
-        _, tested = accuracies(steps, images, best, noise, fresh)
-        results.append(tested[:, 0])
-        rows = {
-            f"{method}, {', '.join(f'{k} {v:.2g}' for k, v in point.items())}": values
-            for method, point, values in zip(GRIDS, best, results[-1], strict=True)
-        }
-        texts.append(report.comparison(f"sigma {noise:g}", "test accuracy", rows))
-        facts.append(f"sigma {noise:g}: {', '.join(verdicts(results[-1]))}")
-    texts.append(
+    # The settings were found on other splits.
+    data, validation, test = digits.load(validation=360, seed=2)
+    run = over_lanes(partial(train, steps, data))
+    runs = partial(run, validation), partial(run, test)
+    tune = partial(tune_then_test, *runs, METHODS, range(20, 20 + n), 300, **OFF)
+    tuned = {f"sigma {x:g}": tune(noise=x) for x in NOISES}
+    scores = {sigma: outcomes(t) for sigma, t in tuned.items()}
+    pairs = [(name, "plain") for name in list(METHODS)[1:]]
+    text = (
+        f"{report.comparisons(MEASURE, scores)}\n{choices_at(tuned)}\n"
         f"{steps} steps of batch {BATCH}; {len(RATES)} points for each method, chosen "
         f"on {n} seeds in validation; rows of a table have the same privacy, and the "
         "intervals are not corrected for their number. Against plain at its own best "
-        f"rate: {'; '.join(facts)}.\n"
+        f"rate:\n\n{report.verdicts_at(scores, *pairs)}"
     )
-    command = "python examples/private_training.py"
-    report.show("private_training", command, "\n".join(texts), plot(results), out)
+    xlabel = "noise multiplier (standard deviation / clipping norm)"
+    figure = report.draw_levels(scores, xlabel, MEASURE)
+    report.show("private_training", text, figure, out, tiny)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,9 @@
 
 import platform
 import time
+from collections.abc import Sequence
 from importlib.metadata import version
+from itertools import cycle
 from pathlib import Path
 
 import jax
@@ -11,6 +13,7 @@ from matplotlib.figure import Figure
 from scipy import stats
 
 PACKAGES = ("jax", "flax", "optax", "prox_optax")
+STYLES = ("-", "--", "-.", ":")
 STARTED = time.perf_counter()
 
 
@@ -45,6 +48,11 @@ def comparison(title: str, measure: str, scores: dict[str, np.ndarray]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def comparisons(measure: str, tables: dict[str, dict[str, np.ndarray]]) -> str:
+    """The comparison of each title's scores, one below the other."""
+    return "\n".join(comparison(title, measure, x) for title, x in tables.items())
+
+
 def paired_difference(
     values: np.ndarray, baseline: np.ndarray
 ) -> tuple[float, float, float]:
@@ -64,8 +72,51 @@ def verdict(scores: dict[str, np.ndarray], name: str, baseline: str) -> str:
     return f"{name} {told} {baseline}: {mean:+.4f} ({low:+.4f} to {high:+.4f})."
 
 
-def show(name: str, command: str, text: str, figure: Figure, out: Path) -> None:
+def verdicts(scores: dict[str, np.ndarray], *pairs: tuple[str, str]) -> str:
+    """A sentence for each (name, baseline)."""
+    return " ".join(verdict(scores, *pair) for pair in pairs)
+
+
+def verdicts_at(
+    levels: dict[str, dict[str, np.ndarray]], *pairs: tuple[str, str]
+) -> str:
+    """The verdicts at each level, a Markdown list."""
+    return "".join(f"- {k}: {verdicts(x, *pairs)}\n" for k, x in levels.items())
+
+
+def draw(
+    x: Sequence,
+    panels: dict[str, dict[str, np.ndarray]],
+    xlabel: str,
+    ylabel: str,
+) -> Figure:
+    """Mean and standard error over seeds; a panel is {method: (seeds, len(x))}."""
+    figure = Figure(figsize=(3 + 3 * len(panels), 4), layout="constrained")
+    row = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+    for axes, (title, scores) in zip(row, panels.items(), strict=True):
+        axes.set(title=title, xlabel=xlabel)
+        for (name, values), style in zip(scores.items(), cycle(STYLES), strict=False):
+            mean = values.mean(axis=0)
+            error = values.std(axis=0, ddof=1) / np.sqrt(len(values))
+            axes.plot(x, mean, style, label=name)
+            axes.fill_between(x, mean - error, mean + error, alpha=0.2)
+    row[0].set_ylabel(f"{ylabel}\n(mean, band: standard error)")
+    row[0].legend()
+    return figure
+
+
+def draw_levels(
+    levels: dict[str, dict[str, np.ndarray]], xlabel: str, ylabel: str
+) -> Figure:
+    """Mean and standard error over seeds at each level, scores of shape (seeds,)."""
+    names = next(iter(levels.values()))
+    scores = {name: np.stack([x[name] for x in levels.values()], 1) for name in names}
+    return draw(list(levels), {"": scores}, xlabel, ylabel)
+
+
+def show(name: str, text: str, figure: Figure, out: Path, tiny: bool) -> None:
     """Print the text; write it to NAME.md and the figure to NAME.png in `out`."""
+    command = f"python examples/{name}.py" + " --tiny" * tiny
     device = jax.devices()[0]
     versions = ", ".join(f"{package} {version(package)}" for package in PACKAGES)
     seconds = time.perf_counter() - STARTED

@@ -21,23 +21,14 @@ import numpy as np
 import optax
 import report
 import typer
-from flax import nnx
 from tuning import choices, draw, grid, tune
 
 from prox_optax import proximal
 
-HIDDEN, BATCH, VALIDATION = 64, 8, 300
-IMAGES, TEST = digits.load()
-HELD_OUT = digits.Images(*(x[:VALIDATION] for x in IMAGES))
-TRAIN = digits.Images(*(x[VALIDATION:] for x in IMAGES))
+HIDDEN, BATCH = 64, 8
+TRAIN, HELD_OUT, TEST = digits.load(validation=300)
+GRAPH = digits.graph(HIDDEN)
 RATES = grid(rate=np.geomspace(0.001, 1, 24))
-
-
-def network(key):
-    return digits.Network(HIDDEN, nnx.Rngs(key))
-
-
-GRAPH = nnx.graphdef(nnx.eval_shape(lambda: network(jax.random.key(0))))
 
 
 def lookahead(rate):
@@ -52,17 +43,12 @@ def slrla(rate):
 METHODS = {"Lookahead": lookahead, "SLRLA": slrla}
 
 
-def accuracy(params, images):
-    return digits.accuracy(nnx.merge(GRAPH, params)(images.pixels), images.labels)
-
-
 def learn(method, trial, start, batches):
     """Validation accuracy of the slow weights, and these weights."""
     optimizer = method(**trial)
 
     def loss(fast, rows):
-        logits = nnx.merge(GRAPH, fast)(TRAIN.pixels[rows])
-        return digits.cross_entropy(logits, TRAIN.labels[rows])
+        return digits.loss(GRAPH, fast, TRAIN.take(rows))
 
     def step(carry, rows):
         params, state = carry
@@ -72,7 +58,7 @@ def learn(method, trial, start, batches):
 
     params = optax.LookaheadParams.init_synced(start)
     (params, _), _ = jax.lax.scan(step, (params, optimizer.init(params)), batches)
-    return accuracy(params.slow, HELD_OUT), params.slow
+    return digits.accuracy(GRAPH, params.slow, HELD_OUT), params.slow
 
 
 def largest_usable(tuned):
@@ -84,14 +70,14 @@ def main(tiny: bool = False, out: Path = Path("results/examples")) -> None:
     """Tune on validation images, compare once on the test images."""
     seeds, steps = (2, 5) if tiny else (10, 1000)
     keys = jax.random.split(jax.random.key(0), seeds)
-    start = jax.jit(jax.vmap(lambda key: nnx.state(network(key))))(keys)
+    start = digits.initial(keys, HIDDEN)
     rng = np.random.default_rng(0)
     batches = rng.integers(len(TRAIN.labels), size=(seeds, steps, BATCH))
     tuned = {
         name: tune(partial(learn, method), RATES, start, batches)
         for name, method in METHODS.items()
     }
-    test = jax.jit(jax.vmap(partial(accuracy, images=TEST)))
+    test = jax.jit(jax.vmap(lambda params: digits.accuracy(GRAPH, params, TEST)))
     scores = {name: np.asarray(test(t.outcome)) for name, t in tuned.items()}
 
     title = f"Digits at batch {BATCH}, {steps} steps"
@@ -101,8 +87,7 @@ def main(tiny: bool = False, out: Path = Path("results/examples")) -> None:
     fact += f" Rates within 0.05 of the best validation accuracy: {reach}."
     text = f"{table}\n{choices(tuned)}\n{fact}\n"
     figure = draw(tuned, "rate", "learning rate (squared weight / loss)")
-    command = "python examples/slrla.py" + " --tiny" * tiny
-    report.show("slrla", command, text, figure, out)
+    report.show("slrla", text, figure, out, tiny)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,8 @@
 """What the tuned examples share: training, trials and seeds in one program."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import product
 from typing import Any, NamedTuple
 
 import jax
@@ -21,10 +23,11 @@ class Tuned(NamedTuple):
     """What the best trial returned, with a leading axis of seeds."""
 
     def __str__(self) -> str:
-        """The numbers chosen; those at the edge of their range are marked."""
+        """The numbers chosen, of several; the edges of their range are marked."""
         return ", ".join(
             f"{name} {chosen:.3g}" + " (edge)" * _at_edge(chosen, self.trials[name])
             for name, chosen in self.best.items()
+            if len(np.unique(self.trials[name])) > 1
         )
 
     @property
@@ -78,17 +81,71 @@ def tune(
     over_trials = jax.vmap(over_seeds, (0, *(None for _ in per_seed)))
     arrays = jax.tree.map(jnp.float32, trials)
     scores, outcomes = jax.jit(over_trials)(arrays, *per_seed)
-    tuned = Tuned(trials, np.asarray(scores), {}, None)
+    tuned = _chosen(trials, np.asarray(scores))
     i = tuned.validation.argmax()
-    best = {name: float(values[i]) for name, values in trials.items()}
-    outcome = jax.tree.map(lambda x: np.asarray(x)[i], outcomes)
-    return tuned._replace(best=best, outcome=outcome)
+    return tuned._replace(outcome=jax.tree.map(lambda x: np.asarray(x)[i], outcomes))
 
 
-def choices(tuned: dict[str, Tuned]) -> str:
+def over_lanes(run: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
+    """`run(held_out, **numbers)` for numbers of shape (lanes,) each, jitted."""
+    return jax.jit(lambda held_out, **x: jax.vmap(partial(run, held_out))(**x))
+
+
+def tune_then_test(
+    validate: Callable[..., jax.Array],
+    test: Callable[..., jax.Array],
+    methods: dict[str, dict[str, np.ndarray]],
+    seeds: Sequence[int],
+    fresh: int,
+    **others: float,
+) -> dict[str, Tuned]:
+    """Tune all methods side by side on `seeds`, then test the best on fresh ones.
+
+    The test takes as many seeds as give the same number of lanes: one compilation.
+
+    Args:
+      validate: numbers and seeds, shape (lanes,) each -> scores, shape (lanes, ...).
+      test: the same on other data; what it returns becomes each method's outcome.
+      methods: the trials of each, as many for each.
+      seeds: of the tuning.
+      fresh: the first seed of the test.
+      others: numbers of the trials that do not name them.
+    """
+
+    def side_by_side(run, points, seeds):
+        lanes = [{**others, **x, "seed": s} for x, s in product(points, seeds)]
+        scores = run(**{k: jnp.array([x[k] for x in lanes]) for k in lanes[0]})
+        return np.asarray(scores).reshape(len(points), len(seeds), *scores.shape[1:])
+
+    points = [point for trials in methods.values() for point in _points(trials)]
+    scores = np.split(side_by_side(validate, points, seeds), len(methods))
+    tuned = {
+        name: _chosen(trials, x)
+        for (name, trials), x in zip(methods.items(), scores, strict=True)
+    }
+    best = [t.best for t in tuned.values()]
+    fresh_seeds = range(fresh, fresh + len(points) * len(seeds) // len(methods))
+    tested = side_by_side(test, best, fresh_seeds)
+    return {
+        name: t._replace(outcome=x)
+        for (name, t), x in zip(tuned.items(), tested, strict=True)
+    }
+
+
+def choices(tuned: dict[str, Tuned], title: str = "Chosen on validation data") -> str:
     """A Markdown list of what was chosen for each method."""
     lines = (f"- {name}: {t}, of {len(t.scores)} trials" for name, t in tuned.items())
-    return "Chosen on validation data:\n\n" + "\n".join(lines) + "\n"
+    return f"{title}:\n\n" + "\n".join(lines) + "\n"
+
+
+def choices_at(levels: dict[str, dict[str, Tuned]]) -> str:
+    """What was chosen for each method, at each level."""
+    return "\n".join(choices(t, f"Chosen at {level}") for level, t in levels.items())
+
+
+def outcomes(tuned: dict[str, Tuned]) -> dict[str, Any]:
+    """The outcome of each method."""
+    return {name: t.outcome for name, t in tuned.items()}
 
 
 def draw(tuned: dict[str, Tuned], number: str, xlabel: str) -> Figure:
@@ -105,5 +162,16 @@ def draw(tuned: dict[str, Tuned], number: str, xlabel: str) -> Figure:
     return figure
 
 
+def _points(trials: dict[str, np.ndarray]) -> list[dict[str, float]]:
+    return [
+        dict(zip(trials, x, strict=True)) for x in zip(*trials.values(), strict=True)
+    ]
+
+
+def _chosen(trials: dict[str, np.ndarray], scores: np.ndarray) -> Tuned:
+    tuned = Tuned(trials, scores, {}, None)
+    return tuned._replace(best=_points(trials)[tuned.validation.argmax()])
+
+
 def _at_edge(chosen: float, values: np.ndarray) -> bool:
-    return len(np.unique(values)) > 1 and chosen in (values.min(), values.max())
+    return chosen in (values.min(), values.max())

@@ -18,6 +18,7 @@ from prox_optax import set_anchor
 sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
 
 import continual_ewc
+import digits
 import finetune_l2sp
 import noisy_labels_rdi
 import slrla
@@ -136,7 +137,7 @@ def test_ewc_is_the_papers():
 
     expected, _ = momentum_sgd(gradient, theta_a, 0.0)
 
-    a = continual_ewc.plain(ETA, None)
+    a = continual_ewc.ewc(ETA, 0.0, 1.0)
     w = jnp.array(START)
     w, _ = run(a, lambda w: logistic_loss(w, X, Y), w, a.init(w))
     b = continual_ewc.ewc(ETA, lam / 2, jnp.array(F))
@@ -149,7 +150,7 @@ def test_fisher_of_the_example_is_the_mean_squared_score(monkeypatch):
     """E[(d log p(y | x) / d theta_i)^2] by hand, for the labels the network drew."""
     key, images = jax.random.key(0), jax.tree.map(lambda x: x[:50], continual_ewc.TRAIN)
     monkeypatch.setattr(continual_ewc, "TRAIN", images)
-    params = nnx.state(continual_ewc.network(key))
+    params = nnx.state(digits.Network(continual_ewc.HIDDEN, nnx.Rngs(key)))
     fisher = jax.jit(continual_ewc.fisher_diagonal)(params, key)
 
     x = np.asarray(images.pixels, np.float64)
@@ -184,7 +185,7 @@ def test_l2_init_is_the_papers():
     w, _ = momentum_sgd(gradient(X, Y), START, 0.0)
     expected, _ = momentum_sgd(gradient(X_B, Y_B), w, 0.0)
 
-    optimizer = continual_ewc.anchored(ETA, lam, None)
+    optimizer = continual_ewc.ewc(ETA, lam, 1.0)
     w = jnp.array(START)
     for x, y in ((X, Y), (X_B, Y_B)):
         state = set_anchor(optimizer.init(w), jnp.array(W0))

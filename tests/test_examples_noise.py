@@ -39,7 +39,7 @@ def test_script_runs(name, example, tmp_path, capsys):
 
     text = (tmp_path / f"{name}.md").read_text(encoding="utf-8")
     assert text in capsys.readouterr().out
-    assert f"`python examples/{name}.py`" in text
+    assert f"`python examples/{name}.py --tiny` on" in text
     assert "nan" not in text
     assert (tmp_path / f"{name}.png").stat().st_size > 10_000
 
@@ -208,3 +208,28 @@ def test_the_pull_leaves_the_noise_as_it_is(
 
     np.testing.assert_allclose(private_steps(tx), expected, rtol=0, atol=TOLERANCE)
     assert np.std(noise) > 0.5
+
+
+def test_the_best_in_tuning_is_tested_on_as_many_fresh_lanes(example):
+    """By hand: a's score is highest at x = 2, b's where y = 7 and x is nearest to 2."""
+    tuning = example("tuning")
+    methods = {
+        "a": tuning.grid(x=(1.0, 2.0, 3.0, 4.0)),
+        "b": tuning.grid(x=(3.0, 5.0), y=(0.0, 7.0)),
+    }
+
+    tuned = tuning.tune_then_test(
+        lambda x, y, seed: y + seed - (x - 2) ** 2,
+        lambda x, y, seed: jnp.stack([x, y, seed], axis=1),
+        methods,
+        seeds=range(3),
+        fresh=100,
+        y=-1.0,
+    )
+
+    fresh = np.arange(100, 112)  # 8 points of 3 seeds are 24 lanes, for 2 methods
+    for name, best in {"a": (2.0, -1.0), "b": (3.0, 7.0)}.items():
+        assert tuned[name].scores.shape == (4, 3)
+        expected = np.column_stack([np.tile(best, (12, 1)), fresh])
+        np.testing.assert_array_equal(tuned[name].outcome, expected)
+    assert (str(tuned["a"]), str(tuned["b"])) == ("x 2", "x 3 (edge), y 7 (edge)")

@@ -111,9 +111,9 @@ def test_easgd_follows_the_paper(tau):
     @partial(jax.shard_map, mesh=mesh, in_specs=P("worker"), out_specs=P("worker"))
     def centres(A, batches):
         params = jax.lax.pcast(jnp.asarray(W0), "worker", to="varying")
-        gradient = lambda w, b: A[0] @ w - b  # noqa: E731
+        loss = lambda w, b: w @ A[0] @ w / 2 - b @ w  # noqa: E731
         args = lambda c: c, params, ETA, batches[0]
-        return elastic_averaging.elastic(gradient, *args)[None]
+        return elastic_averaging.elastic(loss, *args)[None]
 
     with jax.enable_x64(True):
         actual = centres(A, B.reshape(WORKERS, T // tau, tau, 6))
