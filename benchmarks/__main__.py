@@ -1,4 +1,4 @@
-"""Commands: `python -m benchmarks list`, `run` and `report`."""
+"""Commands: `python -m benchmarks list`, `run`, `report` and `traffic`."""
 
 import os
 import sys
@@ -10,6 +10,7 @@ import typer
 
 from benchmarks import experiments, report, results
 from benchmarks.run import prepare, run
+from benchmarks.traffic import run as traffic
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False)
 
@@ -88,7 +89,17 @@ def report_experiment(
         show(out or results.FOLDER / find(name, tiny).name, name)
         return
     for meta in sorted(results.FOLDER.glob(f"*/{results.META}")):
-        show(meta.parent, meta.parent.name)
+        if (meta.parent / results.METRICS).is_file():  # not of traffic
+            show(meta.parent, meta.parent.name)
+
+
+@app.command("traffic")
+def measure_traffic(out: Out = None) -> None:
+    """Count what an update moves through memory, compiled for CPU, GPU and TPU."""
+    found = traffic.run(out or results.FOLDER / "traffic")
+    print(found.text)
+    if not found.ok:
+        raise typer.Exit(1)
 
 
 def show(folder: Path, name: str) -> None:
