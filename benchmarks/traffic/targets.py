@@ -1,5 +1,6 @@
 """Devices to compile for, none of which needs to be there."""
 
+import logging
 import math
 import os
 from collections.abc import Callable
@@ -50,6 +51,7 @@ def use_cpu_alone() -> None:
     """Plugins only compile: nothing must look for their devices. Before any array."""
     for variable, value in NO_TPU.items():
         os.environ.setdefault(variable, value)
+    logging.getLogger("jax_plugins").setLevel(logging.ERROR)  # what only running needs
     jax.config.update("jax_platforms", "cpu")
     jax.config.update("jax_num_cpu_devices", max(t.devices for t in SHARDED))
 
