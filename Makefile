@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-matrix clean
+.PHONY: demo test test-matrix traffic clean
 
 demo: .venv/installed ## train on real digits: a table, a figure, a CSV
 	$(BIN)/python -m benchmarks run demo
@@ -15,13 +15,19 @@ test: .venv/installed ## style, types, tests, doctests and the README's code
 test-matrix: .venv/installed ## the wheel on each Python, newest and oldest versions
 	$(BIN)/python tests/matrix.py
 
-.venv/installed: pyproject.toml
+traffic: .venv-traffic/installed ## count what an update moves; fails over budget
+	.venv-traffic/bin/python -m benchmarks traffic
+
+# The plugins stand apart: jax looks for the devices of all that it finds.
+.venv/installed: EXTRA = test
+.venv-traffic/installed: EXTRA = traffic
+.venv/installed .venv-traffic/installed: pyproject.toml
 	@$(PYTHON) -c "import sys; sys.version_info >= (3, 11) or sys.exit( \
 	  'prox_optax needs Python 3.11 or newer, this is ' + sys.version.split()[0] \
 	  + '; write for example: make PYTHON=python3.12 demo')"
-	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[test]'
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/pip install --quiet --disable-pip-version-check --editable '.[$(EXTRA)]'
 	touch $@
 
 clean: ## remove the environment and the caches
-	rm -rf .venv build *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .venv-traffic build *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache

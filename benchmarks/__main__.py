@@ -1,4 +1,4 @@
-"""Commands: `python -m benchmarks list`, `run` and `report`."""
+"""Commands: `python -m benchmarks list`, `run`, `report` and `traffic`."""
 
 import os
 import sys
@@ -10,6 +10,7 @@ import typer
 
 from benchmarks import experiments, report, results
 from benchmarks.run import prepare, run
+from benchmarks.traffic import run as traffic
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False)
 
@@ -89,12 +90,21 @@ def report_experiment(
         folder = out or results.FOLDER / find(name, tiny).name
         show(folder, run_command(name, tiny))
         return
-    finished = sorted(results.FOLDER.glob(f"*/{results.META}"))
+    finished = sorted(results.FOLDER.glob(f"*/{results.METRICS}"))
     if not finished:
         print(f"No results in {results.FOLDER}: name an experiment, as `list` does.")
         raise typer.Exit(1)
-    for meta in finished:
-        show(meta.parent, run_command(meta.parent.name, tiny))
+    for metrics in finished:
+        show(metrics.parent, run_command(metrics.parent.name, tiny))
+
+
+@app.command("traffic")
+def measure_traffic(out: Out = None) -> None:
+    """Count what an update moves through memory, compiled for CPU, GPU and TPU."""
+    found = traffic.run(out or results.FOLDER / "traffic")
+    print(found.text)
+    if not found.ok:
+        raise typer.Exit(1)
 
 
 def run_command(name: str, tiny: bool) -> str:

@@ -1,0 +1,235 @@
+"""Bytes that a compiled program moves through memory, counted in its HLO text.
+
+Every instruction of the entry computation reads its operands from memory and writes its
+results to it, in place or not; what a fusion computes inside stays in registers. Arrays
+in another memory (layouts with S(n): a TPU's vector or scalar memory) cost nothing, the
+copies that fill and empty it cost their side in the main one. A tile's padding is moved
+too. A branch is counted where it is taken.
+"""
+
+import math
+import re
+from dataclasses import dataclass
+from typing import NamedTuple
+
+NAME = r"%?([\w.\-]+)"
+HEADER = re.compile(rf"(ENTRY )?{NAME} \(.*->.*\{{$")
+INSTRUCTION = re.compile(rf"\s+(?:ROOT )?{NAME} = (.*)")
+ARRAY = re.compile(r"([a-z]\w*)\[([\d,]*)\](?:\{([^}]*)\})?")
+CALLED = re.compile(rf"(?:calls|to_apply)={NAME}")
+BRANCHES = re.compile(r"branch_computations=\{([^}]*)\}")
+BINARY = re.compile(rf"true_computation={NAME}, false_computation={NAME}")
+COLLECTIVE = re.compile(r"(all-|reduce-scatter|collective-|ragged-all-|send|recv)")
+
+FREE = {
+    "after-all",
+    "bitcast",
+    "constant",
+    "copy-done",
+    "get-tuple-element",
+    "opt-barrier",
+    "parameter",
+    "slice-done",
+    "tuple",
+}
+MOVES = {
+    "bitcast",
+    "copy",
+    "copy-done",
+    "copy-start",
+    "custom-call",
+    "get-tuple-element",
+    "reshape",
+    "slice-done",
+    "slice-start",
+    "transpose",
+    "tuple",
+}
+"""What hands its operands on; a custom call: only in a TPU's ConcatBitcast."""
+
+
+class Array(NamedTuple):
+    """An array's place in memory.
+
+    Attributes:
+      dims: its shape.
+      bytes: with the padding of its tiles.
+      elsewhere: whether it is kept out of the main memory.
+    """
+
+    dims: tuple[int, ...]
+    bytes: int
+    elsewhere: bool
+
+
+class Instruction(NamedTuple):
+    """A line of HLO: ``name = results opcode(operands), attributes``."""
+
+    opcode: str
+    results: tuple[Array, ...]
+    operands: tuple[str, ...]
+    attributes: str
+
+
+Computation = dict[str, Instruction]
+
+
+@dataclass(frozen=True)
+class Count:
+    """What a step does.
+
+    Attributes:
+      bytes: read and written.
+      copies: arrays (no scalars) that are written again without being computed.
+    """
+
+    bytes: int
+    copies: int
+
+    def __add__(self, other: "Count") -> "Count":
+        return Count(self.bytes + other.bytes, self.copies + other.copies)
+
+
+class Program(NamedTuple):
+    """The computations of a module, by name."""
+
+    computations: dict[str, Computation]
+    entry: str
+
+    def step(self, branch: int) -> Count:
+        """Count a step on which every conditional takes this branch."""
+        return self._count(self.entry, branch)
+
+    def has_branches(self) -> bool:
+        entry = self.computations[self.entry].values()
+        return any(x.opcode == "conditional" for x in entry)
+
+    def collectives(self) -> list[str]:
+        """The opcodes with which devices talk to each other."""
+        everything = (x for c in self.computations.values() for x in c.values())
+        return sorted({x.opcode for x in everything if COLLECTIVE.match(x.opcode)})
+
+    def _count(self, name: str, branch: int) -> Count:
+        total, computation = Count(0, 0), self.computations[name]
+        for x in computation.values():
+            if x.opcode == "conditional":
+                total += self._count(branches(x)[branch], branch)
+            elif x.opcode == "call":
+                total += self._count(called(x), branch)
+            elif x.opcode not in FREE:
+                total += Count(moved(x, computation), self._copies(x, computation))
+        return total
+
+    def _copies(self, x: Instruction, computation: Computation) -> int:
+        """How many arrays it writes to the main memory without computing them."""
+        if x.opcode == "fusion":
+            inside = {y.opcode for y in self.computations[called(x)].values()}
+            copies = inside <= MOVES | {"parameter"}
+        else:
+            copies = x.opcode in ("copy", "copy-start")
+        if not copies:
+            return 0
+        source = computation[x.operands[0]].results[0]
+        if source.elsewhere and is_computed(x, computation):
+            return 0  # the result of a fusion on its way to the main memory
+        return sum(y.dims != () and not y.elsewhere for y in written(x))
+
+
+def parse(text: str | None) -> Program:
+    """Read what ``jax.stages.Compiled.as_text`` prints."""
+    computations: dict[str, Computation] = {}
+    entry = current = ""
+    for line in (text or "").splitlines():
+        if header := HEADER.match(line):
+            current = header[2]
+            computations[current] = {}
+            entry = current if header[1] else entry
+        elif current and (match := INSTRUCTION.match(line)):
+            computations[current][match[1]] = instruction(match[2])
+    if not entry:
+        raise ValueError("The text holds no ENTRY computation.")
+    return Program(computations, entry)
+
+
+def instruction(text: str) -> Instruction:
+    """Split ``results opcode(operands), attributes``."""
+    end = closing(text) if text.startswith("(") else text.index(" ")
+    results, rest = text[:end], text[end:].strip()
+    opcode = rest[: rest.index("(")]
+    rest = rest[len(opcode) :]
+    end = closing(rest)
+    return Instruction(
+        opcode,
+        tuple(array(*match) for match in ARRAY.findall(results)),
+        tuple(re.findall(r"%([\w.\-]+)", rest[:end])),
+        rest[end:],
+    )
+
+
+def closing(text: str) -> int:
+    """Where the parenthesis that opens the text has been closed."""
+    depth = 0
+    for i, character in enumerate(text):
+        depth += (character == "(") - (character == ")")
+        if depth == 0:
+            return i + 1
+    raise ValueError(f"No closing parenthesis in {text[:80]!r}.")
+
+
+def array(dtype: str, shape: str, layout: str) -> Array:
+    """For example ``f32``, ``3,200``, ``1,0:T(8,128)S(1)``: 8 x 256 x 4 bytes."""
+    dims = tuple(map(int, shape.split(","))) if shape else ()
+    order, _, rest = layout.partition(":")
+    minor_to_major = map(int, order.split(",")) if order else reversed(range(len(dims)))
+    padded = [dims[i] for i in minor_to_major]
+    if tile := re.search(r"T\(([\d,]+)\)", rest):
+        for i, n in enumerate(reversed(tile[1].split(","))):
+            if i < len(padded):
+                padded[i] = -(-padded[i] // int(n)) * int(n)
+    bits = re.search(r"\d+", dtype)
+    width = 1 if dtype == "pred" else int(bits[0]) // 8 if bits else 0
+    return Array(dims, math.prod(padded) * width, "S(" in rest)
+
+
+def moved(x: Instruction, computation: Computation) -> int:
+    """Bytes of the main memory that an instruction reads and writes."""
+    if x.opcode == "while" or (
+        x.opcode.endswith("-start") and x.opcode not in ("copy-start", "slice-start")
+    ):
+        raise NotImplementedError(f"The traffic of a {x.opcode} cannot be counted.")
+    results = written(x)
+    sources = [computation[name].results for name in dict.fromkeys(x.operands)]
+    if x.opcode in ("slice", "slice-start", "dynamic-slice"):  # reads what it writes
+        read = sum(y.bytes for y in results if not sources[0][0].elsewhere)
+    else:
+        read = sum(y.bytes for source in sources for y in source if not y.elsewhere)
+    return read + sum(y.bytes for y in results if not y.elsewhere)
+
+
+def written(x: Instruction) -> tuple[Array, ...]:
+    """Its results, without the operands and flags that a start hands on."""
+    return {"copy-start": x.results[:1], "slice-start": x.results[1:2]}.get(
+        x.opcode, x.results
+    )
+
+
+def is_computed(x: Instruction, computation: Computation) -> bool:
+    """Whether a value was computed in this step, and not only handed on."""
+    while x.opcode in MOVES:
+        x = computation[x.operands[0]]
+    return x.opcode not in ("parameter", "conditional")
+
+
+def branches(x: Instruction) -> list[str]:
+    """Of a conditional; false comes before true."""
+    if match := BINARY.search(x.attributes):
+        return [match[2], match[1]]
+    match = BRANCHES.search(x.attributes)
+    assert match is not None, x
+    return [name.strip().lstrip("%") for name in match[1].split(",")]
+
+
+def called(x: Instruction) -> str:
+    match = CALLED.search(x.attributes)
+    assert match is not None, x
+    return match[1]
