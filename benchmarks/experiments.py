@@ -191,7 +191,7 @@ def on_fashion_mnist(experiment: Experiment, cost: str) -> Experiment:
 
 
 SENSITIVITY_FASHION = replace(
-    on_fashion_mnist(SENSITIVITY_DIGITS, "not yet run"),
+    on_fashion_mnist(SENSITIVITY_DIGITS, "about half an hour on 2 CPU cores"),
     learning_rates=log_grid(-3, 0, per_decade=4),
     batch_sizes=(2, 8, 32),
 )
@@ -201,7 +201,7 @@ ABLATION_DIGITS = replace(
     name="ablation-digits",
     question="Which part does what: the pull's strength, its form, the inner decay, "
     "the period, the anchor's step?",
-    cost="not yet run",
+    cost="about 20 minutes on 2 CPU cores",
     groups=(
         ("Form and inner decay (S = 10)", tuple(ABLATIONS)[:4]),
         ("Period of the coupled form", tuple(ABLATIONS)[4:8]),
@@ -214,7 +214,9 @@ ABLATION_DIGITS = replace(
     strengths=(0.0, 0.1, 0.3, 1.0, 3.0),
     batch_sizes=(8,),
 )
-ABLATION_FASHION = on_fashion_mnist(ABLATION_DIGITS, "not yet run")
+ABLATION_FASHION = on_fashion_mnist(
+    ABLATION_DIGITS, "about half an hour on 2 CPU cores"
+)
 
 NOISE_DIGITS = replace(
     SENSITIVITY_DIGITS,
@@ -222,7 +224,7 @@ NOISE_DIGITS = replace(
     contrasts=(*SGD_CONTRASTS, *ADAM_CONTRASTS),
     question="Does the anchor pay where the gradient is noisier than the batch makes "
     "it: Gaussian noise, and a heavy-tailed one of infinite variance?",
-    cost="not yet run",
+    cost="about 25 minutes on 2 CPU cores",
     groups=(
         ("SGD, its anchored forms and controls", SGD),
         ("Adam, its anchored forms and controls", ADAM[:6]),
@@ -233,7 +235,7 @@ NOISE_DIGITS = replace(
     noises=(Noise(), Noise("gaussian", 0.3), Noise("student-t", 0.1)),
 )
 NOISE_FASHION = replace(
-    on_fashion_mnist(NOISE_DIGITS, "not yet run"),
+    on_fashion_mnist(NOISE_DIGITS, "about a quarter of an hour on 2 CPU cores"),
     groups=(
         ("SGD, its anchored forms and controls", SGD[:6]),
         ("Adam, TRAdam and its control", ("adam", "tradam", ADAM[3])),
