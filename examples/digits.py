@@ -58,14 +58,22 @@ def initial(keys: jax.Array, hidden: int, classes: int = 10) -> nnx.State:
     return jax.jit(jax.vmap(draw))(keys)
 
 
-def loss(graph: nnx.GraphDef, params: nnx.State, images: Images) -> jax.Array:
-    """Mean cross-entropy."""
-    logits, labels = nnx.merge(graph, params)(images.pixels), images.labels
+def cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
+    """Mean over the batch."""
     losses = optax.losses.softmax_cross_entropy_with_integer_labels(logits, labels)
     return losses.mean()
 
 
+def correct(logits: jax.Array, labels: jax.Array) -> jax.Array:
+    """Fraction of the batch."""
+    return jnp.mean(logits.argmax(axis=-1) == labels)
+
+
+def loss(graph: nnx.GraphDef, params: nnx.State, images: Images) -> jax.Array:
+    """Mean cross-entropy."""
+    return cross_entropy(nnx.merge(graph, params)(images.pixels), images.labels)
+
+
 def accuracy(graph: nnx.GraphDef, params: nnx.State, images: Images) -> jax.Array:
     """Fraction of correct labels."""
-    logits = nnx.merge(graph, params)(images.pixels)
-    return jnp.mean(logits.argmax(axis=-1) == images.labels)
+    return correct(nnx.merge(graph, params)(images.pixels), images.labels)

@@ -8,7 +8,7 @@ makes no second copy of the parameters, the moments or the anchor.
 import jax
 import numpy as np
 import typer
-from digits import Images, accuracy, cross_entropy, load
+from digits import Images, correct, cross_entropy, load
 from flax import linen as nn
 from flax.training.train_state import TrainState
 
@@ -47,7 +47,7 @@ def train_step(
 
 def main(tiny: bool = False) -> None:
     """Train on scikit-learn's digits and print the test accuracy."""
-    train, test = load()
+    train, _, test = load()
     model = Network(64)
     params = model.init(jax.random.key(0), train.pixels[:1])["params"]
     tx = prox_optax.tradamw(1e-2)
@@ -57,9 +57,7 @@ def main(tiny: bool = False) -> None:
         batches = order.permutation(len(train.labels))[: 44 * BATCH].reshape(44, BATCH)
         for rows in batches:
             state, logs = train_step(state, Images(*(x[rows] for x in train)))
-        score = accuracy(
-            model.apply({"params": state.params}, test.pixels), test.labels
-        )
+        score = correct(model.apply({"params": state.params}, test.pixels), test.labels)
         shown = {**logs, "test accuracy": score}
         print(f"epoch {epoch}: " + ", ".join(f"{k} {v:.4f}" for k, v in shown.items()))
 

@@ -8,7 +8,7 @@ step, so that it makes no second copy of the parameters, the moments or the anch
 import jax
 import numpy as np
 import typer
-from digits import Images, Network, accuracy, cross_entropy, load
+from digits import Images, Network, correct, cross_entropy, load
 from flax import nnx
 
 import prox_optax
@@ -34,7 +34,7 @@ def train_step(
 
 def main(tiny: bool = False) -> None:
     """Train on scikit-learn's digits and print the test accuracy."""
-    train, test = load()
+    train, _, test = load()
     model = Network(64, nnx.Rngs(0))
     optimizer = nnx.Optimizer(model, prox_optax.tradamw(1e-2), wrt=nnx.Param)
     order = np.random.default_rng(0)
@@ -42,7 +42,7 @@ def main(tiny: bool = False) -> None:
         batches = order.permutation(len(train.labels))[: 44 * BATCH].reshape(44, BATCH)
         for rows in batches:
             logs = train_step(model, optimizer, Images(*(x[rows] for x in train)))
-        score = accuracy(model(test.pixels), test.labels)
+        score = correct(model(test.pixels), test.labels)
         shown = {**logs, "test accuracy": score}
         print(f"epoch {epoch}: " + ", ".join(f"{k} {v:.4f}" for k, v in shown.items()))
 

@@ -106,7 +106,7 @@ def train(
     manager: ocp.CheckpointManager | None = None,
 ) -> tuple[Any, Any]:
     """Parameters and state after ``steps`` steps, from the last checkpoint on."""
-    images, _ = load()
+    images, *_ = load()
     make = partial(init, tx)
     target = placed(jax.eval_shape(make), layout, mesh)
     shardings = jax.tree.map(lambda x: x.sharding, target)

@@ -68,7 +68,7 @@ def test_update_has_no_collective(layout, name):
     for tx in (getattr(prox_optax, name)(1e-2), plain):
         mesh = mesh_of(layout)
         target = placed(jax.eval_shape(partial(init, tx)), layout, mesh)
-        images, _ = digits.load()
+        images, *_ = digits.load()
         shardings = jax.tree.map(lambda x: x.sharding, target)
         with jax.set_mesh(mesh):
             update = jax.jit(tx.update).lower(target[0], target[1], target[0])
