@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
-from matplotlib.ticker import NullFormatter
+from matplotlib.ticker import MaxNLocator, NullFormatter
 
 from benchmarks import analysis
 
@@ -142,6 +142,7 @@ def curves(metrics: pd.DataFrame, meta: dict[str, Any]) -> Figure:
                     )
         for axes, (measure, label) in zip(panels, PANELS, strict=True):
             axes.set_xlabel("epoch")
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
             axes.set_ylabel(label)
             axes.grid(True, which="major", alpha=0.3)
             if measure == "loss":
