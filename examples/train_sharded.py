@@ -9,7 +9,7 @@ Without an accelerator it makes 8 devices of the CPU. Two processes of 4 devices
 started side by side, with I = 0 and 1; start them again after a crash:
 
     python examples/train_sharded.py --cpus 4 --processes 2 --process I \
-        --coordinator localhost:1234 --checkpoints /tmp/run
+        --coordinator localhost:1234 --checkpoints $PWD/run
 
 On a GPU cluster (Slurm tells each process its place) and on a TPU pod slice:
 
