@@ -67,6 +67,11 @@ def conditions(meta: dict[str, Any]) -> list[Condition]:
     return [Condition(b, noise) for b in batch_sizes for noise in noises]
 
 
+def label(optimizer: str, strength: float) -> str:
+    """Under which name an optimizer is compared at a strength."""
+    return f"{optimizer}, strength {strength:g}"
+
+
 def final(metrics: pd.DataFrame) -> pd.DataFrame:
     """The rows of the last evaluation."""
     return metrics[metrics.epoch == metrics.epoch.max()]
@@ -155,6 +160,13 @@ def usable_width(
 
     (low, open_low), (high, open_high) = end(-1), end(+1)
     return Width(float(low), float(high), open_low, open_high)
+
+
+def width_of(runs: pd.DataFrame) -> Width:
+    """The usable width of an optimizer's mean curve."""
+    curve = validation_curve(runs)
+    mean = curve.to_numpy().mean(axis=1).round(MEAN_DIGITS)
+    return usable_width(curve.index.to_numpy(), mean)
 
 
 def width_error(rates: np.ndarray, accuracy: np.ndarray) -> float:

@@ -10,7 +10,7 @@ import optax
 from flax import nnx
 
 from benchmarks import data, models, tasks
-from benchmarks.analysis import Condition
+from benchmarks.analysis import Condition, label
 from benchmarks.experiments import THRESHOLDS, Experiment
 from benchmarks.noise import Noise
 from benchmarks.optimizers import ABLATIONS, OPTIMIZERS, Method, Trial
@@ -74,10 +74,6 @@ def labels(experiment: Experiment, optimizer: str) -> tuple[str, ...]:
         names = [label(optimizer, x) for x in strengths]
         return tuple(name for name in names for _ in experiment.learning_rates)
     return (optimizer,) * len(experiment.learning_rates)
-
-
-def label(optimizer: str, strength: float) -> str:
-    return f"{optimizer}, strength {strength:g}"
 
 
 def baselines(experiment: Experiment) -> dict[str, str | None]:

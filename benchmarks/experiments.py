@@ -102,8 +102,10 @@ ADAM = (
     *("adam", "tradam", "tradamw", "adam, inner decay alone", "adam, anchor alone"),
     *("adam at 0.293 x", "adamw", "adam, b2 rescaled"),
 )
-PEERS = ("lookahead", "weight average", "schedule-free", "sam", "clipping")
-MORE_PEERS = ("accumulation", "muon")
+PEERS = (
+    *("lookahead", "weight average", "schedule-free", "sam", "clipping"),
+    *("accumulation", "muon"),
+)
 
 THRESHOLDS = (0.5, 2.0)  # of the gradient's norm, for clipping
 
@@ -163,7 +165,7 @@ SENSITIVITY_DIGITS = replace(
     groups=(
         ("SGD, its anchored forms and controls", SGD),
         ("Adam, its anchored forms and controls", ADAM),
-        ("SGD and peers", ("sgd", *PEERS, *MORE_PEERS)),
+        ("SGD and peers", ("sgd", *PEERS)),
     ),
     contrasts=(*SGD_CONTRASTS, *ADAM_CONTRASTS, *DECOUPLED_CONTRASTS),
     learning_rates=log_grid(-4, 0.25, per_decade=4),

@@ -34,7 +34,7 @@ def accuracy(metrics: pd.DataFrame, meta: dict[str, Any]) -> Figure:
     groups = e["groups"]
     if e["strengths"]:
         groups = [
-            (name, [f"{name}, strength {x:g}" for x in e["strengths"]])
+            (name, [analysis.label(name, x) for x in e["strengths"]])
             for name in groups[0][1]
         ]
     conditions = analysis.conditions(meta)
@@ -76,12 +76,12 @@ def strengths(metrics: pd.DataFrame, meta: dict[str, Any]) -> Figure:
         panels = part.subplots(1, 2)
         for name, style in zip(names, styles(), strict=False):
             runs = [
-                analysis.runs_of(last, condition, f"{name}, strength {x:g}")
+                analysis.runs_of(last, condition, analysis.label(name, x))
                 for x in e["strengths"]
             ]
             tested = [analysis.test_accuracy(each) for each in runs]
             errorbars(panels[0], at, tested, name, style)
-            highest = [upper_end(each) for each in runs]
+            highest = [analysis.width_of(each).high for each in runs]
             panels[1].plot(at, highest, label=name, **style)
         panels[0].set_ylabel("test accuracy (fraction correct)")
         panels[1].set_ylabel("largest usable learning rate")
@@ -95,13 +95,6 @@ def strengths(metrics: pd.DataFrame, meta: dict[str, Any]) -> Figure:
         finish(part, title, panels[0])
     drawn.suptitle(headline(meta))
     return drawn
-
-
-def upper_end(runs: pd.DataFrame) -> float:
-    """Of the usable range of learning rates."""
-    curve = analysis.validation_curve(runs)
-    mean = curve.to_numpy().mean(axis=1).round(analysis.MEAN_DIGITS)
-    return analysis.usable_width(curve.index.to_numpy(), mean).high
 
 
 PANELS = (

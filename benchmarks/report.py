@@ -82,8 +82,7 @@ def tuned_row(
     runs = analysis.runs_of(analysis.final(metrics), condition, name)
     curve = analysis.validation_curve(runs)
     rates, by_seed = curve.index.to_numpy(), curve.to_numpy()
-    mean = by_seed.mean(axis=1).round(analysis.MEAN_DIGITS)
-    width = analysis.usable_width(rates, mean)
+    width = analysis.width_of(runs)
     low = ("<=" if width.open_low else "") + f"{width.low:.2g}"
     high = (">=" if width.open_high else "") + f"{width.high:.2g}"
     prefix = ">=" if width.open_low or width.open_high else ""
