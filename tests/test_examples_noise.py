@@ -98,6 +98,15 @@ def paper(step, late):
     return np.array(trajectory)
 
 
+def walk(step, w, state):
+    """The parameters after each of T steps."""
+    path = []
+    for t in range(T):
+        w, state = step(w, state, t)
+        path.append(np.asarray(w))
+    return np.array(path)
+
+
 def ours(tx, late):
     """The anchor is the target; moved by its period (late), or else by set_anchor."""
     with jax.enable_x64(True):
@@ -113,11 +122,7 @@ def ours(tx, late):
             updates, state = tx.update(g, state, w)
             return optax.apply_updates(w, updates), state
 
-        trajectory = []
-        for t in range(T):
-            w, state = step(w, state, t)
-            trajectory.append(np.asarray(w))
-        return np.array(trajectory)
+        return walk(step, w, state)
 
 
 @pytest.mark.parametrize("late", [True, False], ids=["by period", "by set_anchor"])
@@ -152,11 +157,7 @@ def private_steps(tx):
             updates, state = tx.update(grads, state, w)
             return optax.apply_updates(w, updates), state
 
-        trajectory = []
-        for t in range(T):
-            w, state = step(w, state, t)
-            trajectory.append(np.asarray(w))
-        return np.array(trajectory)
+        return walk(step, w, state)
 
 
 def transcription(strength, lambda_w, S, inner, noise):
