@@ -1,4 +1,4 @@
-"""Commands: `python -m benchmarks list`, `run`, `report` and `traffic`."""
+"""Commands: `python -m benchmarks list`, `run`, `report`, `sample` and `traffic`."""
 
 import os
 import sys
@@ -8,8 +8,9 @@ from typing import Annotated
 
 import typer
 
-from benchmarks import experiments, report, results
+from benchmarks import experiments, report, results, weights
 from benchmarks.run import prepare, run
+from benchmarks.tasks import Request, Sampler
 from benchmarks.traffic import run as traffic
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False)
@@ -44,7 +45,7 @@ def list_experiments() -> None:
     """Name the experiments, what they answer and what they cost."""
     for experiment in experiments.EXPERIMENTS.values():
         print(f"{experiment.name}: {experiment.question}")
-        print(f"    data: {experiment.data}, {experiment.lanes} runs")
+        print(f"    data: {experiment.problem.data}, {experiment.lanes} runs")
         print(f"    cost: {experiment.cost}; on one GPU: {experiment.gpu_cost}")
 
 
@@ -96,6 +97,35 @@ def report_experiment(
         raise typer.Exit(1)
     for metrics in finished:
         show(metrics.parent, run_command(metrics.parent.name, tiny))
+
+
+@app.command("sample")
+def sample(
+    name: Name,
+    tiny: Tiny = False,
+    out: Out = None,
+    data_dir: DataDir = None,
+    seed: Annotated[int, typer.Option(help="Of what is random.")] = 0,
+    prompt: Annotated[str, typer.Option(help="Text to go on from.")] = "\n",
+    length: Annotated[int, typer.Option(min=1, help="Bytes of text.")] = 500,
+    temperature: Annotated[
+        float, typer.Option(min=0.0, help="0 takes the most probable byte.")
+    ] = 1.0,
+) -> None:
+    """Write text or pictures from the weights of a run to its folder samples/."""
+    experiment = find(name, tiny)
+    folder = out or results.FOLDER / experiment.name
+    if not isinstance(experiment.problem, Sampler):
+        raise typer.BadParameter(f"{name} classifies: there is nothing to sample.")
+    request = Request(folder / "samples", data_dir, seed, prompt, length, temperature)
+    try:
+        kept = weights.load(folder, experiment.problem.abstract())
+        written = experiment.problem.sample(kept, request)
+    except (FileNotFoundError, ValueError) as error:
+        print(f"{error}\nRun first: {run_command(name, tiny)}", file=sys.stderr)
+        raise typer.Exit(1) from error
+    for path in written:
+        print(os.path.relpath(path))
 
 
 @app.command("traffic")

@@ -1,6 +1,6 @@
 """Statistics of a metrics table: the choice of learning rate, errors, widths.
 
-A metrics table has a row a run, with the columns of `benchmarks.results.COLUMNS`.
+A metrics table has a row a run, with the columns of `benchmarks.results.columns`.
 """
 
 from typing import Any, NamedTuple
@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-WIDTH_TOLERANCE = 0.01
-FAILED_BELOW = 0.5
+from benchmarks.judging import Score
+
 CONFIDENCE = 0.95
 MEAN_DIGITS = 5
 RESAMPLES = 1000
@@ -88,72 +88,71 @@ def runs_of(
     ]
 
 
-def best_trial(runs: pd.DataFrame) -> int:
-    """The highest mean validation accuracy; of equals, the lowest learning rate.
+def best_trial(runs: pd.DataFrame, score: Score) -> int:
+    """The best mean score on validation; of equals, the lowest learning rate.
 
     Means are rounded, so that equal numbers of correct images give equal means.
     """
-    trials = runs.groupby("trial", as_index=False)[
-        ["validation_accuracy", "learning_rate"]
-    ].mean()
-    trials = trials.round({"validation_accuracy": MEAN_DIGITS})
+    measured = f"validation_{score.name}"
+    trials = runs.groupby("trial", as_index=False)[[measured, "learning_rate"]].mean()
+    trials = trials.round({measured: MEAN_DIGITS})
     best = trials.sort_values(
-        ["validation_accuracy", "learning_rate"], ascending=[False, True]
+        [measured, "learning_rate"], ascending=[not score.higher, True]
     )
     return int(best.trial.iloc[0])
 
 
-def like_best(runs: pd.DataFrame) -> pd.DataFrame:
+def like_best(runs: pd.DataFrame, score: Score) -> pd.DataFrame:
     """Of other numbers that were tried too, the runs with those of the best trial."""
-    best = runs[runs.trial == best_trial(runs)].threshold.iloc[0]
+    best = runs[runs.trial == best_trial(runs, score)].threshold.iloc[0]
     return runs[runs.threshold.isna() if np.isnan(best) else runs.threshold == best]
 
 
-def validation_curve(runs: pd.DataFrame) -> pd.DataFrame:
-    """Validation accuracy: a row a learning rate (increasing), a column a seed."""
+def validation_curve(runs: pd.DataFrame, score: Score) -> pd.DataFrame:
+    """Scores on validation: a row a learning rate (increasing), a column a seed."""
     return (
-        like_best(runs)
-        .pivot(index="learning_rate", columns="seed", values="validation_accuracy")
+        like_best(runs, score)
+        .pivot(index="learning_rate", columns="seed", values=f"validation_{score.name}")
         .sort_index()
     )
 
 
-def best_learning_rate(runs: pd.DataFrame) -> float:
+def best_learning_rate(runs: pd.DataFrame, score: Score) -> float:
     """Of the best trial."""
-    return float(runs[runs.trial == best_trial(runs)].learning_rate.iloc[0])
+    return float(runs[runs.trial == best_trial(runs, score)].learning_rate.iloc[0])
 
 
-def test_accuracy(runs: pd.DataFrame) -> np.ndarray:
-    """By seed, of the best trial."""
-    chosen = runs[runs.trial == best_trial(runs)]
-    return np.asarray(chosen.sort_values("seed").test_accuracy)
+def final_scores(
+    runs: pd.DataFrame, score: Score, measure: str | None = None
+) -> np.ndarray:
+    """By seed, of the best trial, a measure on the test split; None is the score."""
+    chosen = runs[runs.trial == best_trial(runs, score)]
+    return np.asarray(chosen.sort_values("seed")[f"test_{measure or score.name}"])
 
 
-def usable_width(
-    rates: np.ndarray, accuracy: np.ndarray, tolerance: float = WIDTH_TOLERANCE
-) -> Width:
-    """The contiguous range around the best within `tolerance` of its accuracy.
+def usable_width(rates: np.ndarray, gain: np.ndarray, tolerance: float) -> Width:
+    """The contiguous range around the best within `tolerance` of its gain.
 
     An end is where the curve, linear in log10(learning rate) between the points of the
-    grid, first falls below (best accuracy - tolerance); without such a crossing it is
-    the end of the grid, and open.
+    grid, first falls below (best gain - tolerance); without such a crossing it is the
+    end of the grid, and open.
 
     Args:
       rates: learning rates, increasing.
-      accuracy: mean validation accuracy at each.
-      tolerance: 0.01 is one point.
+      gain: mean score on validation at each, more is better.
+      tolerance: in the score's unit.
     """
     x = np.log10(rates)
-    best = int(np.argmax(accuracy))
-    threshold = accuracy[best] - tolerance
+    best = int(np.argmax(gain))
+    threshold = gain[best] - tolerance
 
     def end(step: int) -> tuple[float, bool]:
         inside = best
         while 0 <= inside + step < len(x):
             outside = inside + step
-            if accuracy[outside] < threshold:
-                drop = accuracy[inside] - accuracy[outside]
-                part = (accuracy[inside] - threshold) / drop
+            if gain[outside] < threshold:
+                drop = gain[inside] - gain[outside]
+                part = (gain[inside] - threshold) / drop
                 return 10 ** (x[inside] + part * (x[outside] - x[inside])), False
             inside = outside
         return rates[inside], True
@@ -162,35 +161,37 @@ def usable_width(
     return Width(float(low), float(high), open_low, open_high)
 
 
-def width_of(runs: pd.DataFrame) -> Width:
+def width_of(runs: pd.DataFrame, score: Score) -> Width:
     """The usable width of an optimizer's mean curve."""
-    curve = validation_curve(runs)
-    mean = curve.to_numpy().mean(axis=1).round(MEAN_DIGITS)
-    return usable_width(curve.index.to_numpy(), mean)
+    curve = validation_curve(runs, score)
+    mean = score.gain(curve.to_numpy()).mean(axis=1).round(MEAN_DIGITS)
+    return usable_width(curve.index.to_numpy(), mean, score.tolerance)
 
 
-def width_error(rates: np.ndarray, accuracy: np.ndarray) -> float:
+def width_error(curve: pd.DataFrame, score: Score) -> float:
     """Standard error of the width in decades: a bootstrap over seeds.
 
-    Args:
-      rates: learning rates, shape (l,), increasing.
-      accuracy: validation accuracy, shape (l, seeds).
+    `curve` is a `validation_curve`.
     """
-    seeds = accuracy.shape[1]
+    rates, gain = curve.index.to_numpy(), score.gain(curve.to_numpy())
+    seeds = gain.shape[1]
     draws = np.random.default_rng(0).integers(seeds, size=(RESAMPLES, seeds))
-    curves = accuracy[:, draws].mean(axis=2).round(MEAN_DIGITS).T
-    return float(np.std([usable_width(rates, curve).decades for curve in curves]))
+    means = gain[:, draws].mean(axis=2).round(MEAN_DIGITS).T
+    widths = [usable_width(rates, mean, score.tolerance).decades for mean in means]
+    return float(np.std(widths))
 
 
-def fails_from(runs: pd.DataFrame) -> float | None:
+def fails_from(runs: pd.DataFrame, score: Score) -> float | None:
     """The lowest learning rate above the best at which a seed fails; None if none does.
 
-    A run fails when its loss is not finite or its validation accuracy ends below 0.5.
+    A run fails when its loss is not finite or its score on validation ends worse than
+    `score.failed`.
     """
-    runs = like_best(runs)
-    failed = runs.diverged | (runs.validation_accuracy < FAILED_BELOW)
+    runs = like_best(runs, score)
+    ended = score.gain(runs[f"validation_{score.name}"])
+    failed = runs.diverged | (ended < score.gain(score.failed))
     rates = runs.learning_rate[failed]
-    rates = rates[rates > best_learning_rate(runs)]
+    rates = rates[rates > best_learning_rate(runs, score)]
     return None if rates.empty else float(rates.min())
 
 
@@ -207,12 +208,12 @@ def is_equal(difference: Estimate) -> bool:
     return bool(abs(difference.mean) <= half_width(difference))
 
 
-def difference(runs: pd.DataFrame, baseline: pd.DataFrame) -> Estimate:
-    """Of the test accuracies at each one's best trial, paired by seed."""
-    return estimate(test_accuracy(runs) - test_accuracy(baseline))
+def difference(runs: pd.DataFrame, baseline: pd.DataFrame, score: Score) -> Estimate:
+    """Of the test scores at each one's best trial, paired by seed."""
+    return estimate(final_scores(runs, score) - final_scores(baseline, score))
 
 
-def late_accuracy(runs: pd.DataFrame, part: float = LATE) -> np.ndarray:
-    """Test accuracy by seed: the mean over the evaluations in the last part."""
-    late = runs[runs.epoch > (1 - part) * runs.epoch.max()]
-    return np.asarray(late.groupby("seed").test_accuracy.mean())
+def late(runs: pd.DataFrame, score: Score, part: float = LATE) -> np.ndarray:
+    """Test scores by seed: the mean over the evaluations in the last part."""
+    last = runs[runs.epoch > (1 - part) * runs.epoch.max()]
+    return np.asarray(last.groupby("seed")[f"test_{score.name}"].mean())

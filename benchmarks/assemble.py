@@ -1,15 +1,9 @@
-"""From an experiment's numbers to what is run: data, networks, methods, programs."""
+"""From an experiment's numbers to what is run: trials, methods, programs."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
-import jax
-import jax.numpy as jnp
 import optax
-from flax import nnx
 
-from benchmarks import data, models, tasks
 from benchmarks.analysis import Condition, label
 from benchmarks.experiments import THRESHOLDS, Experiment
 from benchmarks.noise import Noise
@@ -96,75 +90,6 @@ def baselines(experiment: Experiment) -> dict[str, str | None]:
         for name, base in pairs.items()
         for x in experiment.strengths
     }
-
-
-def data_set(experiment: Experiment, data_dir: Path | None) -> data.DataSet:
-    return data.load(
-        experiment.data,
-        data_dir,
-        train=experiment.train,
-        validation=experiment.validation,
-        test=experiment.test,
-        seed=experiment.split_seed,
-    )
-
-
-MakeNetwork = Callable[[Experiment, tuple[int, int, int], int, nnx.Rngs], nnx.Module]
-
-
-def small(first_stride: int) -> MakeNetwork:
-    def make(
-        e: Experiment, shape: tuple[int, int, int], classes: int, rngs: nnx.Rngs
-    ) -> nnx.Module:
-        first, second = e.channels
-        return models.SmallConvNet(
-            shape, (first, second), classes, first_stride=first_stride, rngs=rngs
-        )
-
-    return make
-
-
-def resnet18(norm: models.Norm) -> MakeNetwork:
-    def make(
-        e: Experiment, shape: tuple[int, int, int], classes: int, rngs: nnx.Rngs
-    ) -> nnx.Module:
-        return models.ResNet18(
-            classes,
-            width=e.channels[0],
-            norm=norm,
-            in_features=shape[-1],
-            dtype=jnp.dtype(e.dtype),
-            rngs=rngs,
-        )
-
-    return make
-
-
-NETWORKS: dict[str, MakeNetwork] = {
-    "small": small(first_stride=1),
-    "small, both strides 2": small(first_stride=2),
-    "resnet18": resnet18("batch"),
-    "resnet18, group norm": resnet18("group"),
-}
-"""From the experiment, the shape of an image and the number of classes."""
-
-
-def task(experiment: Experiment, data_set: data.DataSet, batch_size: int) -> tasks.Task:
-    _, height, width, channels = data_set.train.images.shape
-    shape = (height, width, channels)
-    network = NETWORKS[experiment.network]
-
-    def normalise_and_augment(images: jax.Array, key: jax.Array) -> jax.Array:
-        images = data_set.normalise(images)
-        return data.crop_and_flip(key, images) if experiment.augment else images
-
-    return tasks.classify(
-        lambda rngs: network(experiment, shape, data_set.classes, rngs),
-        data_set.normalise,
-        normalise_and_augment,
-        len(data_set.train.labels),
-        batch_size,
-    )
 
 
 def total_steps(experiment: Experiment, examples: int, batch_size: int) -> int:

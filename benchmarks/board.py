@@ -9,12 +9,7 @@ import pandas as pd
 from tensorboardX import SummaryWriter
 
 FOLDER = "tensorboard"
-MEASURES = {
-    "train_loss": "loss/train",
-    "train_accuracy": "accuracy/train",
-    "validation_loss": "loss/validation",
-    "validation_accuracy": "accuracy/validation",
-}
+SPLITS = ("train", "validation")
 
 
 @contextmanager
@@ -40,11 +35,13 @@ def log(opened: dict[str, SummaryWriter], rows: pd.DataFrame) -> None:
 
     A curve ends where a seed's diverges. Of clipping, means over the thresholds too.
     """
-    measured = [column for column in MEASURES if rows[column].notna().any()]
+    shown = [column for column in rows if column.split("_", 1)[0] in SPLITS]
+    measured = [column for column in shown if rows[column].notna().any()]
     epoch = int(rows.epoch.iloc[0])
     for (label, rate), runs in rows.groupby(["optimizer", "learning_rate"]):
         for column in measured:
             mean = runs[column].to_numpy().mean()
             if np.isfinite(mean):
-                tag = f"{MEASURES[column]}/rate {rate:g}"
+                split, measure = column.split("_", 1)
+                tag = f"{measure}/{split}/rate {rate:g}"
                 opened[label].add_scalar(tag, mean, epoch)

@@ -117,7 +117,7 @@ def save_part(
     finished: bool,
 ) -> None:
     """Keep the rows that a program has so far, and what it took."""
-    csv = rows[list(results.COLUMNS)].to_csv(index=False, lineterminator="\n")
+    csv = rows.to_csv(index=False, lineterminator="\n")
     part = {"finished": finished, "seconds": seconds, "rows": csv}
     results.write_text(folder / FOLDER / f"{program}.json", json.dumps(part))
 

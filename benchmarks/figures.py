@@ -10,6 +10,7 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import MaxNLocator, NullFormatter
 
 from benchmarks import analysis
+from benchmarks.judging import Score
 
 # Okabe and Ito's colours, told apart by colour-blind readers, without the yellow,
 # and with two greys for groups of nine.
@@ -20,18 +21,18 @@ COLOURS = (
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
 LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1)), (0, (3, 3)), (0, (8, 2)), "-", "--")
 SIZES = (8, 6.5, 5.5, 4.5, 3.5, 3, 2.5, 4, 4)
-TOP = 0.05
+MARGIN = 0.16  # beyond the best, of what the enlarged part reaches
 LEGEND_ENTRY = 2.1  # inches
 
 
-def accuracy(metrics: pd.DataFrame, meta: dict[str, Any]) -> Figure:
-    """Validation accuracy against learning rate: a row a group, a column a condition.
+def against_rate(metrics: pd.DataFrame, meta: dict[str, Any]) -> Figure:
+    """Score on validation against learning rate: a row a group, a column a condition.
 
     With one condition a second column shows the top. Where strengths are compared the
     optimizers of the first group have a row each, with a curve for each strength.
     """
     e, last = meta["experiment"], analysis.final(metrics)
-    groups = e["groups"]
+    score, groups = Score(**meta["score"]), e["groups"]
     if e["strengths"]:
         groups = [
             (name, [analysis.label(name, x) for x in e["strengths"]])
@@ -42,13 +43,14 @@ def accuracy(metrics: pd.DataFrame, meta: dict[str, Any]) -> Figure:
     columns = conditions * (2 if alone else 1)
     drawn, parts = grid(groups, len(columns), 5.0 if alone else 3.2)
     by_trial = last.groupby(["batch_size", "noise", "optimizer", "trial"])
-    top = by_trial.validation_accuracy.mean().max()
+    means = by_trial[f"validation_{score.name}"].mean()
+    best = means.max() if score.higher else means.min()
     for part, (title, names) in zip(parts, groups, strict=True):
         panels = part.subplots(1, len(columns), sharex=True)
         for axes, condition in zip(panels, columns, strict=True):
             for name, style in zip(names, styles(), strict=False):
                 runs = analysis.runs_of(last, condition, name)
-                curve = analysis.validation_curve(runs)
+                curve = analysis.validation_curve(runs, score)
                 label = name.removeprefix(f"{title}, ")
                 errorbars(axes, curve.index, list(curve.to_numpy()), label, style)
             axes.set_xscale("log")
@@ -56,19 +58,21 @@ def accuracy(metrics: pd.DataFrame, meta: dict[str, Any]) -> Figure:
             axes.set_xlabel("learning rate (before decay)")
             axes.grid(True, which="major", alpha=0.3)
             axes.set_title(str(condition))
-            axes.set_ylim(0, 1.02)
+            axes.set_ylim(*score.axis)
         if alone:
-            panels[1].set_ylim(top - TOP, top + 0.008)
-            panels[1].set_title(f"{columns[0]}, the top 5 percentage points")
-        panels[0].set_ylabel("validation accuracy (fraction correct)")
+            ends = (best - score.gain(x) for x in (score.zoom, -MARGIN * score.zoom))
+            panels[1].set_ylim(*sorted(ends))
+            panels[1].set_title(f"{columns[0]}, {meta['wording']['zoomed']}")
+        panels[0].set_ylabel(f"validation {score.labels[score.name]}")
         finish(part, title, panels[0])
     drawn.suptitle(headline(meta))
     return drawn
 
 
 def strengths(metrics: pd.DataFrame, meta: dict[str, Any]) -> Figure:
-    """What strength does: a row a group, the tuned accuracy and the usable rates."""
+    """What strength does: a row a group, the tuned score and the usable rates."""
     e, last = meta["experiment"], analysis.final(metrics)
+    score = Score(**meta["score"])
     (condition,) = analysis.conditions(meta)
     drawn, parts = grid(e["groups"], 2, 5.0)
     at = np.arange(len(e["strengths"]))
@@ -79,11 +83,11 @@ def strengths(metrics: pd.DataFrame, meta: dict[str, Any]) -> Figure:
                 analysis.runs_of(last, condition, analysis.label(name, x))
                 for x in e["strengths"]
             ]
-            tested = [analysis.test_accuracy(each) for each in runs]
+            tested = [analysis.final_scores(each, score) for each in runs]
             errorbars(panels[0], at, tested, name, style)
-            highest = [analysis.width_of(each).high for each in runs]
+            highest = [analysis.width_of(each, score).high for each in runs]
             panels[1].plot(at, highest, label=name, **style)
-        panels[0].set_ylabel("test accuracy (fraction correct)")
+        panels[0].set_ylabel(f"test {score.labels[score.name]}")
         panels[1].set_ylabel("largest usable learning rate")
         panels[1].set_yscale("log")
         for axes in panels:
@@ -91,49 +95,45 @@ def strengths(metrics: pd.DataFrame, meta: dict[str, Any]) -> Figure:
             axes.set_xlabel("strength at the first learning rate")
             axes.grid(True, which="major", alpha=0.3)
         panels[0].set_title("each at its own best learning rate")
-        panels[1].set_title("within a point of the best, on validation")
+        near = meta["wording"]["near"]
+        panels[1].set_title(f"within {near} of the best, on validation")
         finish(part, title, panels[0])
     drawn.suptitle(headline(meta))
     return drawn
 
 
-PANELS = (
-    ("loss", "cross-entropy loss (nats)"),
-    ("accuracy", "accuracy (fraction correct)"),
-)
-
-
 def curves(metrics: pd.DataFrame, meta: dict[str, Any]) -> Figure:
-    """Loss and accuracy against the epoch: a row a group, two methods a panel.
+    """Every measure against the epoch: a row a group, a column a measure.
 
     Each method at its best trial, train dashed and test solid (validation, where the
-    test images were used only once). Bands are standard errors.
+    test split was used only once). Bands are standard errors.
     """
     e, last = meta["experiment"], analysis.final(metrics)
+    score = Score(**meta["score"])
     condition = analysis.conditions(meta)[0]
-    every = metrics.groupby("epoch").test_accuracy.count()
+    every = metrics.groupby("epoch")[f"test_{score.name}"].count()
     split = "test" if every.min() > 0 else "validation"
-    drawn, parts = grid(e["groups"], len(PANELS), 5.0)
+    drawn, parts = grid(e["groups"], len(score.labels), 5.0)
     for part, (title, names) in zip(parts, e["groups"], strict=True):
-        panels = part.subplots(1, len(PANELS))
+        panels = part.subplots(1, len(score.labels))
         for name, style in zip(names, styles(), strict=False):
-            trial = analysis.best_trial(analysis.runs_of(last, condition, name))
+            trial = analysis.best_trial(analysis.runs_of(last, condition, name), score)
             runs = analysis.runs_of(metrics, condition, name)
             runs = runs[runs.trial == trial]
-            for axes, (measure, _) in zip(panels, PANELS, strict=True):
+            for axes, measure in zip(panels, score.labels, strict=True):
                 for part_of, line in (("train", "--"), (split, "-")):
+                    column = f"{part_of}_{measure}"
+                    if column not in runs:
+                        continue
                     mean_and_band(
                         axes,
                         runs.pivot_table(
-                            index="epoch",
-                            columns="seed",
-                            values=f"{part_of}_{measure}",
-                            dropna=False,
+                            index="epoch", columns="seed", values=column, dropna=False
                         ),
                         {"color": style["color"], "linestyle": line},
                         f"{name}, {part_of}",
                     )
-        for axes, (measure, label) in zip(panels, PANELS, strict=True):
+        for axes, (measure, label) in zip(panels, score.labels.items(), strict=True):
             axes.set_xlabel("epoch")
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
             axes.set_ylabel(label)
@@ -208,7 +208,7 @@ def finish(part: SubFigure, title: str, axes: Axes) -> None:
 
 def headline(meta: dict[str, Any], bars: str = "bars") -> str:
     e = meta["experiment"]
-    train = f", {e['train']} train images" if e["train"] else ""
+    train = f", {e['train']} train {meta['wording']['items']}" if e["train"] else ""
     return (
         f"{meta['data_source']}{train}, {e['epochs']} epochs: mean of n = "
         f"{e['seeds']} seeds, {bars}: standard error"

@@ -12,13 +12,13 @@ import jax.numpy as jnp
 from benchmarks import assemble, checkpoint, train
 from benchmarks.assemble import Program
 from benchmarks.checkpoint import Position
-from benchmarks.data import DataSet, Split
 from benchmarks.experiments import Experiment
 from benchmarks.noise import perturb
+from benchmarks.tasks import DataSet
 
 MEMORY_USED = 0.8  # of the device's, by one program at most
 
-Scores = Callable[[str, train.Lane, Split], dict[str, jax.Array]]
+Scores = Callable[[str, train.Lane, Any], dict[str, jax.Array]]
 
 
 class Built(NamedTuple):
@@ -27,12 +27,15 @@ class Built(NamedTuple):
     Attributes:
       lanes: as they stand.
       advance: (lanes, number of the epoch) -> lanes after it; consumes its lanes.
-      evaluate: (optimizer, its lanes, split) -> metrics of shape (s, l).
+      weights: (optimizer, its lanes) -> the networks to evaluate: parameters by player
+        and statistics.
+      evaluate: (optimizer, its lanes, split) -> measures of shape (s, l).
       seconds: to compile the epoch.
     """
 
     lanes: dict[str, train.Lane]
     advance: Callable[[dict[str, train.Lane], int], dict[str, train.Lane]]
+    weights: Callable[[str, train.Lane], tuple[dict[str, Any], Any]]
     evaluate: Scores
     seconds: float
 
@@ -49,8 +52,8 @@ def build(
 
     `score` is `make_score`'s, one for all programs, to be compiled once.
     """
-    examples = len(data_set.train.labels)
-    task = assemble.task(experiment, data_set, program.batch_size)
+    examples = experiment.problem.examples(data_set)
+    task = experiment.problem.task(data_set, program.batch_size)
     steps = assemble.total_steps(experiment, examples, program.batch_size)
     methods = assemble.methods(experiment, program, steps)
     trials = {
@@ -77,19 +80,23 @@ def build(
     def advance(lanes: dict[str, train.Lane], number: int) -> dict[str, train.Lane]:
         return compiled(lanes, data_set.train, trials, seeds, jnp.int32(number))
 
-    def evaluate(name: str, lane: train.Lane, split: Split) -> dict[str, jax.Array]:
+    def weights(name: str, lane: train.Lane) -> tuple[dict[str, Any], Any]:
         evaluated = jax.vmap(jax.vmap(methods[name].evaluated))
-        return score(evaluated(lane.params, lane.opt_state), lane.stats, split)
+        states = lane.opt_state
+        of = {player: evaluated(x, states[player]) for player, x in lane.params.items()}
+        return of, lane.stats
+
+    def evaluate(name: str, lane: train.Lane, split: Any) -> dict[str, jax.Array]:
+        return score(*weights(name, lane), split)
 
     resumed = position.epoch > 0
     lanes = checkpoint.load(folder, position, like) if resumed else init(trials, seeds)
-    return Built(lanes, advance, evaluate, seconds)
+    return Built(lanes, advance, weights, evaluate, seconds)
 
 
 def make_score(experiment: Experiment, data_set: DataSet) -> train.Evaluate:
     """How networks are evaluated, whatever trained them."""
-    task = assemble.task(experiment, data_set, batch_size=1)
-    return train.make_evaluate(task)
+    return train.make_evaluate(experiment.problem.task(data_set, batch_size=1))
 
 
 def compile_to_fit(

@@ -11,6 +11,8 @@ from matplotlib.figure import Figure
 
 from benchmarks import analysis, figures, results
 from benchmarks.analysis import Condition
+from benchmarks.judging import Score, words
+from benchmarks.tasks.classify import Images
 
 Row = tuple[str, ...]
 
@@ -21,12 +23,14 @@ def report(folder: Path, command: str) -> str:
     `command` makes the results, for the error if there are none.
     """
     metrics, meta = results.read_run(folder, command)
+    if "score" not in meta:  # of a time when there was one task
+        meta |= results.judged(Images.of(meta["experiment"]), references={})
     text = table(metrics, meta)
     results.write_text(folder / "table.md", text)
     if meta["experiment"]["strengths"]:
         save(folder, "strengths", figures.strengths(metrics, meta))
     if not has_one_trial(meta):
-        save(folder, "accuracy", figures.accuracy(metrics, meta))
+        save(folder, meta["score"]["name"], figures.against_rate(metrics, meta))
     if metrics.epoch.nunique() > 1:
         save(folder, "curves", figures.curves(metrics, meta))
     return text
@@ -49,14 +53,18 @@ def has_one_trial(meta: dict[str, Any]) -> bool:
 
 def table(metrics: pd.DataFrame, meta: dict[str, Any]) -> str:
     """A Markdown table a condition, a row a method, and how to read them."""
+    score = Score(**meta["score"])
     rows_of, header = (fixed_row, FIXED) if has_one_trial(meta) else (tuned_row, TUNED)
+    titles: Row = tuple(cell.format(score=score.title) for cell in header)
     parts = []
     for condition in analysis.conditions(meta):
         rows = [
-            rows_of(metrics, condition, name, base)
+            rows_of(metrics, score, condition, name, base)
             for name, base in meta["baselines"].items()
         ]
-        parts += [f"{str(condition).capitalize()}:", "", *align([header, *rows]), ""]
+        parts += [f"{str(condition).capitalize()}:", "", *align([titles, *rows]), ""]
+    if score.besides or meta["references"]:
+        parts += [*others(metrics, meta), ""]
     if meta["experiment"]["contrasts"]:
         parts += [*contrasts(metrics, meta), ""]
     notes_of: Callable[..., str] = fixed_notes if has_one_trial(meta) else tuned_notes
@@ -66,7 +74,7 @@ def table(metrics: pd.DataFrame, meta: dict[str, Any]) -> str:
 TUNED = (
     "optimizer",
     "best rate",
-    "test accuracy",
+    "test {score}",
     "minus base (paired)",
     "base",
     "usable rates",
@@ -76,24 +84,27 @@ TUNED = (
 
 
 def tuned_row(
-    metrics: pd.DataFrame, condition: Condition, name: str, base: str | None
+    metrics: pd.DataFrame,
+    score: Score,
+    condition: Condition,
+    name: str,
+    base: str | None,
 ) -> Row:
     """At the learning rate chosen on validation, and the rates nearly as good."""
     runs = analysis.runs_of(analysis.final(metrics), condition, name)
-    curve = analysis.validation_curve(runs)
-    rates, by_seed = curve.index.to_numpy(), curve.to_numpy()
-    width = analysis.width_of(runs)
+    curve = analysis.validation_curve(runs, score)
+    width = analysis.width_of(runs, score)
     low = ("<=" if width.open_low else "") + f"{width.low:.2g}"
     high = (">=" if width.open_high else "") + f"{width.high:.2g}"
     prefix = ">=" if width.open_low or width.open_high else ""
-    fails = analysis.fails_from(runs)
+    fails = analysis.fails_from(runs, score)
     return (
         name,
-        f"{analysis.best_learning_rate(runs):.3g}",
-        score(analysis.estimate(analysis.test_accuracy(runs))),
-        *against(metrics, condition, runs, base),
+        f"{analysis.best_learning_rate(runs, score):.3g}",
+        mean(analysis.final_scores(runs, score)),
+        *against(metrics, score, condition, runs, base),
         f"{low} to {high}",
-        f"{prefix}{width.decades:.2f} +- {analysis.width_error(rates, by_seed):.2f}",
+        f"{prefix}{width.decades:.2f} +- {analysis.width_error(curve, score):.2f}",
         "-" if fails is None else f"{fails:.3g}",
     )
 
@@ -101,7 +112,7 @@ def tuned_row(
 FIXED = (
     "optimizer",
     "rate",
-    "test accuracy at the end",
+    "test {score} at the end",
     "minus base (paired)",
     "base",
     f"mean of the last {analysis.LATE:.0%} of the epochs",
@@ -109,32 +120,41 @@ FIXED = (
 
 
 def fixed_row(
-    metrics: pd.DataFrame, condition: Condition, name: str, base: str | None
+    metrics: pd.DataFrame,
+    score: Score,
+    condition: Condition,
+    name: str,
+    base: str | None,
 ) -> Row:
     """At the only learning rate that was run."""
     runs = analysis.runs_of(metrics, condition, name)
     last = analysis.final(runs)
     return (
         name,
-        f"{analysis.best_learning_rate(last):.3g}",
-        score(analysis.estimate(analysis.test_accuracy(last))),
-        *against(metrics, condition, last, base),
-        score(analysis.estimate(analysis.late_accuracy(runs))),
+        f"{analysis.best_learning_rate(last, score):.3g}",
+        mean(analysis.final_scores(last, score)),
+        *against(metrics, score, condition, last, base),
+        mean(analysis.late(runs, score)),
     )
 
 
-def score(estimate: analysis.Estimate) -> str:
+def mean(by_seed: np.ndarray) -> str:
+    estimate = analysis.estimate(by_seed)
     return f"{estimate.mean:.4f} +- {estimate.error:.4f} (n={estimate.n})"
 
 
 def against(
-    metrics: pd.DataFrame, condition: Condition, runs: pd.DataFrame, base: str | None
+    metrics: pd.DataFrame,
+    score: Score,
+    condition: Condition,
+    runs: pd.DataFrame,
+    base: str | None,
 ) -> Row:
     """The difference to the base, and its name."""
     if base is None:
         return "-", "-"
     baseline = analysis.runs_of(analysis.final(metrics), condition, base)
-    difference = analysis.difference(runs, baseline)
+    difference = analysis.difference(runs, baseline, score)
     verdict = " equal" if analysis.is_equal(difference) else ""
     return f"{signed(difference.mean)} +- {difference.error:.4f}{verdict}", base
 
@@ -144,15 +164,45 @@ def signed(value: float) -> str:
     return f"{round(value, 4) + 0.0:+.4f}"
 
 
+def others(metrics: pd.DataFrame, meta: dict[str, Any]) -> list[str]:
+    """Other measures on the test split, beside what reaches them without training."""
+    score, last = Score(**meta["score"]), analysis.final(metrics)
+    measures = (score.name, *score.besides)
+    trained = [
+        (
+            f"{name}, {condition}",
+            *(
+                mean(analysis.final_scores(runs, score, measure))
+                for measure in measures
+            ),
+        )
+        for condition in analysis.conditions(meta)
+        for name in (meta["baselines"] if score.besides else ())
+        for runs in [analysis.runs_of(last, condition, name)]
+    ]
+    untrained = [
+        (name, *(f"{values[x]:.4f}" if x in values else "-" for x in measures))
+        for name, values in meta["references"].items()
+    ]
+    header = ("on the test split", *map(words, measures))
+    title = "All measures, and" if score.besides else "For reference,"
+    return [
+        f"{title} what is reached without training:",
+        "",
+        *align([header, *trained, *untrained]),
+    ]
+
+
 def contrasts(metrics: pd.DataFrame, meta: dict[str, Any]) -> list[str]:
-    """Differences in test accuracy between methods and controls, all conditions."""
+    """Differences in the test score between methods and controls, all conditions."""
     columns = analysis.conditions(meta)
-    last = analysis.final(metrics)
+    score, last = Score(**meta["score"]), analysis.final(metrics)
 
     def cell(condition: Condition, method: str, control: str) -> str:
         difference = analysis.difference(
             analysis.runs_of(last, condition, method),
             analysis.runs_of(last, condition, control),
+            score,
         )
         mark = "" if analysis.is_equal(difference) else " *"
         half = analysis.half_width(difference)
@@ -163,7 +213,8 @@ def contrasts(metrics: pd.DataFrame, meta: dict[str, Any]) -> list[str]:
         for method, control in meta["experiment"]["contrasts"]
     ]
     return [
-        "Methods against controls: test accuracy, each at its own best rate, paired;",
+        f"Methods against controls: test {score.title}, each at its own best rate, "
+        "paired;",
         f"+- is half of the {analysis.CONFIDENCE:.0%} interval, * marks one without 0:",
         "",
         *align([("difference", *map(str, columns)), *rows]),
@@ -184,30 +235,33 @@ def tuned_notes(metrics: pd.DataFrame, meta: dict[str, Any]) -> str:
     """How the numbers of the tables are defined."""
     e = meta["experiment"]
     last = analysis.final(metrics)
+    score, wording = Score(**meta["score"]), meta["wording"]
+    title = score.title
+    best, worse = ("highest", "below") if score.higher else ("lowest", "above")
     pairs = {*meta["baselines"].items(), *map(tuple, e["contrasts"])}
     comparisons = (len(pairs) - 1) * len(analysis.conditions(meta))
     trials = len(e["learning_rates"])
     return f"""\
 {size(meta)} {trials} trials of each optimizer.
 
-- Best rate: the learning rate of the highest mean validation accuracy (of equals, the
-  lowest). The test images are used once, at that rate.
+- Best rate: the learning rate of the {best} mean validation {title} (of equals, the
+  lowest). The test {wording["items"]} are used once, at that rate.
 - +-: standard error over seeds (initialisation and data order). It leaves out the
-  sampling error of the one test set{sampling_error(e)}.
+  sampling error of the one test set{wording["sampling_error"]}.
 - equal: not told apart. The {analysis.CONFIDENCE:.0%} interval (Student's t) of the \
 difference to
   the base, paired by seed, contains 0. Of the {comparisons} comparisons made \
 here one in
   twenty is told apart by chance; five seeds that agree by chance look certain.
-- Usable rates: the contiguous range around the best in which mean validation accuracy
-  stays within {analysis.WIDTH_TOLERANCE} of the best, interpolated linearly in \
+- Usable rates: the contiguous range around the best in which mean validation {title}
+  stays within {score.tolerance} of the best, interpolated linearly in \
 log10(learning rate)
   between the points of the grid; <= and >= mark a range cut off by the grid. The
   error of its decades is a bootstrap over seeds.
 - Fails from: the lowest learning rate above the best at which a seed's loss became NaN
   or infinite (diverged: {int(last.diverged.sum())} of {len(last)} runs) or its \
-validation accuracy ended
-  below {analysis.FAILED_BELOW}. An image with a non-finite logit counts as wrong."""
+validation {title} ended
+  {worse} {score.failed}. {wording["failures"]}"""
 
 
 def fixed_notes(metrics: pd.DataFrame, meta: dict[str, Any]) -> str:
@@ -215,7 +269,7 @@ def fixed_notes(metrics: pd.DataFrame, meta: dict[str, Any]) -> str:
     diverged = int(analysis.final(metrics).diverged.sum())
     return f"""\
 {size(meta)} One learning rate each: nothing is chosen, and the
-test accuracy is taken at every evaluation.
+test {words(meta["score"]["name"])} is taken at every evaluation.
 
 - +-: standard error over seeds (initialisation and data order).
 - equal: not told apart. The {analysis.CONFIDENCE:.0%} interval (Student's t) of the \
@@ -225,13 +279,11 @@ difference to
 
 
 def size(meta: dict[str, Any]) -> str:
-    e = meta["experiment"]
-    train = f"{e['train']} train images, " if e["train"] else ""
+    e, wording = meta["experiment"], meta["wording"]
+    train = f"{e['train']} train {wording['items']}, " if e["train"] else ""
     return (
         f"{meta['data_source']}, {train}{e['epochs']} epochs, {e['seeds']} seeds; "
-        f"{e['validation']} images for validation,\n"
-        f"{e['test'] or 'the official ones'} for test; network: {e['network']}, "
-        f"channels {' and '.join(map(str, e['channels']))}."
+        + wording["setting"]
     )
 
 
@@ -244,11 +296,3 @@ def origin(meta: dict[str, Any]) -> str:
 {seconds["run"]} s to run; Python {versions["python"]}, jax {versions["jax"]}, \
 flax {versions["flax"]}, optax {versions["optax"]}, \
 prox_optax {versions["prox_optax"]}."""
-
-
-def sampling_error(experiment: dict[str, Any]) -> str:
-    """Binomial standard error of an accuracy of 0.97 on the test set."""
-    if experiment["test"] is None:
-        return ""
-    error = float(np.sqrt(0.97 * 0.03 / experiment["test"]))
-    return f", {error:.3f} at an accuracy of 0.97"

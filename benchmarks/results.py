@@ -14,10 +14,11 @@ import jax
 import pandas as pd
 
 import prox_optax
+from benchmarks.tasks import Problem
 
 FOLDER = Path("results")
 METRICS, META = "metrics.csv", "meta.json"
-COLUMNS = (
+RUN = (
     "batch_size",
     "noise",
     "optimizer",
@@ -27,15 +28,17 @@ COLUMNS = (
     "strength",
     "seed",
     "epoch",
-    "train_loss",
-    "train_accuracy",
-    "validation_loss",
-    "validation_accuracy",
-    "test_loss",
-    "test_accuracy",
-    "diverged",
 )
+"""The columns that say which run, and when; those of the task's measures follow."""
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "scikit-learn")
+
+
+def columns(problem: Problem) -> tuple[str, ...]:
+    """Of metrics.csv."""
+    evaluated = tuple(problem.score.labels)
+    splits = {"train": problem.measures, "validation": evaluated, "test": evaluated}
+    measures = (f"{split}_{name}" for split, names in splits.items() for name in names)
+    return (*RUN, *measures, "diverged")
 
 
 def write(path: Path, save: Callable[[Path], object]) -> None:
@@ -78,6 +81,15 @@ def read_run(folder: Path, command: str) -> tuple[pd.DataFrame, dict[str, Any]]:
         )
     metrics = pd.read_csv(folder / METRICS)
     return metrics, json.loads((folder / META).read_text(encoding="utf-8"))
+
+
+def judged(problem: Problem, references: dict[str, Any]) -> dict[str, Any]:
+    """What meta.json says of the task, for the reports."""
+    return {
+        "score": problem.score._asdict(),
+        "wording": problem.wording()._asdict(),
+        "references": references,
+    }
 
 
 def versions() -> dict[str, str]:

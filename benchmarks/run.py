@@ -9,11 +9,20 @@ import jax
 import pandas as pd
 from tqdm import tqdm
 
-from benchmarks import assemble, board, checkpoint, program, results, scores, train
+from benchmarks import (
+    assemble,
+    board,
+    checkpoint,
+    program,
+    results,
+    scores,
+    train,
+    weights,
+)
 from benchmarks.assemble import Program
 from benchmarks.checkpoint import Position
-from benchmarks.data import DataSet
 from benchmarks.experiments import Experiment
+from benchmarks.tasks import DataSet, Sampler
 
 
 class Run(NamedTuple):
@@ -55,14 +64,16 @@ def prepare(
       FileNotFoundError, ValueError: of the data set, or of the run to resume.
     """
     environment = results.environment()  # the commit, before files of it are rewritten
-    data_set = assemble.data_set(experiment, data_dir)
+    problem = experiment.problem
+    data_set = problem.load(data_dir)
     configuration = describe(experiment, data_set)
     if not resume:
         checkpoint.start(folder, configuration)
     position = checkpoint.position(folder, configuration)
     if position is None:
         return None
-    meta = {"command": command, **configuration, **environment}
+    judged = results.judged(problem, problem.references(data_set))
+    meta = {"command": command, **configuration, **judged, **environment}
     return Run(experiment, data_set, folder, position, meta)
 
 
@@ -72,7 +83,7 @@ def run(run: Run) -> None:
     A checkpoint is written every `save_every` seconds, at the end of an epoch.
     """
     experiment, folder, position = run.experiment, run.folder, run.position
-    print(announce(experiment, len(run.data_set.train.labels), folder), flush=True)
+    print(announce(experiment, run.data_set, folder), flush=True)
     programs = assemble.programs(experiment)
     score = program.make_score(experiment, run.data_set)
     with tqdm(unit="lane-step", unit_scale=True, total=0) as bar:
@@ -98,6 +109,7 @@ def describe(experiment: Experiment, data_set: DataSet) -> dict[str, Any]:
     numbers = asdict(experiment)
     for text in ("question", "cost", "gpu_cost"):
         del numbers[text]
+    numbers |= numbers.pop("problem")
     return {
         "experiment": numbers,
         "noises": [str(noise) for noise in experiment.noises],
@@ -110,8 +122,10 @@ def describe(experiment: Experiment, data_set: DataSet) -> dict[str, Any]:
     }
 
 
-def announce(experiment: Experiment, examples: int, folder: Path) -> str:
+def announce(experiment: Experiment, data_set: DataSet, folder: Path) -> str:
     """What is about to be run, in a few lines."""
+    examples = experiment.problem.examples(data_set)
+    items = experiment.problem.wording().items
     programs = len(assemble.programs(experiment))
     batches = ", ".join(map(str, experiment.batch_sizes))
     strengths = len(experiment.strengths)
@@ -125,7 +139,7 @@ def announce(experiment: Experiment, examples: int, folder: Path) -> str:
     ]
     return (
         f"{experiment.name}: {' x '.join(factors)} = {experiment.lanes} lanes\n"
-        f"{experiment.epochs} epochs of {examples} images each, as {programs} "
+        f"{experiment.epochs} epochs of {examples} {items} each, as {programs} "
         f"compiled program{'s' if programs > 1 else ''}\n"
         f"To watch: tensorboard --logdir {folder / board.FOLDER}"
     )
@@ -134,7 +148,7 @@ def announce(experiment: Experiment, examples: int, folder: Path) -> str:
 def count(experiment: Experiment, data_set: DataSet, program: Program) -> int:
     """Steps of all the lanes of a program."""
     trials = sum(len(assemble.labels(experiment, name)) for name in program.optimizers)
-    examples = len(data_set.train.labels)
+    examples = experiment.problem.examples(data_set)
     steps = assemble.total_steps(experiment, examples, program.batch_size)
     return trials * experiment.seeds * steps
 
@@ -143,7 +157,7 @@ def run_program(
     run: Run, which: Program, position: Position, score: train.Evaluate, bar: Any
 ) -> None:
     """Train from `position` to the end of the program, evaluate and keep its rows."""
-    experiment, folder = run.experiment, run.folder
+    experiment, folder, problem = run.experiment, run.folder, run.experiment.problem
     rows, before = checkpoint.load_part(folder, position)
     built = program.build(experiment, run.data_set, which, folder, position, score)
     lanes, began = built.lanes, time.perf_counter()
@@ -157,7 +171,7 @@ def run_program(
             "run": before["run"] + time.perf_counter() - began,
         }
         finished = epoch == experiment.epochs
-        part = pd.concat(rows) if rows else pd.DataFrame(columns=results.COLUMNS)
+        part = pd.concat(rows or [now[:0]])
         checkpoint.save_part(folder, position.program, part, seconds, finished=finished)
         results.write_metrics(folder, checkpoint.rows(folder))
 
@@ -173,6 +187,8 @@ def run_program(
                     experiment, which, now, built.evaluate, lanes, run.data_set
                 )
                 rows.append(now)
+                if epoch == experiment.epochs and isinstance(problem, Sampler):
+                    weights.keep(folder, experiment, which, built, lanes, now)
                 keep()
             board.log(writers, now)
             due = time.perf_counter() - saved > experiment.save_every

@@ -1,16 +1,17 @@
 """Rows of metrics.csv: what a program's lanes reached after an epoch."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import jax
 import numpy as np
 import pandas as pd
 
-from benchmarks import analysis, assemble, train
+from benchmarks import analysis, assemble, results, train
 from benchmarks.assemble import Program
-from benchmarks.data import DataSet, Split
 from benchmarks.experiments import Experiment
 from benchmarks.program import Scores
+from benchmarks.tasks import DataSet
 
 
 def training(
@@ -36,19 +37,17 @@ def training(
             "threshold": number("threshold"),
             "strength": number("strength"),
             "seed": seeds,
-            "train_loss": rounded(lane.measures["loss"]),
-            "train_accuracy": rounded(lane.measures["accuracy"]),
+            **{f"train_{key}": rounded(x) for key, x in lane.measures.items()},
             "diverged": np.asarray(lane.diverged),
         }
         flat = {column: values.ravel() for column, values in columns.items()}
         return pd.DataFrame(flat)
 
     rows = pd.concat(map(runs, program.optimizers), ignore_index=True)
-    rows.insert(0, "batch_size", program.batch_size)
-    rows.insert(1, "noise", str(program.noise))
-    rows.insert(7, "epoch", epoch)
-    empty = ["validation_loss", "validation_accuracy", "test_loss", "test_accuracy"]
-    return rows.assign(**dict.fromkeys(empty, np.nan))
+    rows = rows.assign(
+        batch_size=program.batch_size, noise=str(program.noise), epoch=epoch
+    )
+    return rows.reindex(columns=results.columns(experiment.problem))
 
 
 def evaluation(
@@ -67,10 +66,10 @@ def evaluation(
     scores = [
         evaluate(name, lanes[name], data_set.validation) for name in program.optimizers
     ]
-    for key in ("loss", "accuracy"):
-        values = [rounded(score[key]).ravel() for score in scores]
-        rows[f"validation_{key}"] = np.concatenate(values)
-    rows["diverged"] |= ~np.isfinite(rows.validation_loss)
+    for key in experiment.problem.score.labels:
+        values = np.concatenate([rounded(score[key]).ravel() for score in scores])
+        rows[f"validation_{key}"] = values
+        rows["diverged"] |= ~np.isfinite(values)
     one_trial = len(experiment.learning_rates) == 1 and not experiment.strengths
     if one_trial or rows.epoch.iloc[0] == experiment.epochs:
         return test(experiment, rows, evaluate, lanes, data_set.test)
@@ -82,20 +81,25 @@ def test(
     rows: pd.DataFrame,
     evaluate: Scores,
     lanes: Mapping[str, train.Lane],
-    split: Split,
+    split: Any,
 ) -> pd.DataFrame:
     """The rows with the test scores of the chosen trial of each name."""
+    score = experiment.problem.score
     for name, lane in lanes.items():
         for label in dict.fromkeys(assemble.labels(experiment, name)):
             runs = rows[rows.optimizer == label]
-            trial = analysis.best_trial(runs)
-            chosen = slice(trial, trial + 1)
-            picked = jax.tree.map(lambda x, c=chosen: x[:, c], lane)
-            scores = evaluate(name, picked, split)
+            trial = analysis.best_trial(runs, score)
+            scores = evaluate(name, of_trial(lane, trial), split)
             where = runs.index[runs.trial == trial]
-            for key in ("loss", "accuracy"):
+            for key in score.labels:
                 rows.loc[where, f"test_{key}"] = rounded(scores[key]).ravel()
     return rows
+
+
+def of_trial(lane: train.Lane, trial: int) -> train.Lane:
+    """The seeds of one trial, stacked on (s, 1)."""
+    picked: train.Lane = jax.tree.map(lambda x: x[:, trial : trial + 1], lane)
+    return picked
 
 
 def rounded(values: jax.Array) -> np.ndarray:

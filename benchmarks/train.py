@@ -20,18 +20,17 @@ class Lane(NamedTuple):
     """One run, or many stacked on (seed, trial).
 
     Attributes:
-      params: what the loop updates: mostly the network's parameters.
-      stats: what the network carries along untrained (see `Task`); the optimizer never
-        sees it.
-      opt_state: the optimizer's state.
+      params: by player, what the loop updates: mostly a network's parameters.
+      stats: what the networks carry along untrained (see `Task`); no optimizer sees it.
+      opt_state: by player, the state of its optimizer.
       measures: float32, shape (), by name: means over the steps of the last epoch of
-        the loss and of what else the task's loss returns, each taken before its step.
+        what the losses measure, each taken before its update.
       diverged: bool, shape (), whether the loss of any step so far was not finite.
     """
 
-    params: Any
+    params: dict[str, Any]
     stats: Any
-    opt_state: Any
+    opt_state: dict[str, Any]
     measures: dict[str, jax.Array]
     diverged: jax.Array
 
@@ -40,7 +39,7 @@ Trials = Mapping[str, Mapping[str, Any]]
 """By optimizer, arrays of shape (l,) by name, such as `learning_rate`."""
 
 Epoch = Callable[[dict[str, Lane], Any, Trials, jax.Array, jax.Array], dict[str, Lane]]
-Evaluate = Callable[[Any, Any, Any], dict[str, jax.Array]]
+Evaluate = Callable[[dict[str, Any], Any, Any], dict[str, jax.Array]]
 Perturb = Callable[[Any, jax.Array], Any]
 
 
@@ -57,7 +56,7 @@ def order_key(seed: jax.Array | int) -> jax.Array:
 def step_key(seed: jax.Array | int, step: jax.Array | int) -> jax.Array:
     """Key of a seed's chances at a step, counted from 0 over all epochs.
 
-    It is the augmentation's; the gradient's noise folds in another 1.
+    It is the losses'; the noise of the n-th player's gradient folds in another n.
     """
     return jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), 2), step)
 
@@ -65,10 +64,10 @@ def step_key(seed: jax.Array | int, step: jax.Array | int) -> jax.Array:
 def init_lane(task: Task, method: Method, trial: Any, seed: jax.Array) -> Lane:
     """A run before its first step."""
     params, stats = task.init(init_key(seed))
-    params = method.start(params)
-    state = method.make(trial).init(params)
-    measures = {name: jnp.float32(jnp.nan) for name in ("loss", *task.measures)}
-    return Lane(params, stats, state, measures, jnp.asarray(False))
+    params = {player: method.start(own) for player, own in params.items()}
+    states = {player: method.make(trial).init(own) for player, own in params.items()}
+    measures = {name: jnp.float32(jnp.nan) for name in task.measures}
+    return Lane(params, stats, states, measures, jnp.asarray(False))
 
 
 def train_lane(
@@ -82,22 +81,36 @@ def train_lane(
 ) -> Lane:
     """A run after one more epoch; `inputs` are its steps' batches and keys."""
     optimizer = method.make(trial)
-    value_and_grad = jax.value_and_grad(task.loss, has_aux=True)
 
-    def step(carry: Any, batch_and_key: Any) -> tuple[Any, dict[str, jax.Array]]:
-        params, stats, state = carry
-        at, (_, key) = method.gradient_at(params), batch_and_key
-        (loss, (stats, other)), grads = value_and_grad(at, stats, data, *batch_and_key)
-        grads = perturb(grads, jax.random.fold_in(key, 1))
-        updates, state = optimizer.update(grads, state, params)
-        params = optax.apply_updates(params, updates)
-        return (params, stats, state), {"loss": loss, **other}
+    def turn(player: str, number: int, carry: Any, batch: Any, key: jax.Array) -> Any:
+        params, stats, states = carry
+        seen = {name: method.gradient_at(x) for name, x in params.items()}
+
+        def loss(own: Any) -> Any:
+            return task.players[player](seen | {player: own}, stats, data, batch, key)
+
+        value_and_grad = jax.value_and_grad(loss, has_aux=True)
+        (value, (new_stats, found)), grads = value_and_grad(seen[player])
+        grads = perturb(grads, jax.random.fold_in(key, number))
+        updates, state = optimizer.update(grads, states[player], params[player])
+        own = optax.apply_updates(params[player], updates)
+        carry = (params | {player: own}, new_stats, states | {player: state})
+        return carry, value, found
+
+    def step(carry: Any, batch_and_key: Any) -> tuple[Any, Any]:
+        measures: dict[str, jax.Array] = {}
+        losses = []
+        for number, player in enumerate(task.players, start=1):
+            carry, value, found = turn(player, number, carry, *batch_and_key)
+            losses.append(value)
+            measures |= found
+        return carry, (measures, losses)
 
     start = (lane.params, lane.stats, lane.opt_state)
-    (params, stats, state), measures = jax.lax.scan(step, start, inputs)
-    diverged = lane.diverged | ~jnp.isfinite(measures["loss"]).all()
+    (params, stats, states), (measures, losses) = jax.lax.scan(step, start, inputs)
+    finite = jnp.isfinite(jnp.stack(losses)).all()
     means = jax.tree.map(lambda x: x.mean(dtype=jnp.float32), measures)
-    return Lane(params, stats, state, means, diverged)
+    return Lane(params, stats, states, means, lane.diverged | ~finite)
 
 
 def init_lanes(

@@ -6,6 +6,9 @@ import pytest
 
 from benchmarks import analysis, results
 from benchmarks.analysis import Condition
+from benchmarks.experiments import images
+
+ACCURACY = images.DIGITS.score
 
 
 @pytest.mark.parametrize(
@@ -31,21 +34,25 @@ def test_usable_width(accuracy, low, high, is_open):
 def test_width_error():
     rates = np.array([1e-4, 1e-3, 1e-2, 1e-1, 1.0])
     same = np.repeat([[0.5], [0.9], [0.9], [0.9], [0.5]], 4, axis=1)
-    assert analysis.width_error(rates, same) < 1e-12  # the mean of equal widths
+
+    def error(curve):
+        return analysis.width_error(pd.DataFrame(curve, index=rates), ACCURACY)
+
+    assert error(same) < 1e-12  # the mean of equal widths
     apart = np.stack([same[:, 0], [0.5, 0.5, 0.9, 0.5, 0.5]], axis=1)
     # Two seeds: half of the draws mix them (narrow, as the dip of 0.2 exceeds 0.01),
     # a quarter each is one of them alone.
     wide, mixed, narrow = 2 + 1 / 20, 1 / 10, 1 / 20
     expected = np.std([wide, mixed, mixed, narrow])
     # 1000 draws: a relative error of about 1 / sqrt(1000), taken three times.
-    np.testing.assert_allclose(analysis.width_error(rates, apart), expected, rtol=0.1)
+    np.testing.assert_allclose(error(apart), expected, rtol=0.1)
 
 
 def hand_made(validation, test):
     """Metrics of "sgd" at three rates and two seeds."""
     rows = [
         {
-            **dict.fromkeys(results.COLUMNS, 0.0),
+            **dict.fromkeys(results.columns(images.DIGITS), 0.0),
             "batch_size": 8,
             "noise": "no noise",
             "optimizer": "sgd",
@@ -69,14 +76,14 @@ def hand_made(validation, test):
 
 def test_learning_rate_is_chosen_on_validation():
     metrics = hand_made(validation=(0.7, 0.9, 0.8), test=(0.99, 0.5, 0.6))
-    assert analysis.best_learning_rate(metrics) == 1.0
-    np.testing.assert_array_equal(analysis.test_accuracy(metrics), [0.5, 0.5])
+    assert analysis.best_learning_rate(metrics, ACCURACY) == 1.0
+    np.testing.assert_array_equal(analysis.final_scores(metrics, ACCURACY), [0.5, 0.5])
 
 
 def test_of_equal_trials_the_lowest_learning_rate_is_chosen():
     metrics = hand_made(validation=(0.7, 0.9, 0.9), test=(0, 0, 0))
     metrics["trial"] = 2 - metrics.trial
-    assert analysis.best_learning_rate(metrics) == 1.0
+    assert analysis.best_learning_rate(metrics, ACCURACY) == 1.0
 
 
 def test_a_curve_is_that_of_the_best_threshold():
@@ -84,8 +91,8 @@ def test_a_curve_is_that_of_the_best_threshold():
     high = hand_made(validation=(0.4, 0.5, 0.4), test=(0, 0, 0)).assign(threshold=2.0)
     high["trial"] += 3
     both = pd.concat([low, high], ignore_index=True)
-    assert analysis.best_trial(both) == 4
-    curve = analysis.validation_curve(both)
+    assert analysis.best_trial(both, ACCURACY) == 4
+    curve = analysis.validation_curve(both, ACCURACY)
     np.testing.assert_array_equal(curve.mean(axis=1), [0.4, 0.5, 0.4])
 
 
@@ -106,7 +113,7 @@ def test_the_final_rows_and_the_late_mean():
     )
     assert set(analysis.final(metrics).epoch) == {20}
     one = metrics[metrics.trial == 0]
-    np.testing.assert_allclose(analysis.late_accuracy(one), [0.195, 0.195])
+    np.testing.assert_allclose(analysis.late(one, ACCURACY), [0.195, 0.195])
 
 
 def test_conditions_name_the_noise_if_there_is_any():
@@ -116,9 +123,9 @@ def test_conditions_name_the_noise_if_there_is_any():
 
 def test_fails_from():
     metrics = hand_made(validation=(0.2, 0.9, 0.8), test=(0, 0, 0))
-    assert analysis.fails_from(metrics) is None
+    assert analysis.fails_from(metrics, ACCURACY) is None
     metrics.loc[(metrics.learning_rate == 10) & (metrics.seed == 1), "diverged"] = True
-    assert analysis.fails_from(metrics) == 10.0
+    assert analysis.fails_from(metrics, ACCURACY) == 10.0
 
 
 def test_estimates_and_equality():
@@ -134,7 +141,7 @@ def test_differences_are_paired_by_seed():
     ours, base = (hand_made((0.1, 0.9, 0.2), (0, 0.5, 0)) for _ in range(2))
     ours.loc[ours.seed == 1, "test_accuracy"] = 0.7
     base.loc[base.seed == 1, "test_accuracy"] = 0.6
-    difference = analysis.difference(ours, base)
+    difference = analysis.difference(ours, base, ACCURACY)
     np.testing.assert_allclose(difference, (0.05, 0.05, 2))
     # The 97.5 % quantile of Student's t with one degree of freedom is 12.706.
     np.testing.assert_allclose(analysis.half_width(difference), 0.6353, rtol=1e-4)
@@ -144,17 +151,18 @@ def test_a_run_that_ends_below_one_half_failed():
     metrics = hand_made(validation=(0.2, 0.9, 0.8), test=(0, 0, 0))
     low = (metrics.learning_rate == 10) & (metrics.seed == 1)
     metrics.loc[low, "validation_accuracy"] = 0.49
-    assert analysis.fails_from(metrics) == 10.0
+    assert analysis.fails_from(metrics, ACCURACY) == 10.0
 
 
 def test_another_threshold_fails_for_itself():
     best = hand_made(validation=(0.8, 0.9, 0.8), test=(0, 0, 0)).assign(threshold=0.5)
     other = hand_made(validation=(0.8, 0.8, 0.1), test=(0, 0, 0)).assign(threshold=2.0)
     other["trial"] += 3
-    assert analysis.fails_from(pd.concat([best, other], ignore_index=True)) is None
+    both = pd.concat([best, other], ignore_index=True)
+    assert analysis.fails_from(both, ACCURACY) is None
 
 
 def test_means_that_differ_by_rounding_are_equal():
     metrics = hand_made(validation=(0.7, 0.9, 0.9), test=(0, 0, 0))
     metrics.loc[metrics.learning_rate == 10, "validation_accuracy"] += 1e-7
-    assert analysis.best_learning_rate(metrics) == 1.0
+    assert analysis.best_learning_rate(metrics, ACCURACY) == 1.0

@@ -11,34 +11,36 @@ import pytest
 from scipy import stats
 
 import prox_optax
-from benchmarks import assemble, data, experiments, models, program, tasks, train
+from benchmarks import assemble, data, experiments, models, program, train
 from benchmarks.checkpoint import Position
+from benchmarks.experiments import images
 from benchmarks.noise import Noise, perturb, student_t
 from benchmarks.optimizers import ABLATIONS, OPTIMIZERS, Method, Settings
+from benchmarks.tasks import Task, classify
 
 RATES = (0.01, 0.05)
 SEEDS = jnp.arange(2)
 EPOCHS, STEPS = 3, 8
 WRAPPED = ("lookahead", "weight average", "schedule-free", "sam")  # not plain params
-NAMES = (*experiments.DEMO.optimizers, *WRAPPED)
+NAMES = (*images.DEMO.optimizers, *WRAPPED)
 PROGRAM = assemble.Program(8, Noise(), NAMES)
 
 
 @pytest.fixture(scope="module")
 def splits() -> data.DataSet:
     """Digits with a train split of 64: 8 steps an epoch, 24 a run (3 periods)."""
-    whole = assemble.data_set(experiments.DEMO, None)
+    whole = images.DIGITS.load(None)
     return whole._replace(train=data.Split(*(x[:64] for x in whole.train)))
 
 
 @pytest.fixture(scope="module")
 def task(splits):
-    return assemble.task(experiments.DEMO, splits, batch_size=8)
+    return images.DIGITS.task(splits, batch_size=8)
 
 
 @pytest.fixture(scope="module")
 def methods():
-    return assemble.methods(experiments.DEMO, PROGRAM, steps=STEPS * EPOCHS)
+    return assemble.methods(images.DEMO, PROGRAM, steps=STEPS * EPOCHS)
 
 
 def trials_of(methods, rates=RATES):
@@ -66,13 +68,34 @@ def lanes(task, methods, splits):
     return trainer(task, methods, splits.train)()[-1]
 
 
+def alone(start, batches, loss):
+    """A task of one player without statistics, from (own, batch, key) -> scalar."""
+
+    def measured(params, stats, data, batch, key):
+        value = loss(params["network"], batch, key)
+        return value, (stats, {"loss": value})
+
+    return Task(
+        init=lambda key: ({"network": start}, ()),
+        batches=batches,
+        players={"network": measured},
+        evaluate=lambda params, stats, data: {},
+        measures=("loss",),
+    )
+
+
 def python_loop(task, method, rate, split, seed):
-    """One run, a step at a time: no scan, no vmap."""
+    """One run of one player, a step at a time: no scan, no vmap."""
     optimizer = method.make({"learning_rate": rate})
+    ((player, loss_of),) = task.players.items()
     params, stats = task.init(train.init_key(seed))
-    params = method.start(params)
+    params = method.start(params[player])
     state = optimizer.init(params)
-    value_and_grad = jax.jit(jax.value_and_grad(task.loss, has_aux=True))
+
+    def own_loss(own, *others):
+        return loss_of({player: own}, *others)
+
+    value_and_grad = jax.jit(jax.value_and_grad(own_loss, has_aux=True))
     update = jax.jit(optimizer.update)
     for epoch in range(EPOCHS):
         losses = []
@@ -83,7 +106,7 @@ def python_loop(task, method, rate, split, seed):
             updates, state = update(grads, state, params)
             params = optax.apply_updates(params, updates)
             losses.append(loss)
-    return method.evaluated(params, state), stats, np.mean(losses)
+    return {player: method.evaluated(params, state)}, stats, np.mean(losses)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -95,7 +118,9 @@ def test_lane_equals_single_run(name, task, methods, splits, lanes):
     # that 24 steps of a smooth loss grow by less than a factor of 100.
     np.testing.assert_allclose(lane.measures["loss"], loss, rtol=1e-5)
     for ours, single in zip(
-        jax.tree.leaves(method.evaluated(lane.params, lane.opt_state)),
+        jax.tree.leaves(
+            method.evaluated(lane.params["network"], lane.opt_state["network"])
+        ),
         jax.tree.leaves(params),
         strict=True,
     ):
@@ -168,7 +193,7 @@ def test_controls_are_what_they_are_called():
 
 
 def test_same_seed_same_initialisation(task, methods):
-    methods = {name: methods[name] for name in experiments.DEMO.optimizers}
+    methods = {name: methods[name] for name in images.DEMO.optimizers}
     init = jax.jit(partial(train.init_lanes, task, methods))
     lanes = init(trials_of(methods), SEEDS)
     expected = [task.init(train.init_key(seed))[0] for seed in SEEDS]
@@ -192,21 +217,17 @@ def test_same_seed_same_initialisation(task, methods):
 def test_same_seed_same_data_order(methods):
     """A loss that is a hash of the batches it was given, whatever the parameters."""
     weights = jnp.linspace(1.0, 2.0, 80).reshape(10, 8)
-    real = tasks.classify(
+    real = classify.classify(
         lambda rngs: models.SmallConvNet((8, 8, 1), (2, 2), 10, rngs=rngs),
         lambda images: images,
         lambda images, key: images,
         examples=80,
         batch_size=8,
     )
-    spy = tasks.Task(
-        init=lambda key: (jnp.zeros(()), ()),
-        batches=lambda key, epoch: (real.batches(key, epoch), weights),
-        loss=lambda params, stats, data, batch, key: (
-            jnp.sum(batch[0] * batch[1]) + 0 * params,
-            (stats, {}),
-        ),
-        evaluate=lambda params, stats, data: {},
+    spy = alone(
+        jnp.zeros(()),
+        lambda key, epoch: (real.batches(key, epoch), weights),
+        lambda own, batch, key: jnp.sum(batch[0] * batch[1]) + 0 * own,
     )
     # Not sam, which divides by the norm of this loss's gradient, 0.
     methods = {name: method for name, method in methods.items() if name != "sam"}
@@ -242,7 +263,7 @@ def test_diverged_lane_leaves_the_others_alone(task, methods, splits):
 
 def test_non_finite_logits_count_as_wrong():
     logits = jnp.asarray([[2.0, 1], [jnp.nan, 1], [jnp.inf, 1], [0, 1]])
-    assert tasks.accuracy(logits, jnp.asarray([0, 0, 0, 0])) == 0.25
+    assert classify.accuracy(logits, jnp.asarray([0, 0, 0, 0])) == 0.25
 
 
 def test_patches_and_matmul_are_a_convolution():
@@ -262,21 +283,21 @@ def test_patches_and_matmul_are_a_convolution():
 
 
 def test_decays_are_those_published():
-    decay = assemble.decay_schedule(experiments.DEMO.decays, steps=100)
+    decay = assemble.decay_schedule(images.DEMO.decays, steps=100)
     factors = [float(decay(step)) for step in (0, 49, 50, 74, 75, 99)]
     np.testing.assert_allclose(factors, [1, 1, 0.1, 0.1, 0.01, 0.01], rtol=1e-6)
 
 
 def test_tiny_differs_in_size_only():
-    tiny = experiments.tiny(experiments.DEMO)
+    tiny = experiments.tiny(images.DEMO)
     sizes = {"name", "learning_rates", "seeds", "epochs", "save_every"}
     changed = {
         field.name
         for field in fields(tiny)
-        if getattr(tiny, field.name) != getattr(experiments.DEMO, field.name)
+        if getattr(tiny, field.name) != getattr(images.DEMO, field.name)
     }
     assert changed == sizes
-    assert set(tiny.learning_rates) < set(experiments.DEMO.learning_rates)
+    assert set(tiny.learning_rates) < set(images.DEMO.learning_rates)
 
 
 @pytest.mark.parametrize("experiment", experiments.EXPERIMENTS.values())
@@ -308,37 +329,38 @@ def test_everyone_has_a_base(experiment):
 
 
 def test_adam_is_compared_with_sgd_and_its_family_with_adam():
-    bases = assemble.baselines(experiments.SENSITIVITY_DIGITS)
+    bases = assemble.baselines(images.SENSITIVITY_DIGITS)
     assert bases["trsgd"] == bases["adam"] == bases["muon"] == "sgd"
     assert bases["tradam"] == bases["adamw"] == bases["adam, b2 rescaled"] == "adam"
-    bases = assemble.baselines(experiments.ABLATION_DIGITS)
+    bases = assemble.baselines(images.ABLATION_DIGITS)
     assert bases["coupled, S = 2, strength 0.1"] == "coupled, S = 2, strength 0"
 
 
 def test_programs_cover_every_optimizer_and_batch_size_once():
-    experiment = experiments.SENSITIVITY_DIGITS
+    experiment = images.SENSITIVITY_DIGITS
     pairs = [
         (program.batch_size, name)
         for program in assemble.programs(experiment)
         for name in program.optimizers
     ]
     assert len(set(pairs)) == len(pairs) == 6 * 22
-    (demo,) = assemble.programs(experiments.DEMO)
-    assert demo.optimizers == experiments.DEMO.optimizers
-    noises = [each.noise for each in assemble.programs(experiments.NOISE_DIGITS)]
-    assert {noises.count(noise) for noise in experiments.NOISE_DIGITS.noises} == {16}
+    (demo,) = assemble.programs(images.DEMO)
+    assert demo.optimizers == images.DEMO.optimizers
+    noises = [each.noise for each in assemble.programs(images.NOISE_DIGITS)]
+    assert {noises.count(noise) for noise in images.NOISE_DIGITS.noises} == {16}
 
 
 def test_the_published_experiment_augments_and_normalises_in_training_only():
     """A residual network on noise of CIFAR's shape: a step, without an archive."""
-    experiment = experiments.tiny(experiments.PAPER_CIFAR10)
-    images = jax.random.randint(jax.random.key(0), (16, 32, 32, 3), 0, 256, jnp.uint8)
-    split = data.Split(images, jnp.arange(16) % 10)
+    experiment = experiments.tiny(images.PAPER_CIFAR10)
+    shape = (16, 32, 32, 3)
+    pixels = jax.random.randint(jax.random.key(0), shape, 0, 256, jnp.uint8)
+    split = data.Split(pixels, jnp.arange(16) % 10)
     ones = jnp.ones(3)
     noise = data.DataSet(split, split, split, 10, 128 * ones, 64 * ones, "noise")
-    task = assemble.task(experiment, noise, batch_size=8)
+    task = experiment.problem.task(noise, batch_size=8)
     params, stats = task.init(jax.random.key(1))
-    loss = jax.jit(task.loss)
+    loss = jax.jit(task.players["network"])
     losses = [
         float(loss(params, stats, split, jnp.arange(8), jax.random.key(k))[0])
         for k in (0, 0, 1)
@@ -349,7 +371,7 @@ def test_the_published_experiment_augments_and_normalises_in_training_only():
 
 def test_published_numbers():
     """The learning rates, batch and epochs of the reference implementation."""
-    experiment = experiments.PAPER_CIFAR10
+    experiment = images.PAPER_CIFAR10
     rates = {
         name: assemble.trials(experiment, name)["learning_rate"]
         for name in experiment.optimizers
@@ -405,14 +427,10 @@ def test_memory_needed_grows_with_the_lanes():
 
 def test_noise_is_the_same_in_all_lanes_of_a_seed_and_new_in_every_step():
     """SGD at rate 1 on a loss without gradient walks along the noise."""
-    flat = tasks.Task(
-        init=lambda key: ({"a": jnp.zeros(3), "b": jnp.zeros(2)}, ()),
-        batches=lambda key, epoch: jnp.zeros(STEPS),
-        loss=lambda params, stats, data, batch, key: (
-            0.0 * sum(x.sum() for x in params.values()),
-            (stats, {}),
-        ),
-        evaluate=lambda params, stats, data: {},
+    flat = alone(
+        {"a": jnp.zeros(3), "b": jnp.zeros(2)},
+        lambda key, epoch: jnp.zeros(STEPS),
+        lambda own, batch, key: 0.0 * sum(x.sum() for x in own.values()),
     )
     sgd = {"sgd": Method(lambda trial: optax.sgd(trial["learning_rate"]))}
     noise = Noise("gaussian", 0.5)
@@ -430,10 +448,9 @@ def test_noise_is_the_same_in_all_lanes_of_a_seed_and_new_in_every_step():
             walk = -np.sum([np.asarray(draw[leaf]) for draw in draws], axis=0)
             for rate in (1, 2):
                 # float32: 8 terms of order 1
-                np.testing.assert_allclose(
-                    lanes["sgd"].params[leaf][seed, rate - 1], rate * walk, rtol=1e-5
-                )
-    assert not np.array_equal(*lanes["sgd"].params["a"][:, 0])
+                end = lanes["sgd"].params["network"][leaf][seed, rate - 1]
+                np.testing.assert_allclose(end, rate * walk, rtol=1e-5)
+    assert not np.array_equal(*lanes["sgd"].params["network"]["a"][:, 0])
 
 
 def test_student_t_has_its_quantiles():
@@ -486,9 +503,11 @@ def test_every_ablation_is_what_it_is_called(name):
 def test_a_program_trains_with_its_noise(tmp_path):
     """The same program without the noise ends elsewhere."""
     few = replace(
-        experiments.tiny(experiments.NOISE_DIGITS), groups=(("", ("sgd",)),), train=64
+        experiments.tiny(images.NOISE_DIGITS),
+        groups=(("", ("sgd",)),),
+        problem=replace(images.DIGITS, train=64),
     )
-    whole = assemble.data_set(few, None)
+    whole = few.problem.load(None)
     score = program.make_score(few, whole)
 
     def loss(noise):

@@ -8,12 +8,23 @@ import numpy as np
 import optax
 import pytest
 from flax import nnx
-from test_benchmarks import EPOCHS, RATES, SEEDS, STEPS, python_loop, trainer, trials_of
+from test_benchmarks import (
+    EPOCHS,
+    RATES,
+    SEEDS,
+    STEPS,
+    alone,
+    python_loop,
+    trainer,
+    trials_of,
+)
 
-from benchmarks import assemble, data, experiments, models, tasks, train
+from benchmarks import assemble, data, models, tasks, train
+from benchmarks.experiments import images
 from benchmarks.models import resnet
 from benchmarks.noise import Noise
 from benchmarks.optimizers import Method
+from benchmarks.tasks import classify
 
 NORMS = ("batch", "group")
 PUBLISHED_PARAMETERS = 11_173_962
@@ -172,7 +183,7 @@ def split():
 
 
 def task_with(norm):
-    return tasks.classify(
+    return classify.classify(
         lambda rngs: OneBlock(norm=norm, rngs=rngs),
         lambda images: images,
         lambda images, key: images,
@@ -192,7 +203,7 @@ def assert_close(ours, theirs, **tolerance):
 def test_lane_equals_single_run_with_batch_norm(split):
     task, seed, rate = task_with("batch"), 1, 1
     program = assemble.Program(8, Noise(), ("sgd",))
-    methods = assemble.methods(experiments.DEMO, program, steps=STEPS * EPOCHS)
+    methods = assemble.methods(images.DEMO, program, steps=STEPS * EPOCHS)
     params, stats, loss = python_loop(task, methods["sgd"], RATES[rate], split, seed)
     lanes = trainer(task, methods, split)()[-1]["sgd"]
     lane = jax.tree.map(lambda x: x[seed, rate], lanes)
@@ -208,9 +219,9 @@ def test_lane_equals_single_run_with_batch_norm(split):
 def test_a_step_moves_the_running_averages_by_a_tenth(split):
     task = task_with("batch")
     params, stats = task.init(jax.random.key(0))
-    index = jnp.arange(8)
-    _, (new, _) = task.loss(params, stats, split, index, jax.random.key(0))
-    kernel = params["block"]["conv1"]["kernel"][...]
+    loss = task.players["network"]
+    _, (new, _) = loss(params, stats, split, jnp.arange(8), jax.random.key(0))
+    kernel = params["network"]["block"]["conv1"]["kernel"][...]
     hidden = np.asarray(oracle_conv(split.images[:8], kernel, 1), np.float64)
     expected = {
         "mean": 0.1 * hidden.mean((0, 1, 2)),
@@ -243,7 +254,7 @@ def test_the_optimizer_never_sees_the_statistics(split):
     assert {type(variable) for variable in variables} == {nnx.Param}
     assert_close(after["spy"].params, before["spy"].params, rtol=0)
     first = jax.tree.map(lambda x: x[0, 0], before["spy"])
-    stats, loss = first.stats, jax.jit(task.loss)
+    stats, loss = first.stats, jax.jit(task.players["network"])
     for index in task.batches(train.order_key(0), 0):
         _, (stats, _) = loss(first.params, stats, split, index, None)
     # float32: as above; nothing but the 8 batches has moved them
@@ -257,7 +268,7 @@ def test_evaluation_uses_the_running_averages(split, monkeypatch):
     evaluate = jax.jit(task.evaluate)
     whole = evaluate(params, other, split)
     assert abs(whole["loss"] - evaluate(params, stats, split)["loss"]) > 1e-3
-    monkeypatch.setattr(tasks, "EVALUATED_TOGETHER", 10)
+    monkeypatch.setattr(classify, "EVALUATED_TOGETHER", 10)
     sliced = jax.jit(partial(task.evaluate))(params, other, split)
     for name, value in whole.items():
         # float32: means of 64 values of order 1, summed in another order
@@ -268,20 +279,17 @@ def test_without_batch_norm_there_are_no_statistics(split):
     task = task_with("group")
     params, stats = task.init(jax.random.key(0))
     assert jax.tree.leaves(stats) == []
-    _, (stats, _) = task.loss(params, stats, split, jnp.arange(8), jax.random.key(0))
+    loss = task.players["network"]
+    _, (stats, _) = loss(params, stats, split, jnp.arange(8), jax.random.key(0))
     assert jax.tree.leaves(stats) == []
 
 
 def test_a_step_has_the_key_of_its_seed_and_number():
     """A loss that is a hash of the keys it was given, whatever the parameters."""
-    spy = tasks.Task(
-        init=lambda key: (jnp.zeros(()), ()),
-        batches=lambda key, epoch: jnp.zeros(STEPS),
-        loss=lambda params, stats, data, batch, key: (
-            jax.random.uniform(key) + 0 * params,
-            (stats, {}),
-        ),
-        evaluate=lambda params, stats, data: {},
+    spy = alone(
+        jnp.zeros(()),
+        lambda key, epoch: jnp.zeros(STEPS),
+        lambda own, batch, key: jax.random.uniform(key) + 0 * own,
     )
     sgd = Method(lambda trial: optax.sgd(trial["learning_rate"]))
     history = trainer(spy, {"sgd": sgd}, None)()

@@ -1,7 +1,8 @@
 """Tables and figures of every kind of experiment, from metrics made by hand."""
 
 import json
-from dataclasses import asdict, replace
+from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -9,6 +10,9 @@ import pytest
 
 from benchmarks import assemble, experiments, figures, report, results
 from benchmarks.analysis import Condition
+from benchmarks.experiments import images
+from benchmarks.run import describe
+from benchmarks.tasks.classify import Images
 
 EPOCHS = (1, 2)
 
@@ -46,10 +50,8 @@ def made(experiment, score):
     )
     meta = {
         "command": "python -m benchmarks run it",
-        "experiment": asdict(experiment),
-        "noises": [str(noise) for noise in experiment.noises],
-        "baselines": assemble.baselines(experiment),
-        "data_source": "made by hand",
+        **describe(experiment, SimpleNamespace(source="made by hand")),
+        **results.judged(experiment.problem, references={}),
         "lanes": experiment.lanes,
         "device": {"platform": "cpu", "cores": 2},
         "seconds": {"compile": 1.0, "run": 2.0},
@@ -67,7 +69,7 @@ def by_seed(row):
 def noisy():
     groups = (("SGD", ("sgd", "trsgd")), ("Adam", ("adam", "tradam")))
     return replace(
-        experiments.tiny(experiments.NOISE_DIGITS),
+        experiments.tiny(images.NOISE_DIGITS),
         groups=groups,
         contrasts=(("trsgd", "sgd"), ("tradam", "adam")),
     )
@@ -106,9 +108,9 @@ def test_every_method_is_compared_with_its_own_base(noisy):
 @pytest.mark.parametrize(
     ("experiment", "names"),
     [
-        (experiments.NOISE_DIGITS, {"accuracy"}),
-        (experiments.ABLATION_DIGITS, {"accuracy", "strengths"}),
-        (experiments.PAPER_CIFAR10, {"curves"}),
+        (images.NOISE_DIGITS, {"accuracy"}),
+        (images.ABLATION_DIGITS, {"accuracy", "strengths"}),
+        (images.PAPER_CIFAR10, {"curves"}),
     ],
     ids=["rates", "strengths", "epochs"],
 )
@@ -122,7 +124,7 @@ def test_each_kind_has_its_figure(experiment, names, tmp_path):
 
 
 def test_one_rate_has_no_usable_range():
-    tiny = experiments.tiny(experiments.PAPER_CIFAR10)
+    tiny = experiments.tiny(images.PAPER_CIFAR10)
     text = report.table(*made(tiny, lambda row: row.epoch / 4))
     assert "usable" not in text
     assert "| trsgd     | 0.1   | 0.5000 +- 0.0000 (n=2)" in text
@@ -130,7 +132,7 @@ def test_one_rate_has_no_usable_range():
 
 
 def test_curves_show_two_methods_a_panel_on_the_test_images():
-    tiny = experiments.tiny(experiments.PAPER_CIFAR10)
+    tiny = experiments.tiny(images.PAPER_CIFAR10)
     figure = figures.curves(*made(tiny, lambda row: row.epoch / 4))
     assert len(figure.axes) == 4  # loss and accuracy of each pair
     accuracy = figure.axes[1]
@@ -144,7 +146,7 @@ def test_curves_show_two_methods_a_panel_on_the_test_images():
 
 
 def test_strengths_are_drawn_at_their_own_best_rates():
-    tiny = experiments.tiny(experiments.ABLATION_DIGITS)
+    tiny = experiments.tiny(images.ABLATION_DIGITS)
     metrics, meta = made(tiny, lambda row: 0.5 + row.strength + row.learning_rate)
     figure = figures.strengths(metrics, meta)
     curve = np.asarray(figure.axes[0].lines[0].get_ydata(), float)
@@ -152,7 +154,7 @@ def test_strengths_are_drawn_at_their_own_best_rates():
         curve, [0.5 + max(tiny.learning_rates), 0.6 + max(tiny.learning_rates)]
     )
     name = "coupled, inner decay, strength 0.1"
-    row = report.tuned_row(metrics, Condition(8, "no noise"), name, None)
+    row = report.tuned_row(metrics, Images.score, Condition(8, "no noise"), name, None)
     assert row[1] == f"{max(tiny.learning_rates):.3g}"
     highest = figure.axes[1].lines[0].get_ydata()
     np.testing.assert_allclose(np.asarray(highest, float), max(tiny.learning_rates))
@@ -168,10 +170,10 @@ def test_strengths_are_drawn_at_their_own_best_rates():
     ids=["below", "above", "both"],
 )
 def test_a_range_cut_off_by_the_grid_is_marked(accuracy, usable, decades):
-    tiny = experiments.tiny(experiments.DEMO)  # rates 0.01 and 0.0158
+    tiny = experiments.tiny(images.DEMO)  # rates 0.01 and 0.0158
     values = dict(zip(tiny.learning_rates, accuracy, strict=True))
     metrics, _ = made(tiny, lambda row: values[row.learning_rate])
-    row = report.tuned_row(metrics, Condition(8, "no noise"), "sgd", None)
+    row = report.tuned_row(metrics, Images.score, Condition(8, "no noise"), "sgd", None)
     assert row[5] == usable
     assert row[6].startswith(decades)
 

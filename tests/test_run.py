@@ -12,9 +12,10 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from benchmarks import checkpoint, experiments, results
+from benchmarks import checkpoint, results
 from benchmarks.__main__ import app
 from benchmarks.checkpoint import Position
+from benchmarks.experiments import images
 
 FILES = {"metrics.csv", "meta.json", "table.md", "accuracy.png", "accuracy.svg"}
 
@@ -24,8 +25,9 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 from benchmarks import experiments
+from benchmarks.experiments import images
 from benchmarks.run import prepare, run
-tiny = experiments.tiny(experiments.SENSITIVITY_DIGITS)
+tiny = experiments.tiny(images.SENSITIVITY_DIGITS)
 two = replace(
     tiny,
     groups=(("", ("sgd", "trsgd")),),
@@ -53,7 +55,7 @@ def test_run_then_report(tmp_path):
     events = list((tmp_path / "tensorboard").glob("batch 8/trsgd/events.*"))
     assert [path.stat().st_size > 500 for path in events] == [True]
     metrics = pd.read_csv(tmp_path / "metrics.csv")
-    assert tuple(metrics.columns) == results.COLUMNS
+    assert tuple(metrics.columns) == results.columns(images.DIGITS)
     assert len(metrics) == 5 * 2 * 2
     for _, runs in metrics.groupby("optimizer"):
         tested = runs[runs.test_accuracy.notna()]
@@ -142,7 +144,7 @@ def test_a_killed_run_goes_on_to_the_same_numbers(tmp_path):
 
 
 def test_a_half_written_checkpoint_is_ignored(tmp_path):
-    lanes = {"w": experiments.SENSITIVITY_DIGITS.seeds * pd.Series([1.0]).to_numpy()}
+    lanes = {"w": images.SENSITIVITY_DIGITS.seeds * pd.Series([1.0]).to_numpy()}
     checkpoint.start(tmp_path, {"name": "a"})
     checkpoint.save(tmp_path, Position(0, 3), lanes)
     half = tmp_path / "checkpoints/0-7.orbax-checkpoint-tmp"

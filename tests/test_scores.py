@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks import assemble, experiments, scores
 from benchmarks.data import DataSet
-from benchmarks.experiments import Experiment
+from benchmarks.experiments import Experiment, images
 from benchmarks.train import Lane
 
 # Accuracy by trial: validation prefers the second, the test split the first.
@@ -46,7 +46,7 @@ def evaluated(experiment: Experiment, epoch: int):
 @pytest.fixture
 def experiment():
     return replace(
-        experiments.tiny(experiments.DEMO), groups=(("", ("sgd",)),), evaluate_every=1
+        experiments.tiny(images.DEMO), groups=(("", ("sgd",)),), evaluate_every=1
     )
 
 

@@ -1,0 +1,8 @@
+"""The experiments and all their numbers: a module a task."""
+
+from benchmarks.experiments import images
+from benchmarks.experiments.grid import THRESHOLDS, Experiment, log_grid, tiny
+
+__all__ = ["EXPERIMENTS", "THRESHOLDS", "Experiment", "log_grid", "tiny"]
+
+EXPERIMENTS = {experiment.name: experiment for experiment in images.EXPERIMENTS}

@@ -1,0 +1,219 @@
+"""Image classification with cross-entropy."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import nnx
+
+from benchmarks import data, models
+from benchmarks.data import DataSet, Split
+from benchmarks.judging import Score, Wording
+from benchmarks.tasks import Task, split_model
+
+NETWORK = "network"
+EVALUATED_TOGETHER = 500
+
+
+@dataclass(frozen=True)
+class Images:
+    """Labelled images and the network that classifies them.
+
+    Attributes:
+      data: name of the data set, as `benchmarks.data.load` takes it.
+      train: images to train on; None takes all that validation leaves.
+      validation: images held out to choose the learning rate.
+      test: images held out for the final accuracy; None takes the official test set.
+      split_seed: of the split into train, validation and test.
+      network: a name in `NETWORKS`.
+      channels: of the two convolutions, or (width of the first stage,).
+      dtype: of the residual network's activations.
+      augment: whether train images are cropped and flipped at random.
+    """
+
+    data: str
+    train: int | None
+    validation: int
+    test: int | None
+    split_seed: int
+    network: str
+    channels: tuple[int, ...]
+    dtype: str
+    augment: bool
+
+    measures: ClassVar[tuple[str, ...]] = ("loss", "accuracy")
+    score: ClassVar[Score] = Score(
+        name="accuracy",
+        labels={
+            "loss": "cross-entropy loss (nats)",
+            "accuracy": "accuracy (fraction correct)",
+        },
+        higher=True,
+        tolerance=0.01,
+        failed=0.5,
+        axis=(0, 1.02),
+        zoom=0.05,
+    )
+
+    @classmethod
+    def of(cls, numbers: dict[str, Any]) -> Self:
+        """From the numbers of an experiment in meta.json."""
+        return cls(**{field.name: numbers[field.name] for field in fields(cls)})
+
+    def load(self, data_dir: Path | None) -> DataSet:
+        return data.load(
+            self.data,
+            data_dir,
+            train=self.train,
+            validation=self.validation,
+            test=self.test,
+            seed=self.split_seed,
+        )
+
+    def examples(self, data_set: DataSet) -> int:
+        return len(data_set.train.labels)
+
+    def task(self, data_set: DataSet, batch_size: int) -> Task:
+        _, height, width, channels = data_set.train.images.shape
+        shape = (height, width, channels)
+
+        def normalise_and_augment(images: jax.Array, key: jax.Array) -> jax.Array:
+            images = data_set.normalise(images)
+            return data.crop_and_flip(key, images) if self.augment else images
+
+        return classify(
+            lambda rngs: NETWORKS[self.network](self, shape, data_set.classes, rngs),
+            data_set.normalise,
+            normalise_and_augment,
+            self.examples(data_set),
+            batch_size,
+        )
+
+    def references(self, data_set: DataSet) -> dict[str, dict[str, float]]:
+        return {}
+
+    def wording(self) -> Wording:
+        error = np.sqrt(0.97 * 0.03 / self.test) if self.test else None  # binomial
+        return Wording(
+            items="images",
+            setting=f"{self.validation} images for validation,\n"
+            f"{self.test or 'the official ones'} for test; network: {self.network}, "
+            f"channels {' and '.join(map(str, self.channels))}.",
+            sampling_error=f", {error:.3f} at an accuracy of 0.97" if error else "",
+            failures="An image with a non-finite logit counts as wrong.",
+            near="a point",
+            zoomed="the top 5 percentage points",
+        )
+
+    def tiny(self) -> Self:
+        """Few images, a narrow residual network; the digits are small as they are."""
+        if self.data == "digits":
+            return self
+        smaller = replace(self, train=200, validation=200, test=200)
+        resnet = self.network.startswith("resnet")
+        return replace(smaller, channels=(8,)) if resnet else smaller
+
+
+MakeNetwork = Callable[[Images, tuple[int, int, int], int, nnx.Rngs], nnx.Module]
+
+
+def small(first_stride: int) -> MakeNetwork:
+    def make(
+        e: Images, shape: tuple[int, int, int], classes: int, rngs: nnx.Rngs
+    ) -> nnx.Module:
+        first, second = e.channels
+        return models.SmallConvNet(
+            shape, (first, second), classes, first_stride=first_stride, rngs=rngs
+        )
+
+    return make
+
+
+def resnet18(norm: models.Norm) -> MakeNetwork:
+    def make(
+        e: Images, shape: tuple[int, int, int], classes: int, rngs: nnx.Rngs
+    ) -> nnx.Module:
+        return models.ResNet18(
+            classes,
+            width=e.channels[0],
+            norm=norm,
+            in_features=shape[-1],
+            dtype=jnp.dtype(e.dtype),
+            rngs=rngs,
+        )
+
+    return make
+
+
+NETWORKS: dict[str, MakeNetwork] = {
+    "small": small(first_stride=1),
+    "small, both strides 2": small(first_stride=2),
+    "resnet18": resnet18("batch"),
+    "resnet18, group norm": resnet18("group"),
+}
+"""From the numbers, the shape of an image and the number of classes."""
+
+
+def classify(
+    make_model: Callable[[nnx.Rngs], nnx.Module],
+    normalise: Callable[[jax.Array], jax.Array],
+    augment: Callable[[jax.Array, jax.Array], jax.Array],
+    examples: int,
+    batch_size: int,
+) -> Task:
+    """The task of a network.
+
+    Args:
+      make_model: builds a network that maps normalised images to logits.
+      normalise: what the network sees of stored images in evaluation.
+      augment: what it sees of a batch in training, from the images and a key.
+      examples: size of the train split.
+      batch_size: images a step; an epoch leaves out the last incomplete batch.
+    """
+    graph, _, _ = split_model(nnx.eval_shape(lambda: make_model(nnx.Rngs(0))))
+    steps = examples // batch_size
+
+    def init(key: jax.Array) -> tuple[dict[str, Any], Any]:
+        _, params, stats = split_model(make_model(nnx.Rngs(key)))
+        return {NETWORK: params}, stats
+
+    def batches(key: jax.Array, epoch: jax.Array | int) -> jax.Array:
+        order = jax.random.permutation(jax.random.fold_in(key, epoch), examples)
+        return order[: steps * batch_size].reshape(steps, batch_size)
+
+    def loss(
+        params: dict[str, Any], stats: Any, split: Split, index: Any, key: jax.Array
+    ) -> tuple[jax.Array, tuple[Any, dict[str, jax.Array]]]:
+        model = nnx.merge(graph, params[NETWORK], stats, copy=True)
+        logits = model(augment(split.images[index], key))
+        found = measured(logits, split.labels[index])
+        return found["loss"], (split_model(model)[2], found)
+
+    def evaluate(
+        params: dict[str, Any], stats: Any, split: Split
+    ) -> dict[str, jax.Array]:
+        def one(image: jax.Array) -> jax.Array:
+            model = nnx.merge(graph, params[NETWORK], stats, copy=True)
+            model.eval()
+            return model(normalise(image[jnp.newaxis]))[0]
+
+        logits = jax.lax.map(one, split.images, batch_size=EVALUATED_TOGETHER)
+        return measured(logits, split.labels)
+
+    return Task(init, batches, {NETWORK: loss}, evaluate, Images.measures)
+
+
+def measured(logits: jax.Array, labels: jax.Array) -> dict[str, jax.Array]:
+    losses = optax.losses.softmax_cross_entropy_with_integer_labels(logits, labels)
+    return {"loss": losses.mean(), "accuracy": accuracy(logits, labels)}
+
+
+def accuracy(logits: jax.Array, labels: jax.Array) -> jax.Array:
+    """Fraction of correct labels; a row with a non-finite logit counts as wrong."""
+    finite = jnp.isfinite(logits).all(axis=-1)
+    return jnp.mean((logits.argmax(axis=-1) == labels) & finite)
