@@ -90,3 +90,11 @@ def test_every_example_is_named():
             or f"({path.name})" in pages
             or (f"(examples/{path.name})" in pages)
         ), path.name
+
+
+def test_citation_and_change_log_name_this_version():
+    version = prox_optax.__version__
+    citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    assert re.findall("^version: (.*)$", citation, re.M) == [version]
+    changes = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert re.findall("^## ([0-9.]+)", changes, re.M)[0] == version
