@@ -1,16 +1,17 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-matrix traffic clean
+.PHONY: demo test test-all test-matrix traffic clean
 
 demo: .venv/installed ## train on real digits: a table, a figure, a CSV
 	$(BIN)/python -m benchmarks run demo
 
-test: .venv/installed ## style, types, tests, doctests and the README's code
+test: ONLY = -m 'not slow'
+test test-all: .venv/installed ## style, types, tests, doctests, README; -all: the slow too
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pytest -n 2
+	$(BIN)/pytest -n 2 $(ONLY)
 
 test-matrix: .venv/installed ## the wheel on each Python, newest and oldest versions
 	$(BIN)/python tests/matrix.py

@@ -143,6 +143,7 @@ def steps(optimizer, w, gradients):
     return np.asarray(path)
 
 
+@pytest.mark.slow
 def test_controls_are_what_they_are_called():
     settings = Settings(momentum=0.9, weight_decay=0.01, period=10)
     gradients = jax.random.normal(jax.random.key(0), (25, 3))
@@ -350,6 +351,7 @@ def test_programs_cover_every_optimizer_and_batch_size_once():
     assert {noises.count(noise) for noise in images.NOISE_DIGITS.noises} == {16}
 
 
+@pytest.mark.slow
 def test_the_published_experiment_augments_and_normalises_in_training_only():
     """A residual network on noise of CIFAR's shape: a step, without an archive."""
     experiment = experiments.tiny(images.PAPER_CIFAR10)
@@ -500,6 +502,7 @@ def test_every_ablation_is_what_it_is_called(name):
     np.testing.assert_allclose(path, expected, rtol=0, atol=2e-5)
 
 
+@pytest.mark.slow
 def test_a_program_trains_with_its_noise(tmp_path):
     """The same program without the noise ends elsewhere."""
     few = replace(

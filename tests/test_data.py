@@ -205,6 +205,7 @@ def test_real_fashion_mnist():
     np.testing.assert_allclose(whole.std / 255, [0.3530], atol=0.005)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not JPEG_COPY.is_file(), reason=f"no CIFAR-10 copy: {JPEG_COPY}")
 def test_real_cifar10_copy():
     whole = data.load("cifar10", JPEG_COPY, validation=5000, seed=0)

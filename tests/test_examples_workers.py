@@ -30,6 +30,7 @@ B = RNG.normal(size=(WORKERS, T, 6))
 W0 = RNG.normal(size=6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("example", [federated_fedprox, elastic_averaging])
 def test_script_runs(example, tmp_path, capsys):
     name = example.__name__

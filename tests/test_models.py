@@ -200,6 +200,7 @@ def assert_close(ours, theirs, **tolerance):
     )
 
 
+@pytest.mark.slow
 def test_lane_equals_single_run_with_batch_norm(split):
     task, seed, rate = task_with("batch"), 1, 1
     program = assemble.Program(8, Noise(), ("sgd",))

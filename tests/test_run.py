@@ -117,6 +117,7 @@ def run_for(seconds, folder, *arguments):
         return None
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_to_the_same_numbers(tmp_path):
     """SIGKILL at random moments, then --resume until it ends."""
     began = time.perf_counter()
