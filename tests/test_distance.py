@@ -194,7 +194,7 @@ def test_ratio_leaves_masked_leaves_out():
 
 @pytest.mark.skipif(
     jax.__version_info__ < (0, 10),
-    reason="XLA of jaxlib 0.8.1 does not fuse a difference into its norm on CPU",
+    reason="XLA of jaxlib 0.8.2 does not fuse a difference into its norm on CPU",
 )
 def test_distance_adds_no_buffer_of_the_params_size():
     w = {"w": jnp.ones((256, 256))}
