@@ -1,9 +1,9 @@
 r"""`python examples/train_sharded.py`: many devices, many processes, an anchor.
 
-`--layout data` repeats the parameters on each device, `fsdp` shards them, `explicit`
-shards them on a mesh whose arrays carry their sharding in their type. One rule places
-every array by its shape, so the anchor lies where its parameter lies. The batch of a
-step depends on the step alone: a run that is resumed sees what it would have seen.
+`--layout data` repeats all on each device, `zero1` shards the optimizer's state, `fsdp`
+the parameters too, `explicit` does on a mesh whose arrays carry their sharding in their
+type. One rule places arrays by their shape: the anchor lies where the moments lie. The
+batch depends on the step alone, so a resumed run sees what it would have seen.
 
 Without an accelerator it makes 8 devices of the CPU. Two processes of 4 devices, to be
 started side by side, with I = 0 and 1; start them again after a crash:
@@ -11,14 +11,14 @@ started side by side, with I = 0 and 1; start them again after a crash:
     python examples/train_sharded.py --cpus 4 --processes 2 --process I \
         --coordinator localhost:1234 --checkpoints $PWD/run
 
-On a GPU cluster (Slurm tells each process its place) and on a TPU pod slice:
+On a GPU cluster (one process a GPU, Slurm tells each its place) and on a TPU pod slice
+(gs:// needs gcsfs), with a folder for the checkpoints that all processes see:
 
     srun --nodes 4 --ntasks-per-node 8 --gpus-per-node 8 \
         python examples/train_sharded.py --cluster --checkpoints /shared/run
     gcloud compute tpus tpu-vm ssh SLICE --zone ZONE --worker all --command \
-        "python examples/train_sharded.py --cluster --checkpoints gs://BUCKET/run"
-
-The folder of the checkpoints must be one that all processes see.
+        "cd prox_optax && \
+        python3 examples/train_sharded.py --cluster --checkpoints gs://BUCKET/run"
 """
 
 from contextlib import nullcontext
@@ -38,7 +38,7 @@ from jax.sharding import PartitionSpec as P
 import prox_optax
 
 HIDDEN, BATCH = 256, 64
-Layout = StrEnum("Layout", ["data", "fsdp", "explicit"])
+Layout = StrEnum("Layout", ["data", "zero1", "fsdp", "explicit"])
 
 
 def init(tx: optax.GradientTransformation) -> tuple[Any, Any]:
@@ -52,16 +52,16 @@ def init(tx: optax.GradientTransformation) -> tuple[Any, Any]:
     return params, tx.init(params)
 
 
-def placed(tree: Any, layout: Layout, mesh: Mesh) -> Any:
+def placed(shapes: tuple[Any, Any], layout: Layout, mesh: Mesh) -> tuple[Any, Any]:
     """Shapes with shardings: along the first axis that the devices divide, or whole."""
 
-    def rule(x: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
+    def rule(whole: bool, x: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
         fits = [i for i, n in enumerate(x.shape) if n % mesh.size == 0]
         axes = ["data" if fits[:1] == [i] else None for i in range(x.ndim)]
-        spec = P() if layout == Layout.data else P(*axes)
-        return x.update(sharding=NamedSharding(mesh, spec))
+        return x.update(sharding=NamedSharding(mesh, P() if whole else P(*axes)))
 
-    return jax.tree.map(rule, tree)
+    params, state = (partial(rule, layout in x) for x in (["data", "zero1"], ["data"]))
+    return jax.tree.map(params, shapes[0]), jax.tree.map(state, shapes[1])
 
 
 def gathered(w: jax.Array) -> jax.Array:

@@ -51,9 +51,10 @@ def on_one_device():
 def test_trajectory_is_that_of_one_device(layout, on_one_device):
     params, state = train(TX, layout, mesh_of(layout), STEPS)
     for leaf, w in params.items():
-        anchor = state[-1].anchor[leaf]
-        assert anchor.sharding.is_equivalent_to(w.sharding, w.ndim)
-        assert w.sharding.is_fully_replicated == (layout == Layout.data)
+        anchor, moment = state[-1].anchor[leaf], state[0][0].mu[leaf]
+        assert anchor.sharding.is_equivalent_to(moment.sharding, w.ndim)
+        assert w.sharding.is_fully_replicated == (layout in {"data", "zero1"})
+        assert anchor.sharding.is_fully_replicated == (layout == Layout.data)
     chex.assert_trees_all_close(
         jax.device_get((params, state)), on_one_device, **ROUNDING
     )
@@ -62,10 +63,15 @@ def test_trajectory_is_that_of_one_device(layout, on_one_device):
 @pytest.mark.parametrize("layout", Layout)
 @pytest.mark.parametrize("name", ["trsgd", "tradam", "trsgdw", "tradamw"])
 def test_update_has_no_collective(layout, name):
-    """Of its own: those of a whole step are those of plain Adam or SGD."""
-    plain = optax.adamw(1e-2) if "adam" in name else optax.sgd(1e-2)
+    """Of its own: those of a whole step are those of plain Adam or SGD.
+
+    With momentum: the updates of a sharded state are gathered to whole params in zero1,
+    and SGD without one has no state to shard.
+    """
+    plain = optax.adamw if "adam" in name else optax.sgd
     collectives = []
-    for tx in (getattr(prox_optax, name)(1e-2), plain):
+    for factory in (getattr(prox_optax, name), plain):
+        tx = factory(1e-2, 0.9)
         mesh = mesh_of(layout)
         target = placed(jax.eval_shape(partial(init, tx)), layout, mesh)
         images, *_ = digits.load()
