@@ -257,10 +257,12 @@ def _warn_of_rounding(
     for w, a in zip(jax.tree.leaves(params), jax.tree.leaves(anchor), strict=True):
         dtype = jnp.result_type(w)
         if jnp.promote_types(dtype, a.dtype) != a.dtype:
+            rounding = 100 * float(jnp.finfo(a.dtype).eps) / 2
             warnings.warn(
                 f"anchor_dtype={a.dtype.name} is less precise than the params' {dtype}:"
-                " right after the anchor is taken the pull is the rounding error; "
-                "anchor_dtype=None avoids it.",
+                f" the anchor is off by up to {rounding:.2g} % of each weight, and the "
+                "pull with it; at small learning rates that is more than the params "
+                "move in a period. anchor_dtype=None avoids it.",
                 stacklevel=3,
             )
             return

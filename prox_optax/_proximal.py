@@ -52,7 +52,9 @@ def proximal(
 
     Returns:
       A transformation with state :class:`ProximalState`. ``update`` needs ``params``;
-      its updates keep the shapes and dtypes of the gradients.
+      its updates keep the shapes and dtypes of the gradients. A pull below 1/512 of a
+      bfloat16 gradient is rounded away: for float32 params put
+      ``optax.stateless(optax.tree.cast_like)`` before it, which casts the gradients.
 
     Raises:
       TypeError, ValueError: at construction for numbers of the wrong kind or range; at
