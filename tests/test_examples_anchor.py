@@ -20,6 +20,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
 import continual_ewc
 import digits
 import finetune_l2sp
+import mixed_precision
 import noisy_labels_rdi
 import slrla
 
@@ -44,8 +45,10 @@ def _quick_compilation():
 
 
 @pytest.mark.usefixtures("_quick_compilation")
+@pytest.mark.filterwarnings("ignore:anchor_dtype=bfloat16 is less precise")
 @pytest.mark.parametrize(
-    "example", [finetune_l2sp, continual_ewc, noisy_labels_rdi, slrla]
+    "example",
+    [finetune_l2sp, continual_ewc, mixed_precision, noisy_labels_rdi, slrla],
 )
 def test_tiny_run_writes_its_text_and_figure(example, tmp_path, capsys):
     name = example.__name__
