@@ -134,6 +134,19 @@ def test_master_weights_with_bfloat16_gradients(name):
 
 
 @pytest.mark.parametrize("pull", PULLS)
+def test_bfloat16_gradients_are_rounded_once(pull):
+    """The distance is taken in float32, though it is below bfloat16's last digit."""
+    tx = make(pull, period=None, **{weight_name(pull): 100.0})
+    w, a, G = np.float64(1.001 * W0), np.float64(W0), np.float64(LOW[0])
+    updates, _ = tx.update(LOW[0], tx.init(jnp.asarray(W0)), jnp.float32(w))
+    pulls = 200 * (w - a)
+    exact = G + pulls if pull == "proximal" else (G - pulls) / 201
+    # Half of the last of 8 binary digits; and float32's rounding of w, 200-fold.
+    tolerance = 2.0**-8 * np.abs(exact) + 200 * 2.0**-24 * np.abs(w) + 1e-6
+    assert np.all(np.abs(np.float64(updates) - exact) <= tolerance)
+
+
+@pytest.mark.parametrize("pull", PULLS)
 def test_a_pull_below_a_512th_of_a_bfloat16_gradient_is_lost(pull):
     """All of it, at every step, for g lies on bfloat16's grid; none if cast first."""
     weight, distance = 2.0**-20, 2.0**9  # 2 * weight * distance = 2^-10
