@@ -206,6 +206,15 @@ def every_two(tx):
     return optax.MultiSteps(tx, every_k_schedule=2).gradient_transformation()
 
 
+def accumulated(tx, Gs):
+    """As ``run``; optax before 0.2.8 refuses gradients below the params' precision."""
+    try:
+        every_two(optax.sgd(ETA)).update(Gs[0], every_two(optax.sgd(ETA)).init(W0), W0)
+    except TypeError:
+        pytest.skip("optax.MultiSteps itself refuses these gradients")
+    return run(tx, Gs)
+
+
 @pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
 def test_multi_steps_around_the_optimizer(name, dtype):
     """A period counts updates: the oracle sees only the means of two gradients.
@@ -213,13 +222,13 @@ def test_multi_steps_around_the_optimizer(name, dtype):
     optax accumulates in float32 and gives the mean in the gradients' dtype.
     """
     Gs, tx = jnp.asarray(LOW, dtype), every_two(optimizer(name))
-    ws, state, _ = run(tx, Gs)
     expected = oracle(name, MEANS)
-    assert state.acc_grads.dtype == jnp.float32
-    assert error(ws[1::2], expected) < (BFLOAT16 if dtype == "bfloat16" else FLOAT32)
-    np.testing.assert_array_equal(ws[2::2], ws[1:-1:2])
     cast, _, _ = run(optax.chain(TO_FLOAT32, tx), Gs)
     assert error(cast[1::2], expected) < FLOAT32
+    np.testing.assert_array_equal(cast[2::2], cast[1:-1:2])
+    ws, state, _ = accumulated(tx, Gs)
+    assert state.acc_grads.dtype == jnp.float32
+    assert error(ws[1::2], expected) < (BFLOAT16 if dtype == "bfloat16" else FLOAT32)
 
 
 def micro_steps(pull, S):
@@ -245,12 +254,12 @@ def test_multi_steps_around_sgd_alone(pull, dtype):
     tx, sgd = make(pull, **{weight_name(pull): weight}), every_two(optax.sgd(ETA))
     chained = optax.chain(*((tx, sgd) if pull == "proximal" else (sgd, tx)))
     Gs, expected = jnp.asarray(LOW, dtype), micro_steps(pull, PERIOD)
-    ws, _, _ = run(chained, Gs)
+    cast, _, _ = run(optax.chain(TO_FLOAT32, chained), Gs)
+    assert error(cast, expected) < FLOAT32
+    ws, _, _ = accumulated(chained, Gs)
     # Twice as many pulls are rounded.
     limit = 2 * BFLOAT16 if dtype == "bfloat16" else FLOAT32
     assert error(ws, expected) < limit
-    cast, _, _ = run(optax.chain(TO_FLOAT32, chained), Gs)
-    assert error(cast, expected) < FLOAT32
 
 
 @pytest.mark.parametrize("pull", PULLS)
