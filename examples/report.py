@@ -9,6 +9,7 @@ from pathlib import Path
 
 import jax
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy import stats
 
@@ -91,18 +92,38 @@ def draw(
     ylabel: str,
 ) -> Figure:
     """Mean and standard error over seeds; a panel is {method: (seeds, len(x))}."""
-    figure = Figure(figsize=(3 + 3 * len(panels), 4), layout="constrained")
-    row = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
-    for axes, (title, scores) in zip(row, panels.items(), strict=True):
-        axes.set(title=title, xlabel=xlabel)
-        for (name, values), style in zip(scores.items(), cycle(STYLES), strict=False):
-            mean = values.mean(axis=0)
-            error = values.std(axis=0, ddof=1) / np.sqrt(len(values))
-            axes.plot(x, mean, style, label=name)
-            axes.fill_between(x, mean - error, mean + error, alpha=0.2)
-    row[0].set_ylabel(f"{ylabel}\n(mean, band: standard error)")
-    row[0].legend()
+    size = 3 + 3 * len(panels), 4
+    return draw_rows(
+        {f"{ylabel}\n(mean, band: standard error)": (x, panels)}, xlabel, size
+    )
+
+
+def draw_rows(
+    rows: dict[str, tuple[Sequence, dict[str, dict[str, np.ndarray]]]],
+    xlabel: str,
+    size: tuple[float, float],
+) -> Figure:
+    """The same in rows, {ylabel: (x, panels)}, the titles above the first."""
+    figure = Figure(figsize=size, layout="constrained")
+    columns = len(next(iter(rows.values()))[1])
+    grid = figure.subplots(len(rows), columns, sharey="row", squeeze=False)
+    for line, (ylabel, (x, panels)) in zip(grid, rows.items(), strict=True):
+        line[0].set_ylabel(ylabel)
+        for axes, scores in zip(line, panels.values(), strict=True):
+            axes.set_xlabel(xlabel)
+            _draw_means(axes, x, scores)
+    for axes, title in zip(grid[0], panels, strict=True):
+        axes.set_title(title)
+    grid[0, 0].legend()
     return figure
+
+
+def _draw_means(axes: Axes, x: Sequence, scores: dict[str, np.ndarray]) -> None:
+    for (name, values), style in zip(scores.items(), cycle(STYLES), strict=False):
+        mean = values.mean(axis=0)
+        error = values.std(axis=0, ddof=1) / np.sqrt(len(values))
+        axes.plot(x, mean, style, label=name)
+        axes.fill_between(x, mean - error, mean + error, alpha=0.2)
 
 
 def draw_levels(
@@ -114,9 +135,28 @@ def draw_levels(
     return draw(list(levels), {"": scores}, xlabel, ylabel)
 
 
-def show(name: str, text: str, figure: Figure, out: Path, tiny: bool) -> None:
-    """Print the text; write it to NAME.md and the figure to NAME.png in `out`."""
-    command = f"python examples/{name}.py" + " --tiny" * tiny
+def show(
+    name: str,
+    text: str,
+    figure: Figure,
+    out: Path,
+    tiny: bool,
+    data: str | None = None,
+    **others: Figure,
+) -> None:
+    """Print the text; write it to NAME.md and the figure to NAME.png in `out`.
+
+    Args:
+      name: of the script; with the data it is NAME.
+      text: Markdown.
+      figure: the main one.
+      out: the folder.
+      tiny: whether the command has this option.
+      data: of its option, None without one.
+      **others: more figures, written to NAME-KEY.png.
+    """
+    command = f"python examples/{name}.py" + f" --data {data}" * bool(data)
+    command += " --tiny" * tiny
     device = jax.devices()[0]
     versions = ", ".join(f"{package} {version(package)}" for package in PACKAGES)
     seconds = time.perf_counter() - STARTED
@@ -125,7 +165,10 @@ def show(name: str, text: str, figure: Figure, out: Path, tiny: bool) -> None:
         f"Python {platform.python_version()}, {versions}.\n"
     )
     out.mkdir(parents=True, exist_ok=True)
+    name = f"{name}-{data}" if data else name
     (out / f"{name}.md").write_text(text, encoding="utf-8")
-    figure.savefig(out / f"{name}.png", dpi=150)
+    figures = {name: figure, **{f"{name}-{key}": x for key, x in others.items()}}
+    for stem, drawn in figures.items():
+        drawn.savefig(out / f"{stem}.png", dpi=150)
     print(text)
-    print(f"Written to {out}: {name}.md, {name}.png")
+    print(f"Written to {out}: {name}.md, " + ", ".join(f"{x}.png" for x in figures))

@@ -91,6 +91,16 @@ def over_lanes(run: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
     return jax.jit(lambda held_out, **x: jax.vmap(partial(run, held_out))(**x))
 
 
+def side_by_side(
+    run: Callable[..., Any], points: Sequence[dict[str, float]], seeds: Sequence[int]
+) -> Any:
+    """What `run` returns for lanes of every point and seed, (points, seeds, ...)."""
+    lanes = [{**point, "seed": seed} for point, seed in product(points, seeds)]
+    tree = run(**{k: jnp.array([x[k] for x in lanes]) for k in lanes[0]})
+    shape = len(points), len(seeds)
+    return jax.tree.map(lambda x: np.asarray(x).reshape(*shape, *x.shape[1:]), tree)
+
+
 def tune_then_test(
     validate: Callable[..., jax.Array],
     test: Callable[..., jax.Array],
@@ -111,19 +121,14 @@ def tune_then_test(
       fresh: the first seed of the test.
       others: numbers of the trials that do not name them.
     """
-
-    def side_by_side(run, points, seeds):
-        lanes = [{**others, **x, "seed": s} for x, s in product(points, seeds)]
-        scores = run(**{k: jnp.array([x[k] for x in lanes]) for k in lanes[0]})
-        return np.asarray(scores).reshape(len(points), len(seeds), *scores.shape[1:])
-
-    points = [point for trials in methods.values() for point in _points(trials)]
+    every = [point for trials in methods.values() for point in _points(trials)]
+    points = [{**others, **point} for point in every]
     scores = np.split(side_by_side(validate, points, seeds), len(methods))
     tuned = {
         name: _chosen(trials, x)
         for (name, trials), x in zip(methods.items(), scores, strict=True)
     }
-    best = [t.best for t in tuned.values()]
+    best = [{**others, **t.best} for t in tuned.values()]
     fresh_seeds = range(fresh, fresh + len(points) * len(seeds) // len(methods))
     tested = side_by_side(test, best, fresh_seeds)
     return {
