@@ -92,10 +92,10 @@ def draw(
     ylabel: str,
 ) -> Figure:
     """Mean and standard error over seeds; a panel is {method: (seeds, len(x))}."""
-    size = 3 + 3 * len(panels), 4
-    return draw_rows(
-        {f"{ylabel}\n(mean, band: standard error)": (x, panels)}, xlabel, size
-    )
+    row = {f"{ylabel}\n(mean, band: standard error)": (x, panels)}
+    figure = draw_rows(row, xlabel, (3 + 3 * len(panels), 4))
+    figure.axes[0].legend()
+    return figure
 
 
 def draw_rows(
@@ -114,7 +114,6 @@ def draw_rows(
             _draw_means(axes, x, scores)
     for axes, title in zip(grid[0], panels, strict=True):
         axes.set_title(title)
-    grid[0, 0].legend()
     return figure
 
 

@@ -1,0 +1,72 @@
+"""What choose_strength shows: distances and pull ratios, and accuracy by strength."""
+
+import numpy as np
+import report
+from matplotlib.figure import Figure
+
+LOSS, RATIO, NORM, RELATIVE = range(4)  # the last axis of what was seen at each step
+
+
+def at_ends(seen: dict[str, np.ndarray], period: int) -> str:
+    """A Markdown table of means over seeds and the ends of all periods.
+
+    Args:
+      seen: shape (seeds, steps, 4) of each run, first the one to compare with.
+      period: the number of steps in each.
+    """
+    ends = {k: x[:, period - 1 :: period].mean((0, 1)) for k, x in seen.items()}
+    first = next(iter(ends))
+    lines = [
+        f"| run | distance | over that of {first} | relative distance | pull ratio |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for name, x in ends.items():
+        over = x[NORM] / ends[first][NORM]
+        numbers = f"{x[NORM]:.4f} | {over:.2f} | {x[RELATIVE]:.4f} | {x[RATIO]:.2f}"
+        lines.append(f"| {name} | {numbers} |")
+    return "\n".join(lines) + "\n"
+
+
+def draw_seen(panels: dict[str, dict[str, np.ndarray]], period: int) -> Figure:
+    """Distance and pull ratio over some periods, the loss of the whole run.
+
+    Args:
+      panels: {title: {run: (seeds, steps, 4)}}.
+      period: the number of steps in each.
+    """
+    steps = next(iter(next(iter(panels.values())).values())).shape[1]
+    some = steps // 2 + np.arange(min(6 * period, steps // 2))
+    block = steps // 20
+
+    def row(x, take):
+        return x, {
+            title: {name: take(seen) for name, seen in runs.items()}
+            for title, runs in panels.items()
+        }
+
+    def losses(seen):
+        return seen[:, :, LOSS].reshape(len(seen), -1, block).mean(axis=2)
+
+    rows = {
+        "distance\n(norm of w - a)": row(some, lambda seen: seen[:, some, NORM]),
+        "pull ratio\n(pull / step)": row(some, lambda seen: seen[:, some, RATIO]),
+        f"loss (nats,\nmean of {block} steps)": row(np.arange(0, steps, block), losses),
+    }
+    figure = report.draw_rows(rows, "step", (8.4, 7.2))
+    for axes in (*figure.axes[: len(panels)], *figure.axes[-len(panels) :]):
+        axes.set_yscale("log")
+    lines = figure.axes[0].get_legend_handles_labels()
+    figure.legend(*lines, loc="outside upper center", ncols=2)
+    return figure
+
+
+def draw_scores(
+    strengths: list[float], curves: dict[str, list[np.ndarray]], ylabel: str
+) -> Figure:
+    """Each curve, (seeds,) at each strength, against it in units of the rule's."""
+    scores = {name: np.stack(values, axis=1) for name, values in curves.items()}
+    figure = report.draw(strengths, {"": scores}, "strength / the rule's", ylabel)
+    figure.axes[0].set_xscale("log")
+    figure.axes[0].axvline(1, color="black", linewidth=0.8, label="the rule")
+    figure.axes[0].legend()
+    return figure
