@@ -75,15 +75,15 @@ def test_links_lead_somewhere(page):
 
 def test_the_examples_differences_are_in_their_results():
     page = (ROOT / "examples/README.md").read_text(encoding="utf-8")
-    cited = re.findall(r"\[([+-].*?\))\]\((results/\w+\.md)\)", page)
-    assert len(cited) == 9
+    cited = re.findall(r"\[([+-].*?\))\]\((results/[\w-]+\.md)\)", page)
+    assert len(cited) == 11
     for difference, path in cited:
         assert difference in (ROOT / "examples" / path).read_text(encoding="utf-8")
 
 
 def test_every_example_is_named():
     pages = README + (ROOT / "examples/README.md").read_text(encoding="utf-8")
-    shared = {"digits", "report", "tuning"}
+    shared = {"anchor_report", "digits", "fashion_mnist", "report", "tuning"}
     for path in (ROOT / "examples").glob("*.py"):
         assert (
             path.stem in shared
