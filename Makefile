@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-all test-matrix traffic clean
+.PHONY: demo test test-all test-matrix traffic docs clean
 
 demo: .venv/installed ## train on real digits: a table, a figure, a CSV
 	$(BIN)/python -m benchmarks run demo
@@ -19,10 +19,16 @@ test-matrix: .venv/installed ## the wheel on each Python, newest and oldest vers
 traffic: .venv-traffic/installed ## count what an update moves; fails over budget
 	.venv-traffic/bin/python -m benchmarks traffic
 
+docs: .venv-docs/installed ## the site of docs/ in build/site; warnings are errors
+	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/python -m mkdocs build --strict --quiet
+	@echo 'Open build/site/index.html, or to search in it http://localhost:8000 after'
+	@echo '  .venv-docs/bin/python -m http.server --directory build/site'
+
 # The plugins stand apart: jax looks for the devices of all that it finds.
 .venv/installed: EXTRA = test
 .venv-traffic/installed: EXTRA = traffic
-.venv/installed .venv-traffic/installed: pyproject.toml
+.venv-docs/installed: EXTRA = docs
+.venv/installed .venv-traffic/installed .venv-docs/installed: pyproject.toml
 	@$(PYTHON) -c "import sys; sys.version_info >= (3, 11) or sys.exit( \
 	  'prox_optax needs Python 3.11 or newer, this is ' + sys.version.split()[0] \
 	  + '; write for example: make PYTHON=python3.12 demo')"
@@ -30,5 +36,5 @@ traffic: .venv-traffic/installed ## count what an update moves; fails over budge
 	$(@D)/bin/pip install --quiet --disable-pip-version-check --editable '.[$(EXTRA)]'
 	touch $@
 
-clean: ## remove the environment and the caches
-	rm -rf .venv .venv-traffic build *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
+clean: ## remove the environments and the caches
+	rm -rf .venv .venv-docs .venv-traffic build *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache

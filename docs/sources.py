@@ -1,0 +1,35 @@
+"""Where the pages of the site come from.
+
+The site has the pages of docs/ at its root and, of the rest of the repository, the files
+that these link to, at the places they have there: so a link holds on both.
+"""
+
+import re
+from pathlib import Path, PurePosixPath
+from posixpath import normpath
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCS = ROOT / "docs"
+
+
+def source(uri: str) -> Path:
+    """The file behind an address of the site."""
+    page = DOCS / uri
+    return page if page.exists() else ROOT / uri
+
+
+def links(uri: str) -> list[str]:
+    """The addresses that a page of the site links to or shows, but for the web's."""
+    text = source(uri).read_text(encoding="utf-8")
+    targets = re.findall(r"\]\(([^)#\s]+)", text)
+    local = [target for target in targets if "://" not in target]
+    return [normpath(PurePosixPath(uri).parent / target) for target in local]
+
+
+def figures(uri: str) -> list[str]:
+    """The figures beside a page of results: of a table.md all, else that of its name."""
+    page = PurePosixPath(uri)
+    if "results" not in page.parts:
+        return []
+    name = "*.png" if page.name == "table.md" else f"{page.stem}.png"
+    return sorted(figure.name for figure in source(uri).parent.glob(name))
