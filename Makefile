@@ -20,7 +20,7 @@ traffic: .venv-traffic/installed ## count what an update moves; fails over budge
 	.venv-traffic/bin/python -m benchmarks traffic
 
 docs: .venv-docs/installed ## the site of docs/ in build/site; warnings are errors
-	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/python -m mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/python -m mkdocs build --strict
 	@echo 'Open build/site/index.html, or to search in it http://localhost:8000 after'
 	@echo '  .venv-docs/bin/python -m http.server --directory build/site'
 

@@ -9,12 +9,11 @@ import griffe
 from latex2mathml.converter import convert
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.exceptions import PluginError
-from mkdocs.structure.files import File, Files
+from mkdocs.structure.files import File, Files, InclusionLevel
 from mkdocs.structure.pages import Page
 
 from docs.rst import to_markdown
 from docs.sources import figures, links, source
-
 
 _FORMULA = r'<(span|div) class="arithmatex">(.*?)</\1>'
 
@@ -40,8 +39,10 @@ def on_files(files: Files, *, config: MkDocsConfig) -> Files:
             continue
         seen.add(uri)
         if uri != "README.md" and not files.get_file_from_path(uri):  # index.md has it
-            path = str(source(uri))
-            files.append(File.generated(config, uri, abs_src_path=path))
+            path, level = str(source(uri)), InclusionLevel.NOT_IN_NAV
+            files.append(
+                File.generated(config, uri, abs_src_path=path, inclusion=level)
+            )
         if uri.endswith(".md"):
             folder = PurePosixPath(uri).parent
             waiting += [*links(uri), *(str(folder / name) for name in figures(uri))]
@@ -51,9 +52,11 @@ def on_files(files: Files, *, config: MkDocsConfig) -> Files:
 def on_page_markdown(
     markdown: str, *, page: Page, config: MkDocsConfig, files: Files
 ) -> str:
-    """Give a page of results its title and its figures."""
+    """Links to the README lead to index.md; results get their title and figures."""
     del config, files
     uri = PurePosixPath(page.file.src_uri)
+    to_root = "../" * (len(uri.parts) - 1)
+    markdown = markdown.replace(f"]({to_root}README.md", f"]({to_root}index.md")
     if "results" not in uri.parts:
         return markdown
     title = uri.parent.name if uri.name == "table.md" else uri.stem
@@ -70,7 +73,7 @@ def on_page_content(
     def formula(match: re.Match[str]) -> str:
         latex = html.unescape(match[2]).strip()
         mathml = to_mathml(latex[2:-2].strip(), match[1] == "div")
-        if "\\" in mathml or "<mi>&" in mathml.replace("<mi>&#", ""):
+        if "\\" in mathml or "<mi>&</mi>" in mathml:
             raise PluginError(f"{page.file.src_uri}: no MathML for {latex}")
         return mathml
 
@@ -79,9 +82,10 @@ def on_page_content(
 
 
 def to_mathml(latex: str, display: bool) -> str:
-    """MathML of a formula; latex2mathml knows ``align*`` but not ``aligned``."""
+    """MathML of a formula, where latex2mathml falls short of it."""
     latex = latex.replace("{aligned}", "{align*}")
-    return convert(latex, display="block" if display else "inline")
+    mathml = convert(latex, display="block" if display else "inline")
+    return mathml.replace("<mo>&#x0005E;</mo>", "<mo>&#x002C6;</mo>")  # hats, not ^
 
 
 def _named(nav: Any) -> list[str]:

@@ -1,7 +1,7 @@
 """Where the pages of the site come from.
 
-The site has the pages of docs/ at its root and, of the rest of the repository, the files
-that these link to, at the places they have there: so a link holds on both.
+The site has the pages of docs/ at its root and, of the rest of the repository, the
+files that these link to, at the places they have there: so a link holds in both.
 """
 
 import re
@@ -27,7 +27,7 @@ def links(uri: str) -> list[str]:
 
 
 def figures(uri: str) -> list[str]:
-    """The figures beside a page of results: of a table.md all, else that of its name."""
+    """The figures beside a page of results: of table.md all, else that of its name."""
     page = PurePosixPath(uri)
     if "results" not in page.parts:
         return []

@@ -1,0 +1,106 @@
+"""The pages of docs/ are true and lead somewhere; `make docs` makes a site of them."""
+
+import inspect
+import re
+
+import pytest
+
+import prox_optax
+from docs.rst import to_markdown
+from docs.sources import DOCS, ROOT, figures, links, source
+
+PAGES = sorted(path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md"))
+NAV = re.findall(r"[\w/]+\.md", (ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
+CODE = {
+    uri: re.findall(r"```python\n(.*?)```", source(uri).read_text("utf-8"), re.S)
+    for uri in PAGES
+}
+
+
+@pytest.mark.parametrize("uri", [uri for uri in PAGES if CODE[uri]])
+def test_code_runs(uri):
+    """From top to bottom, as a reader would."""
+    scope = {}
+    for code in CODE[uri]:
+        exec(compile(code, uri, "exec"), scope)
+
+
+def test_every_page_is_in_the_navigation():
+    assert set(PAGES) <= set(NAV)
+    assert all(source(uri).is_file() for uri in NAV)
+
+
+@pytest.mark.parametrize("uri", NAV)
+def test_links_lead_somewhere(uri):
+    for target in links(uri):
+        assert source(target).is_file(), target
+
+
+@pytest.mark.parametrize("uri", PAGES)
+def test_what_a_page_includes_is_there(uri):
+    text = source(uri).read_text(encoding="utf-8")
+    for path, limits in re.findall(r'{% include\S* "([^"]+)"(.*?) %}', text):
+        included = (DOCS / uri).parent.joinpath(path).read_text(encoding="utf-8")
+        for _, limit in re.findall(r"""(["'])(.*?)\1""", limits):
+            assert limit.replace("\\n", "\n") in included, limit
+
+
+def test_api_pages_have_every_public_name_once():
+    shown = [
+        name
+        for path in (DOCS / "api").glob("*.md")
+        for name in re.findall(
+            r"^::: prox_optax\.(\w+)$", path.read_text("utf-8"), re.M
+        )
+    ]
+    assert sorted(shown) == sorted(prox_optax.__all__)
+
+
+def test_references_are_public_names():
+    for uri in PAGES:
+        text = source(uri).read_text(encoding="utf-8")
+        for name in re.findall(r"\]\[prox_optax\.(\w+)\]", text):
+            assert name in prox_optax.__all__, f"{uri}: {name}"
+
+
+def test_results_have_their_figures():
+    assert figures("benchmarks/results/demo/table.md") == ["accuracy.png"]
+    assert figures("examples/results/dqn_pro.md") == ["dqn_pro.png"]
+    assert figures("examples/README.md") == []
+
+
+@pytest.mark.parametrize(
+    ("docstring", "markdown"),
+    [
+        ("A :math:`x\n  y` of.", "A $x y$ of."),
+        ("See :func:`proximal`.", "See [`proximal`][prox_optax.proximal]."),
+        ("A :class:`ProximalState`", "A [`ProximalState`][prox_optax.ProximalState]"),
+        (".. math:: x = y\n\nwhere", "$$\nx = y\n$$\n\nwhere"),
+        (
+            "so\n\n.. math::\n\n  \\begin{a}\n    x\n  \\end{a}\n\nwhere",
+            "so\n\n$$\n\\begin{a}\n  x\n\\end{a}\n$$\n\nwhere",
+        ),
+        ("an integer\n  >= 1", "an integer\n  \\>= 1"),
+        ("Go\n\nExample:\n  >>> x", "Go\n\nExamples:\n  >>> x"),
+        (
+            "Go\n\nReference:\n  X, in\n  https://x.org",
+            "Go\n\n**Reference:** X, in\n<https://x.org>",
+        ),
+    ],
+)
+def test_docstrings_become_markdown(docstring, markdown):
+    assert to_markdown(docstring) == markdown
+
+
+@pytest.mark.parametrize("text", ["see :meth:`x`", ".. note:: x", "x\n  .. math:: x"])
+def test_what_has_no_markdown_is_named(text):
+    with pytest.raises(ValueError, match="the site knows"):
+        to_markdown(text)
+
+
+@pytest.mark.parametrize("name", prox_optax.__all__)
+def test_docstrings_of_the_library_are_converted(name):
+    text = to_markdown(inspect.getdoc(vars(prox_optax)[name]))
+    assert text.count("$$") % 2 == 0
+    for reference in re.findall(r"\]\[prox_optax\.([\w.]+)\]", text):
+        assert reference in prox_optax.__all__
