@@ -79,12 +79,13 @@ def wheel(folder: Path) -> Path:
 
 
 def copy(folder: Path) -> Path:
-    """The tests that need neither the benchmarks nor the README."""
+    """The tests that need neither the benchmarks nor the documents."""
     shutil.copytree(ROOT / "examples", folder / "examples")
     shutil.copytree(ROOT / "tests", folder / "tests")
     shutil.copy(ROOT / "pyproject.toml", folder)
+    needs = r"^(from|import) (benchmarks|docs)|\"README"
     for test in (folder / "tests").glob("*.py"):
-        if re.search(r"^(from|import) benchmarks|\"README", test.read_text(), re.M):
+        if re.search(needs, test.read_text(), re.M):
             test.unlink()
     return folder
 
