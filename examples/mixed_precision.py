@@ -114,9 +114,6 @@ def main(tiny: bool = False, out: Path = Path("results/examples")) -> None:
         name: tune(partial(learn, dtypes), TRIALS, start, batches).scores
         for name, dtypes in METHODS.items()
     }
-    title = (
-        f"Digits at batch {BATCH}, {steps} steps of Adam, means over (n={seeds}) seeds"
-    )
     of_default = TRIALS["strength"] == 0.1
     low = ("bfloat16 gradients", "bfloat16 anchor", "bfloat16 parameters")
     panel = {name: scores[name][of_default, :, 1].T for name in low}

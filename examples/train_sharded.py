@@ -1,9 +1,9 @@
 r"""`python examples/train_sharded.py`: many devices, many processes, an anchor.
 
 `--layout data` repeats all on each device, `zero1` shards the optimizer's state, `fsdp`
-the parameters too, `explicit` does on a mesh whose arrays carry their sharding in their
-type. One rule places arrays by their shape: the anchor lies where the moments lie. The
-batch depends on the step alone, so a resumed run sees what it would have seen.
+the parameters too, and `explicit` is `fsdp` on a mesh whose arrays carry their sharding
+in their type. One rule places arrays by shape: the anchor lies where the moments lie.
+The batch depends on the step alone: a resumed run sees what it would have seen.
 
 Without an accelerator it makes 8 devices of the CPU. Two processes of 4 devices, to be
 started side by side, with I = 0 and 1; start them again after a crash:
@@ -55,13 +55,17 @@ def init(tx: optax.GradientTransformation) -> tuple[Any, Any]:
 def placed(shapes: tuple[Any, Any], layout: Layout, mesh: Mesh) -> tuple[Any, Any]:
     """Shapes with shardings: along the first axis that the devices divide, or whole."""
 
-    def rule(whole: bool, x: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
+    def whole(x: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
+        return x.update(sharding=NamedSharding(mesh, P()))
+
+    def split(x: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
         fits = [i for i, n in enumerate(x.shape) if n % mesh.size == 0]
         axes = ["data" if fits[:1] == [i] else None for i in range(x.ndim)]
-        return x.update(sharding=NamedSharding(mesh, P() if whole else P(*axes)))
+        return x.update(sharding=NamedSharding(mesh, P(*axes)))
 
-    params, state = (partial(rule, layout in x) for x in (["data", "zero1"], ["data"]))
-    return jax.tree.map(params, shapes[0]), jax.tree.map(state, shapes[1])
+    of_params = whole if layout in (Layout.data, Layout.zero1) else split
+    of_state = whole if layout == Layout.data else split
+    return jax.tree.map(of_params, shapes[0]), jax.tree.map(of_state, shapes[1])
 
 
 def gathered(w: jax.Array) -> jax.Array:
