@@ -56,6 +56,18 @@ def test_api_pages_have_every_public_name_once():
     assert sorted(shown) == sorted(prox_optax.__all__)
 
 
+def test_differences_are_in_the_results():
+    text = source("choosing.md").read_text(encoding="utf-8")
+    cited = re.findall(r"[+-]0\.\d{4} \(.*?\)", text)
+    results = "".join(
+        source(target).read_text(encoding="utf-8")
+        for target in links("choosing.md")
+        if target.startswith("examples/results/") and target.endswith(".md")
+    )
+    assert len(cited) == 10
+    assert all(difference in results for difference in cited)
+
+
 def test_references_are_public_names():
     for uri in PAGES:
         text = source(uri).read_text(encoding="utf-8")
