@@ -5,6 +5,7 @@ import pickle
 import shutil
 from pathlib import Path
 
+import choose_strength
 import data_files
 import numpy as np
 import pytest
@@ -251,3 +252,10 @@ def test_wrong_digits_are_refused(images, labels, match):
 def test_impossible_sizes(sizes, match):
     with pytest.raises(ValueError, match=match):
         data.load("digits", None, seed=0, **sizes)
+
+
+def test_an_example_says_how_to_get_fashion_mnist(tmp_path):
+    with pytest.raises(FileNotFoundError, match="apt install dataset-fashion-mnist"):
+        choose_strength.main(
+            tiny=True, out=tmp_path, data_dir=tmp_path, data="fashion-mnist"
+        )

@@ -1,5 +1,8 @@
 """How to choose strength and period: the rule does what it was derived from."""
 
+from functools import partial
+
+import anchor_report
 import choose_strength
 import jax
 import jax.numpy as jnp
@@ -117,8 +120,43 @@ def test_script_runs(tmp_path, capsys):
         assert (tmp_path / f"choose_strength-{name}.png").stat().st_size > 10_000
 
 
-def test_where_fashion_mnist_is_missing_it_says_how_to_get_it(tmp_path):
-    with pytest.raises(FileNotFoundError, match="apt install dataset-fashion-mnist"):
-        choose_strength.main(
-            tiny=True, out=tmp_path, data_dir=tmp_path, data="fashion-mnist"
-        )
+def seen_in(lambda_w):
+    images = choose_strength.digits.load(validation=300)
+    network = partial(choose_strength.digits.Network, 8)
+    sgd = partial(optax.sgd, momentum=0.9)
+    arguments = {"rate": 0.1, "lambda_w": lambda_w, "period": 5, "seed": 0}
+    _, seen = choose_strength.train(network, sgd, 10, images[:2], **arguments)
+    return np.asarray(seen)
+
+
+def test_what_is_logged_is_of_the_pull():
+    """Without one the ratio is 0; a strong one holds the parameters at the anchor."""
+    free, held = seen_in(0.0), seen_in(1e6)
+
+    assert not free[:, anchor_report.RATIO].any()
+    firsts = held[::5, anchor_report.RATIO]
+    assert not firsts.any()
+    others = np.delete(np.arange(10), (0, 5))
+    # r = 2e6: the distance is that of the step over 1 + r.
+    ratio = held[others, anchor_report.NORM] / free[others, anchor_report.NORM]
+    assert (ratio < 1e-5).all()
+    assert (free[others, anchor_report.NORM] > 0.01).all()
+
+
+def test_ends_are_the_last_steps_of_the_periods():
+    """Means over two seeds and two periods of three steps."""
+    steps = np.arange(6.0)[None, :, None] + [[[0.0]], [[10.0]]]
+    seen = steps * np.array([1.0, 0.5, 2.0, 0.25])  # loss, ratio, norm, relative
+
+    text = anchor_report.at_ends({"first": seen, "twice": 2 * seen}, 3)
+
+    ends = np.mean([2, 5, 12, 15])
+    assert (
+        f"| first | {2 * ends:.4f} | 1.00 | {ends / 4:.4f} | {ends / 2:.2f} |" in text
+    )
+    assert f"| twice | {4 * ends:.4f} | 2.00 | {ends / 2:.4f} | {ends:.2f} |" in text
+
+
+def test_the_safe_rate_is_the_best_of_the_means():
+    scores = np.array([[0.9, 0.1], [0.6, 0.6], [0.5, 0.5]])
+    assert choose_strength.best(np.array([1.0, 2.0, 3.0]), scores) == 2.0

@@ -23,8 +23,9 @@ LOW = jnp.asarray(RNG.normal(size=(2 * T, N)), jnp.bfloat16)
 # T steps, each of a few operations that round to 6e-8 of numbers up to 4; and Adam's
 # 1 - 0.999^t is known to 6e-5 in float32.
 FLOAT32 = 1e-5
-# T steps of ETA times numbers up to 4, rounded 3 times to 8 binary digits.
-BFLOAT16 = T * ETA * 4 * 3 * 2.0**-8
+# T steps of ETA times numbers up to 4, rounded to 8 binary digits at random: four times
+# the largest error that was seen, and less than half of what the pull does.
+BFLOAT16 = 0.01
 TO_FLOAT32 = optax.stateless(optax.tree.cast_like)
 
 SGD = {"eta": lambda t: ETA, "lambda_w": LAMBDA_W, "mu": 0.0, "wd": 0.0}
@@ -32,25 +33,25 @@ ADAM = {**SGD, "b1": 0.9, "b2": 0.999, "eps": 1e-8}
 del ADAM["mu"]
 
 
-def pulled_steps(Gs, w, S):
+def pulled_steps(Gs, w, S, lambda_w):
     """SGD, and the pull in each of its steps."""
     trajectory = []
     for t, G in enumerate(Gs):
         if t % S == 0:
             a = w
-        w = reference.closest_to_both(w - ETA * G, a, 2 * LAMBDA_W)
+        w = reference.closest_to_both(w - ETA * G, a, 2 * lambda_w)
         trajectory.append(w)
     return np.array(trajectory)
 
 
-def oracle(name, Gs, S=PERIOD):
-    """W after each step, float64."""
+def oracle(name, Gs, S=PERIOD, pull=1.0):
+    """W after each step, float64; ``pull`` scales the strength."""
     Gs, w = np.asarray(Gs, np.float64), np.asarray(W0, np.float64)
     if name == "proximal":
-        return reference.proximal_gradients(Gs, w, LAMBDA, S, ETA)[0]
+        return reference.proximal_gradients(Gs, w, pull * LAMBDA, S, ETA)[0]
     if name == "decoupled_proximal":
-        return pulled_steps(Gs, w, S)
-    numbers = ADAM if "adam" in name else SGD
+        return pulled_steps(Gs, w, S, pull * LAMBDA_W)
+    numbers = {**(ADAM if "adam" in name else SGD), "lambda_w": pull * LAMBDA_W}
     follow = getattr(reference, name)
     return follow(lambda t, w: Gs[t], w, len(Gs), S=S, **numbers)
 
@@ -88,6 +89,11 @@ def error(trajectory, expected):
 @pytest.fixture(params=FACTORIES)
 def name(request):
     return request.param
+
+
+def test_a_missing_pull_is_beyond_the_tolerance(name):
+    missing = error(oracle(name, LOW[:T], pull=0.0), oracle(name, LOW[:T]))
+    assert missing > 2 * BFLOAT16
 
 
 def test_float32_params_cast_in_the_loss(name):
@@ -159,26 +165,24 @@ def test_a_pull_below_a_512th_of_a_bfloat16_gradient_is_lost(pull):
         assert abs(updates[0] - 1) == pytest.approx(arrived, rel=3e-3)
 
 
-@pytest.mark.parametrize("pull", PULLS)
-def test_bfloat16_params_without_a_master(pull):
-    """Lossy, but no further from the oracle than the formula written in bfloat16."""
+def test_bfloat16_params_without_a_master():
+    """Lossy, but less than half as far from the oracle as the formula in bfloat16.
+
+    The decoupled one: of the coupled pull most is the rounding of the params.
+    """
     w = jnp.asarray(W0, jnp.bfloat16)
-    ws, state, _ = run(optimizer(pull), LOW[:T], w)
+    ws, state, _ = run(optimizer("decoupled_proximal"), LOW[:T], w)
     assert proximal_states(state)[0].anchor.dtype == jnp.bfloat16
-    eta, lam, r = (jnp.bfloat16(x) for x in (ETA, LAMBDA, 2 * LAMBDA_W))
+    eta, r = jnp.bfloat16(ETA), jnp.bfloat16(2 * LAMBDA_W)
     naive = []
     for t, G in enumerate(LOW[:T]):
         if t % PERIOD == 0:
             a = w
-        if pull == "proximal":
-            w = w - eta * (G + 2 * lam * (w - a))
-        else:
-            w = (w - eta * G + r * a) / (1 + r)
+        w = (w - eta * G + r * a) / (1 + r)
         naive.append(np.asarray(w, np.float64))
-    expected = oracle(pull, LOW[:T])
+    expected = oracle("decoupled_proximal", LOW[:T])
     ours, theirs = (np.linalg.norm(x - expected) for x in (ws, np.array(naive)))
-    # Most of both is the rounding of the params themselves.
-    assert ours <= 1.01 * theirs
+    assert ours < 0.5 * theirs
 
 
 @pytest.mark.parametrize("pull", PULLS)

@@ -248,10 +248,10 @@ def test_rescale_b2_keeps_the_half_life_in_examples():
         *((h, 0.0, 10, True) for h in (0.27, 0.48, 1.18, 1.71, 2.59, 3.60)),
         *((h, 0.0, 1, False) for h in (0.3, 1.4, 3.0, 3.75)),
         (3.85, 0.0, 1, True),
-        # The coupled pull widens the first band downwards ...
-        (0.15, 0.0, 10, False),
-        (0.15, 0.05, 10, True),
-        # ... until it reaches 0.
+        # The coupled pull moves them down ...
+        *((h, 0.05, 10, False) for h in (0.12, 0.41, 1.06, 1.63, 2.48, 3.53)),
+        *((h, 0.05, 10, True) for h in (0.13, 0.39, 1.08, 1.61, 2.49, 3.51)),
+        # ... until the first reaches 0.
         (0.001, 0.095, 10, False),
         (0.001, 0.098, 10, True),
     ],
