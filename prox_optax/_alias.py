@@ -47,8 +47,8 @@ def trsgd(
     Stability with :math:`\mu = 0.9`, S = 10, in learning rate times curvature, where
     plain SGD is stable up to 3.8: inner decay alone resonates and diverges in about
     0.26-0.49, 1.17-1.72 and 2.58-3.61. The coupled pull moves the bands down; above
-    :math:`\lambda_w` of about 0.097 the first reaches 0. The inner decay also lowers the
-    mean learning rate to 0.293 of :math:`\eta`: tune the learning rate of a plain
+    :math:`\lambda_w` of about 0.097 the first reaches 0. The inner decay also lowers
+    the mean learning rate to 0.293 of :math:`\eta`: tune the learning rate of a plain
     optimizer before comparing.
 
     Args:

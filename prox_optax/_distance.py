@@ -106,10 +106,12 @@ def pull_ratio(
       opt_state: as for :func:`anchor_distance`, after the update.
       params: :math:`w`, before the update.
       gradients: :math:`g`, like the params. Of the decoupled forms give the steps that
-        go into :func:`decoupled_proximal`.
+        go into :func:`decoupled_proximal`, inner decay included.
       strength: :math:`\lambda`, a number, or a tree with the structure of the params;
         a schedule's value at the step. In :func:`trsgd` and :func:`tradam` it is
-        ``lambda_w / learning_rate``, of the decoupled forms give ``lambda_w``.
+        ``lambda_w / learning_rate``; of :func:`decoupled_proximal` give ``lambda_w``,
+        of :func:`trsgdw` and :func:`tradamw` ``lambda_w / (k + 1)``, :math:`k` steps
+        after the anchor was taken.
 
     Returns:
       :math:`\rho \ge 0`, shape (), float32 or wider.

@@ -183,6 +183,29 @@ def test_ratio_is_that_of_the_pull_that_was_added(weights):
     assert [r == 0 for r in ratios] == [True, False, False] * 2
 
 
+@pytest.mark.parametrize("name", ["trsgdw", "tradamw"])
+def test_ratio_of_the_decoupled_aliases(name):
+    """With r = 2 lambda_w / (k + 1): r |w - a| / |u|, u after the inner decay."""
+    lambda_w = 0.3
+    base = {"trsgdw": optax.sgd, "tradamw": optax.adamw}[name]
+    decay = {"weight_decay": 0.0} if name == "tradamw" else {}
+    tx, alone = make(name, lambda_w=lambda_w, **decay), base(0.1, **decay)
+    w, state, alone_state = params_of(), tx.init(params_of()), alone.init(params_of())
+    for k in range(PERIOD):
+        step, alone_state = alone.update(gradient(w), alone_state, w)
+        u = jax.tree.map(lambda x, k=k: x / (k + 1), step)
+        updates, state = tx.update(gradient(w), state, w)
+        ratio = prox_optax.pull_ratio(state, w, u, lambda_w / (k + 1))
+        # updates = (u - pull) / (1 + r)
+        r = 2 * lambda_w / (k + 1)
+        pull = jax.tree.map(lambda u, x, r=r: u - (1 + r) * x, u, updates)
+        expected = optax.tree.norm(pull) / optax.tree.norm(u)
+        # A difference of two numbers of the size of u: a rounding of it.
+        np.testing.assert_allclose(ratio, expected, rtol=1e-4, atol=1e-6)
+        w = optax.apply_updates(w, updates)
+    assert ratio > 0.1
+
+
 def test_ratio_leaves_masked_leaves_out():
     w = {"bias": jnp.ones(1), "kernel": jnp.ones(4)}
     tx = optax.masked(make("proximal"), {"bias": False, "kernel": True})

@@ -3,26 +3,20 @@
 Each oracle is the paper's own formula in its own letters, NumPy float64, no JAX.
 """
 
-import sys
-from pathlib import Path
-
-import jax
-import jax.numpy as jnp
-import numpy as np
-import optax
-import pytest
-from flax import nnx
-
-from prox_optax import set_anchor
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
-
 import continual_ewc
 import digits
 import finetune_l2sp
+import jax
+import jax.numpy as jnp
 import mixed_precision
 import noisy_labels_rdi
+import numpy as np
+import optax
+import pytest
 import slrla
+from flax import nnx
+
+from prox_optax import set_anchor
 
 # The same float64 operations in another order: over 40 steps towards a minimum rounding
 # errors of 1e-16 are not amplified, up to the 1 / (1 - 0.9) of the momentum.

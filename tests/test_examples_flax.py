@@ -1,21 +1,17 @@
 """The Flax examples learn to read digits, and donate what they say they donate."""
 
 import re
-import sys
 from pathlib import Path
 
+import digits
 import jax
 import pytest
+import train_linen
+import train_nnx
 from flax import nnx
 from flax.training.train_state import TrainState
 
 import prox_optax
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
-
-import digits
-import train_linen
-import train_nnx
 
 
 @pytest.mark.parametrize("example", [train_linen, train_nnx])

@@ -8,22 +8,18 @@ import subprocess
 import sys
 import time
 from functools import partial
-from pathlib import Path
 
 import chex
+import digits
 import jax
 import optax
 import orbax.checkpoint as ocp
 import pytest
+import train_sharded
 from jax.sharding import AxisType
+from train_sharded import Layout, batch_at, init, placed, train, train_step
 
 import prox_optax
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
-
-import digits
-import train_sharded
-from train_sharded import Layout, batch_at, init, placed, train, train_step
 
 STEPS = 20
 TX = prox_optax.tradamw(1e-2)
