@@ -21,15 +21,21 @@ class Settings:
     """The numbers every optimizer of an experiment shares.
 
     Attributes:
-      momentum: of the SGD family, Muon and Schedule-Free.
+      momentum: of the SGD family.
       weight_decay: decoupled where the method is (adamw, trsgdw, tradamw, muon), else
         added to the gradient.
       period: steps between two anchors, and of the inner decay.
+      b1: of the Adam family, Muon and Schedule-Free.
+      b2: of the Adam family.
+      b2_batch: the batch size whose half-life in examples a rescaled b2 holds.
     """
 
     momentum: float
     weight_decay: float
     period: int
+    b1: float = 0.9
+    b2: float = 0.999
+    b2_batch: int = 128
 
 
 Make = Callable[[Trial, optax.Schedule, Settings, int], optax.GradientTransformation]
@@ -69,11 +75,10 @@ def l2_sgd(
 
 
 def l2_adam(
-    schedule: optax.ScalarOrSchedule, s: Settings, b2: ArrayLike = 0.999
+    schedule: optax.ScalarOrSchedule, s: Settings, b2: ArrayLike | None = None
 ) -> optax.GradientTransformationExtraArgs:
-    return optax.chain(
-        optax.add_decayed_weights(s.weight_decay), optax.adam(schedule, b2=b2)
-    )
+    adam = optax.adam(schedule, b1=s.b1, b2=s.b2 if b2 is None else b2)
+    return optax.chain(optax.add_decayed_weights(s.weight_decay), adam)
 
 
 def sgd_family(
@@ -95,7 +100,9 @@ def adam_family(
     def make(
         t: Trial, d: optax.Schedule, s: Settings, batch: int
     ) -> optax.GradientTransformation:
-        return alias(rate(t, d), period=s.period, weight_decay=s.weight_decay)
+        return alias(
+            rate(t, d), s.b1, s.b2, period=s.period, weight_decay=s.weight_decay
+        )
 
     return make
 
@@ -110,8 +117,21 @@ def schedule_free(
 ) -> optax.GradientTransformation:
     """As published: a constant learning rate, no momentum below the averaging."""
     return contrib.schedule_free_sgd(
-        t["learning_rate"], b1=s.momentum, weight_decay=s.weight_decay
+        t["learning_rate"], b1=s.b1, weight_decay=s.weight_decay
     )
+
+
+def schedule_free_adam(
+    t: Trial, d: optax.Schedule, s: Settings, batch: int
+) -> optax.GradientTransformation:
+    """The same on Adam, as published for language models."""
+    return contrib.schedule_free_adamw(
+        t["learning_rate"], b1=s.b1, b2=s.b2, weight_decay=s.weight_decay
+    )
+
+
+def schedule_free_average(params: Params, state: OptState) -> Params:
+    return contrib.schedule_free_eval_params(state, params)
 
 
 def sam(
@@ -133,20 +153,59 @@ def accumulation(
     return optax.MultiSteps(inner, every_k_schedule=4).gradient_transformation()
 
 
-def weight_average(
+def adam_accumulated(
     t: Trial, d: optax.Schedule, s: Settings, batch: int
 ) -> optax.GradientTransformation:
-    """SGD beside an anchor that only follows: an average over about 800 examples."""
-    step = 1 - prox_optax.rescale_b2(0.99, batch, 8)
-    average = prox_optax.proximal(0.0, period=1, anchor_step=step)
-    return optax.chain(l2_sgd(rate(t, d), s), average)
+    """Adam's update from the mean of as many gradients as make a batch of 16."""
+    k = max(1, 16 // batch)
+    inner = l2_adam(rate(t, lambda step: d(k * step)), s)
+    return optax.MultiSteps(inner, every_k_schedule=k).gradient_transformation()
+
+
+def averaged(
+    base: Callable[..., optax.GradientTransformationExtraArgs],
+) -> Method:
+    """Beside an anchor that only follows: an average over about 800 examples."""
+
+    def make(
+        t: Trial, d: optax.Schedule, s: Settings, batch: int
+    ) -> optax.GradientTransformation:
+        step = 1 - prox_optax.rescale_b2(0.99, batch, 8)
+        average = prox_optax.proximal(0.0, period=1, anchor_step=step)
+        return optax.chain(base(rate(t, d), s), average)
+
+    return Method(make, evaluated=lambda params, state: optax.tree.get(state, "anchor"))
 
 
 def adam_rescaled(
     t: Trial, d: optax.Schedule, s: Settings, batch: int
 ) -> optax.GradientTransformation:
-    """Adam whose b2 is 0.999 at a batch of 128, with that half-life in examples."""
-    return l2_adam(rate(t, d), s, prox_optax.rescale_b2(0.999, batch, 128))
+    """Adam whose b2 has the half-life in examples of `s.b2` at `s.b2_batch`."""
+    b2 = prox_optax.rescale_b2(s.b2, batch, s.b2_batch)
+    return l2_adam(rate(t, d), s, b2)
+
+
+def muon_beside_adam(
+    t: Trial, d: optax.Schedule, s: Settings, batch: int
+) -> optax.GradientTransformation:
+    """Muon on matrices; on embeddings and vectors Adam, whose steps are as large."""
+
+    def matrices(params: Params) -> Any:
+        def dimensions(path: Any, x: jax.Array) -> Any:
+            embeds = "embedding" in jax.tree_util.keystr(path)
+            return None if embeds or x.ndim != 2 else contrib.MuonDimensionNumbers()
+
+        return jax.tree_util.tree_map_with_path(dimensions, params)
+
+    return contrib.muon(
+        rate(t, d),
+        beta=s.b1,
+        weight_decay=s.weight_decay,
+        adam_b1=s.b1,
+        adam_b2=s.b2,
+        muon_weight_dimension_numbers=matrices,
+        consistent_rms=0.2,
+    )
 
 
 def ablated(
@@ -210,7 +269,9 @@ OPTIMIZERS: dict[str, Method] = {
     "trsgdw": Method(sgd_family(prox_optax.trsgdw)),
     "adam": Method(lambda t, d, s, _: l2_adam(rate(t, d), s)),
     "adamw": Method(
-        lambda t, d, s, _: optax.adamw(rate(t, d), weight_decay=s.weight_decay)
+        lambda t, d, s, _: optax.adamw(
+            rate(t, d), s.b1, s.b2, weight_decay=s.weight_decay
+        )
     ),
     "tradam": Method(adam_family(prox_optax.tradam)),
     "tradamw": Method(adam_family(prox_optax.tradamw)),
@@ -238,15 +299,10 @@ OPTIMIZERS: dict[str, Method] = {
         gradient_at=lambda params: params.fast,
         evaluated=lambda params, state: params.slow,
     ),
-    "weight average": Method(
-        weight_average, evaluated=lambda params, state: optax.tree.get(state, "anchor")
-    ),
-    "schedule-free": Method(
-        schedule_free,
-        evaluated=lambda params, state: contrib.schedule_free_eval_params(
-            state, params
-        ),
-    ),
+    "weight average": averaged(l2_sgd),
+    "adam, weight average": averaged(l2_adam),
+    "schedule-free": Method(schedule_free, evaluated=schedule_free_average),
+    "schedule-free adam": Method(schedule_free_adam, evaluated=schedule_free_average),
     "sam": Method(
         sam,
         evaluated=lambda params, state: optax.tree.where(
@@ -259,10 +315,12 @@ OPTIMIZERS: dict[str, Method] = {
         )
     ),
     "accumulation": Method(accumulation),
+    "adam, accumulated to 16": Method(adam_accumulated),
     "muon": Method(
         lambda t, d, s, _: contrib.muon(
-            rate(t, d), beta=s.momentum, weight_decay=s.weight_decay
+            rate(t, d), beta=s.b1, weight_decay=s.weight_decay
         )
     ),
+    "muon beside adam": Method(muon_beside_adam),
     **ABLATIONS,
 }

@@ -1,0 +1,94 @@
+"""The experiments: everyone gets the same, and the published numbers are published."""
+
+from dataclasses import fields
+
+import numpy as np
+import pytest
+
+from benchmarks import assemble, experiments
+from benchmarks.experiments import images
+from benchmarks.optimizers import OPTIMIZERS
+
+
+def test_decays_are_those_published():
+    decay = assemble.decay_schedule(images.DEMO.decays, steps=100)
+    factors = [float(decay(step)) for step in (0, 49, 50, 74, 75, 99)]
+    np.testing.assert_allclose(factors, [1, 1, 0.1, 0.1, 0.01, 0.01], rtol=1e-6)
+
+
+def test_tiny_differs_in_size_only():
+    tiny = experiments.tiny(images.DEMO)
+    sizes = {"name", "learning_rates", "seeds", "epochs", "save_every"}
+    changed = {
+        field.name
+        for field in fields(tiny)
+        if getattr(tiny, field.name) != getattr(images.DEMO, field.name)
+    }
+    assert changed == sizes
+    assert set(tiny.learning_rates) < set(images.DEMO.learning_rates)
+
+
+@pytest.mark.parametrize("experiment", experiments.EXPERIMENTS.values())
+def test_everyone_makes_as_many_trials(experiment):
+    assert set(experiment.optimizers) <= set(OPTIMIZERS)
+    for name in experiment.optimizers:
+        numbers = assemble.trials(experiment, name)
+        rows = list(zip(*numbers.values(), strict=True))
+        assert len(set(rows)) == len(rows)
+        labels = assemble.labels(experiment, name)
+        assert len(labels) == len(rows)
+        for label in labels:
+            assert labels.count(label) == len(experiment.learning_rates)
+
+
+@pytest.mark.parametrize("experiment", experiments.EXPERIMENTS.values())
+def test_everyone_has_a_base(experiment):
+    bases = assemble.baselines(experiment)
+    labels = [
+        label
+        for name in experiment.optimizers
+        for label in assemble.labels(experiment, name)
+    ]
+    assert list(bases) == list(dict.fromkeys(labels))
+    assert [name for name, base in bases.items() if base is None] == labels[:1]
+    assert {base for base in bases.values() if base} <= set(labels)
+    pairs = {name for pair in experiment.contrasts for name in pair}
+    assert pairs <= set(labels)
+
+
+def test_adam_is_compared_with_sgd_and_its_family_with_adam():
+    bases = assemble.baselines(images.SENSITIVITY_DIGITS)
+    assert bases["trsgd"] == bases["adam"] == bases["muon"] == "sgd"
+    assert bases["tradam"] == bases["adamw"] == bases["adam, b2 rescaled"] == "adam"
+    bases = assemble.baselines(images.ABLATION_DIGITS)
+    assert bases["coupled, S = 2, strength 0.1"] == "coupled, S = 2, strength 0"
+
+
+def test_programs_cover_every_optimizer_and_batch_size_once():
+    experiment = images.SENSITIVITY_DIGITS
+    pairs = [
+        (program.batch_size, name)
+        for program in assemble.programs(experiment)
+        for name in program.optimizers
+    ]
+    assert len(set(pairs)) == len(pairs) == 6 * 22
+    (demo,) = assemble.programs(images.DEMO)
+    assert demo.optimizers == images.DEMO.optimizers
+    noises = [each.noise for each in assemble.programs(images.NOISE_DIGITS)]
+    assert {noises.count(noise) for noise in images.NOISE_DIGITS.noises} == {16}
+
+
+def test_published_numbers():
+    """The learning rates, batch and epochs of the reference implementation."""
+    experiment = images.PAPER_CIFAR10
+    rates = {
+        name: assemble.trials(experiment, name)["learning_rate"]
+        for name in experiment.optimizers
+    }
+    assert rates == {"sgd": (0.1,), "trsgd": (0.1,), "adam": (1e-3,), "tradam": (1e-3,)}
+    assert (experiment.batch_sizes, experiment.epochs, experiment.seeds) == (
+        (8,),
+        200,
+        5,
+    )
+    assert assemble.total_steps(experiment, 45_000, 8) == 1_125_000

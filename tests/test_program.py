@@ -1,0 +1,53 @@
+"""Compiled programs: their memory, and the noise they train with."""
+
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from benchmarks import assemble, experiments, program
+from benchmarks.checkpoint import Position
+from benchmarks.experiments import images
+from benchmarks.noise import Noise
+
+
+def test_lanes_are_halved_until_they_fit(monkeypatch):
+    tried = []
+    monkeypatch.setattr(program, "needed", lambda at_once: 10 * (at_once or 18))
+
+    def compile_epoch(at_once):
+        tried.append(at_once)
+        return at_once
+
+    assert program.compile_to_fit(compile_epoch, 18, limit=180) is None
+    assert program.compile_to_fit(compile_epoch, 18, limit=30) == 3
+    assert program.compile_to_fit(compile_epoch, 18, limit=1) == 1
+    assert tried == [None, None, 9, 5, 3, None, 9, 5, 3, 2, 1]
+
+
+def test_memory_needed_grows_with_the_lanes():
+    def compiled(n):
+        x = jax.ShapeDtypeStruct((n, 1000), jnp.float32)
+        return jax.jit(lambda x: jnp.sort(x, axis=0)[::-1]).lower(x).compile()
+
+    assert program.needed(compiled(20)) >= program.needed(compiled(10)) + 2 * 40_000
+    assert program.memory() > 1e9
+
+
+def test_a_program_trains_with_its_noise(tmp_path):
+    """The same program without the noise ends elsewhere."""
+    few = replace(
+        experiments.tiny(images.NOISE_DIGITS),
+        groups=(("", ("sgd",)),),
+        problem=replace(images.DIGITS, train=64),
+    )
+    whole = few.problem.load(None)
+    score = program.make_score(few, whole)
+
+    def loss(noise):
+        which = assemble.Program(32, noise, ("sgd",))
+        built = program.build(few, whole, which, tmp_path, Position(0, 0), score)
+        return built.advance(built.lanes, 0)["sgd"].measures["loss"]
+
+    assert not np.allclose(loss(Noise("gaussian", 0.3)), loss(Noise()))
