@@ -165,31 +165,29 @@ def signed(value: float) -> str:
 
 
 def others(metrics: pd.DataFrame, meta: dict[str, Any]) -> list[str]:
-    """Other measures on the test split, beside what reaches them without training."""
+    """The measures on the test split with intervals, beside what needs no training."""
     score, last = Score(**meta["score"]), analysis.final(metrics)
     measures = (score.name, *score.besides)
+
+    def interval(runs: pd.DataFrame, measure: str) -> str:
+        found = analysis.estimate(analysis.final_scores(runs, score, measure))
+        return f"{found.mean:.4f} +- {analysis.half_width(found):.4f}"
+
     trained = [
-        (
-            f"{name}, {condition}",
-            *(
-                mean(analysis.final_scores(runs, score, measure))
-                for measure in measures
-            ),
-        )
+        (f"{name}, {condition}", *(interval(runs, measure) for measure in measures))
         for condition in analysis.conditions(meta)
-        for name in (meta["baselines"] if score.besides else ())
+        for name in meta["baselines"]
         for runs in [analysis.runs_of(last, condition, name)]
     ]
     untrained = [
         (name, *(f"{values[x]:.4f}" if x in values else "-" for x in measures))
         for name, values in meta["references"].items()
     ]
-    header = ("on the test split", *map(words, measures))
-    title = "All measures, and" if score.besides else "For reference,"
     return [
-        f"{title} what is reached without training:",
+        f"+- half of the {analysis.CONFIDENCE:.0%} interval over seeds, and what needs "
+        "no training:",
         "",
-        *align([header, *trained, *untrained]),
+        *align([("on the test split", *map(words, measures)), *trained, *untrained]),
     ]
 
 

@@ -166,3 +166,35 @@ def test_means_that_differ_by_rounding_are_equal():
     metrics = hand_made(validation=(0.7, 0.9, 0.9), test=(0, 0, 0))
     metrics.loc[metrics.learning_rate == 10, "validation_accuracy"] += 1e-7
     assert analysis.best_learning_rate(metrics, ACCURACY) == 1.0
+
+
+LOWER = ACCURACY._replace(higher=False, failed=0.5)
+
+
+def test_where_less_is_better_the_lowest_is_chosen():
+    metrics = hand_made(validation=(0.3, 0.1, 0.1), test=(0.9, 0.5, 0.1))
+    assert analysis.best_learning_rate(metrics, LOWER) == 1.0
+    np.testing.assert_array_equal(analysis.final_scores(metrics, LOWER), [0.5, 0.5])
+
+
+def test_where_less_is_better_a_run_that_ends_above_failed():
+    metrics = hand_made(validation=(0.8, 0.1, 0.4), test=(0, 0, 0))
+    assert analysis.fails_from(metrics, LOWER) is None
+    metrics.loc[metrics.learning_rate == 10, "validation_accuracy"] = 0.51
+    assert analysis.fails_from(metrics, LOWER) == 10.0
+
+
+def test_where_less_is_better_the_range_is_that_of_the_negative():
+    more = hand_made(validation=(0.895, 0.9, 0.5), test=(0, 0, 0))
+    less = more.assign(validation_accuracy=1 - more.validation_accuracy)
+    ours, theirs = analysis.width_of(less, LOWER), analysis.width_of(more, ACCURACY)
+    np.testing.assert_allclose(ours, theirs)
+    curve = analysis.validation_curve(less, LOWER)
+    assert analysis.width_error(curve, LOWER) < 1e-12  # both seeds are equal
+
+
+def test_another_measure_is_of_the_trial_that_the_score_chose():
+    metrics = hand_made(validation=(0.7, 0.9, 0.8), test=(0, 0, 0))
+    metrics["test_loss"] = metrics.learning_rate
+    chosen = analysis.final_scores(metrics, ACCURACY, "loss")
+    np.testing.assert_array_equal(chosen, [1.0, 1.0])

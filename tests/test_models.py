@@ -13,7 +13,6 @@ from test_benchmarks import (
     RATES,
     SEEDS,
     STEPS,
-    alone,
     python_loop,
     trainer,
     trials_of,
@@ -283,23 +282,3 @@ def test_without_batch_norm_there_are_no_statistics(split):
     loss = task.players["network"]
     _, (stats, _) = loss(params, stats, split, jnp.arange(8), jax.random.key(0))
     assert jax.tree.leaves(stats) == []
-
-
-def test_a_step_has_the_key_of_its_seed_and_number():
-    """A loss that is a hash of the keys it was given, whatever the parameters."""
-    spy = alone(
-        jnp.zeros(()),
-        lambda key, epoch: jnp.zeros(STEPS),
-        lambda own, batch, key: jax.random.uniform(key) + 0 * own,
-    )
-    sgd = Method(lambda trial: optax.sgd(trial["learning_rate"]))
-    history = trainer(spy, {"sgd": sgd}, None)()
-    for epoch, lanes in enumerate(history):
-        numbers = range(epoch * STEPS, (epoch + 1) * STEPS)
-        for seed, rate in np.ndindex(2, 2):
-            keys = [train.step_key(seed, number) for number in numbers]
-            expected = np.mean([jax.random.uniform(key) for key in keys])
-            # float32: a mean of 8 values below 1
-            np.testing.assert_allclose(
-                lanes["sgd"].measures["loss"][seed, rate], expected, rtol=1e-6
-            )

@@ -5,7 +5,9 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
+from test_benchmarks import alone, trainer
 
 from benchmarks import assemble, train
 from benchmarks.experiments import images
@@ -118,3 +120,23 @@ def test_the_other_player_is_seen_as_its_method_takes_gradients(name):
     for player, params in lane.params.items():
         ends = evaluated(params, lane.opt_state[player])
         jax.tree.map(partial(np.testing.assert_array_equal, True), jnp.isfinite(ends))
+
+
+def test_a_step_has_the_key_of_its_seed_and_number():
+    """A loss that is a hash of the keys it was given, whatever the parameters."""
+    spy = alone(
+        jnp.zeros(()),
+        lambda key, epoch: jnp.zeros(8),
+        lambda own, batch, key: jax.random.uniform(key) + 0 * own,
+    )
+    sgd = Method(lambda trial: optax.sgd(trial["learning_rate"]))
+    history = trainer(spy, {"sgd": sgd}, None)()
+    for epoch, lanes in enumerate(history):
+        numbers = range(epoch * 8, (epoch + 1) * 8)
+        for seed, rate in np.ndindex(2, 2):
+            keys = [train.step_key(seed, number) for number in numbers]
+            expected = np.mean([jax.random.uniform(key) for key in keys])
+            # float32: a mean of 8 values below 1
+            np.testing.assert_allclose(
+                lanes["sgd"].measures["loss"][seed, rate], expected, rtol=1e-6
+            )

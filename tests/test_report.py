@@ -1,6 +1,7 @@
 """Tables and figures of every kind of experiment, from metrics made by hand."""
 
 import json
+import re
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -10,7 +11,7 @@ import pytest
 
 from benchmarks import assemble, experiments, figures, report, results
 from benchmarks.analysis import Condition
-from benchmarks.experiments import images
+from benchmarks.experiments import images, text
 from benchmarks.run import describe
 from benchmarks.tasks.classify import Images
 
@@ -18,7 +19,7 @@ EPOCHS = (1, 2)
 
 
 def made(experiment, score):
-    """Metrics and meta data of a run; `score` maps a row's numbers to an accuracy."""
+    """Metrics and meta data of a run; `score` maps a row's numbers to its score."""
     rows = [
         {
             "batch_size": program.batch_size,
@@ -31,7 +32,7 @@ def made(experiment, score):
             "seed": seed,
             "epoch": epoch,
             "train_loss": 1 / epoch,
-            "train_accuracy": 0.5,
+            f"train_{experiment.problem.score.name}": 0.5,
             "validation_loss": 2 / epoch,
             "diverged": False,
         }
@@ -44,10 +45,9 @@ def made(experiment, score):
         if epoch == max(EPOCHS) or experiment.evaluate_every
     ]
     metrics = pd.DataFrame(rows)
-    accuracy = [score(row) for row in metrics.itertuples()]
-    metrics = metrics.assign(
-        validation_accuracy=accuracy, test_accuracy=accuracy, test_loss=1.0
-    )
+    name, scores = experiment.problem.score.name, map(score, metrics.itertuples())
+    metrics[f"validation_{name}"] = metrics[f"test_{name}"] = list(scores)
+    metrics["test_loss"] = 1.0
     meta = {
         "command": "python -m benchmarks run it",
         **describe(experiment, SimpleNamespace(source="made by hand")),
@@ -82,14 +82,14 @@ def test_every_method_is_compared_with_its_own_base(noisy):
         better = row.optimizer == "tradam" and row.noise.startswith("gaussian")
         return by_seed(row) + 0.02 * better
 
-    text = report.table(*made(noisy, score))
-    sections = text.split("\n\n")
+    table = report.table(*made(noisy, score))
+    sections = table.split("\n\n")
     assert [x for x in sections if x.endswith(":") and x.startswith("Batch")] == [
         "Batch 32:",
         "Batch 32, gaussian 0.3:",
         "Batch 32, student-t 0.1:",
     ]
-    rows = [line.split(" | ") for line in text.splitlines() if "| tradam  " in line]
+    rows = [line.split(" | ") for line in table.splitlines() if "| tradam  " in line]
     # Seeds 0 and 1 differ by 0.01: half of it is the standard error.
     assert [row[2].strip() for row in rows[:2]] == [
         "0.9050 +- 0.0050 (n=2)",
@@ -101,7 +101,7 @@ def test_every_method_is_compared_with_its_own_base(noisy):
         "+0.0000 +- 0.0000 equal",
     ]
     assert {row[4].strip() for row in rows} == {"adam"}
-    (contrast,) = [line for line in text.splitlines() if "tradam - adam" in line]
+    (contrast,) = [line for line in table.splitlines() if "tradam - adam" in line]
     assert "+0.0000 +- 0.0000 | +0.0200 +- 0.0000 *" in contrast
 
 
@@ -125,10 +125,10 @@ def test_each_kind_has_its_figure(experiment, names, tmp_path):
 
 def test_one_rate_has_no_usable_range():
     tiny = experiments.tiny(images.PAPER_CIFAR10)
-    text = report.table(*made(tiny, lambda row: row.epoch / 4))
-    assert "usable" not in text
-    assert "| trsgd     | 0.1   | 0.5000 +- 0.0000 (n=2)" in text
-    assert "nothing is chosen" in text
+    table = report.table(*made(tiny, lambda row: row.epoch / 4))
+    assert "usable" not in table
+    assert "| trsgd     | 0.1   | 0.5000 +- 0.0000 (n=2)" in table
+    assert "nothing is chosen" in table
 
 
 def test_curves_show_two_methods_a_panel_on_the_test_images():
@@ -183,3 +183,38 @@ def test_a_pair_named_twice_is_one_comparison(noisy):
     metrics, _ = made(noisy, by_seed)
     # trsgd, adam and tradam against their bases; the contrasts repeat two of them.
     assert "Of the 9 comparisons" in report.tuned_notes(metrics, meta)
+
+
+def test_a_task_is_reported_in_its_own_words(tmp_path):
+    """Bits per byte: less is better, with an interval and what needs no training."""
+    few = replace(experiments.tiny(text.LANGUAGE), groups=(("SGD", ("sgd", "trsgd")),))
+    low, high = few.learning_rates
+    alone = replace(few, contrasts=(), batch_sizes=(4,))
+    metrics, meta = made(
+        alone, lambda row: 2.0 + (row.learning_rate == low) + 0.1 * row.seed
+    )
+    meta["references"] = {"a uniform guess": {"bits_per_byte": 8.0}}
+    results.write_run(tmp_path, metrics.to_csv(index=False), meta)
+    table = report.report(tmp_path, "it")
+    assert "| optimizer | best rate | test bits per byte " in table
+    assert f"| sgd       | {high:.3g}" in table
+    # Seeds 0.1 apart: 0.05 is the error, and times t = 12.706 half of the interval.
+    assert "2.0500 +- 0.0500 (n=2)" in table
+    assert re.search(r"\| sgd, batch 4 +\| 2.0500 \+- 0.6353 +\|", table)
+    assert re.search(r"\| a uniform guess +\| 8.0000 +\|", table)
+    assert "the lowest mean validation bits per byte" in table
+    assert "bits per byte ended\n  above 4.5." in table
+    assert (tmp_path / "bits_per_byte.png").is_file()
+    figure = figures.against_rate(metrics, meta)
+    assert figure.axes[0].get_ylabel() == "validation bits per byte"
+    np.testing.assert_allclose(figure.axes[1].get_ylim(), (2.05 - 0.08, 2.55))
+
+
+def test_measures_besides_the_score_have_a_table():
+    tiny = experiments.tiny(images.PAPER_CIFAR10)
+    metrics, meta = made(tiny, lambda row: row.epoch / 4)
+    meta["score"]["besides"] = ["loss"]
+    rows = [line for line in report.others(metrics, meta) if line.startswith("|")]
+    cells = [[cell.strip() for cell in row.split("|")[1:-1]] for row in rows]
+    assert cells[0] == ["on the test split", "accuracy", "loss"]
+    assert cells[2] == ["sgd, batch 8", "0.5000 +- 0.0000", "1.0000 +- 0.0000"]
