@@ -56,6 +56,10 @@ def write_text(path: Path, text: str) -> None:
     write(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
+def write_bytes(path: Path, data: bytes) -> None:
+    write(path, lambda temporary: temporary.write_bytes(data))
+
+
 def write_metrics(folder: Path, csv: str) -> None:
     """Write metrics.csv of a run that goes on: without meta.json."""
     (folder / META).unlink(missing_ok=True)

@@ -1,8 +1,12 @@
 """The experiments and all their numbers: a module a task."""
 
-from benchmarks.experiments import images
+from benchmarks.experiments import images, text
 from benchmarks.experiments.grid import THRESHOLDS, Experiment, log_grid, tiny
 
 __all__ = ["EXPERIMENTS", "THRESHOLDS", "Experiment", "log_grid", "tiny"]
 
-EXPERIMENTS = {experiment.name: experiment for experiment in images.EXPERIMENTS}
+EXPERIMENTS = {
+    experiment.name: experiment
+    for module in (images, text)
+    for experiment in module.EXPERIMENTS
+}
