@@ -32,7 +32,7 @@ class Text:
       windows: shown in an epoch, cut out of the train split at random.
       dtype: of the activations.
       data: what is read.
-      train: no number of windows is the whole split: None.
+      train: None, the whole split.
     """
 
     shape: str
