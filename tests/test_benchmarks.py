@@ -219,6 +219,7 @@ def test_patches_and_matmul_are_a_convolution():
         np.testing.assert_allclose(ours, oracle, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_published_experiment_augments_and_normalises_in_training_only():
     """A residual network on noise of CIFAR's shape: a step, without an archive."""
     experiment = experiments.tiny(images.PAPER_CIFAR10)

@@ -25,6 +25,7 @@ def steps(optimizer, w, gradients):
     return np.asarray(path)
 
 
+@pytest.mark.slow
 def test_controls_are_what_they_are_called():
     settings = Settings(momentum=0.9, weight_decay=0.01, period=10)
     gradients = jax.random.normal(jax.random.key(0), (25, 3))

@@ -5,6 +5,7 @@ from dataclasses import replace
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from benchmarks import assemble, experiments, program
 from benchmarks.checkpoint import Position
@@ -35,6 +36,7 @@ def test_memory_needed_grows_with_the_lanes():
     assert program.memory() > 1e9
 
 
+@pytest.mark.slow
 def test_a_program_trains_with_its_noise(tmp_path):
     """The same program without the noise ends elsewhere."""
     few = replace(
