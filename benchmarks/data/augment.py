@@ -6,13 +6,14 @@ import jax
 import jax.numpy as jnp
 
 PADDING = 4
+JITTER = 286 / 256  # how much pix2pix enlarges before it crops
 
 
 class Draws(NamedTuple):
     """One draw an image.
 
     Attributes:
-      offset: int32, shape (n, 2), row and column of the crop, 0 to 2 * PADDING.
+      offset: int32, shape (n, 2), row and column of the crop's first pixel.
       flip: bool, shape (n,), whether to mirror left and right.
     """
 
@@ -20,11 +21,11 @@ class Draws(NamedTuple):
     flip: jax.Array
 
 
-def draw(key: jax.Array, n: int) -> Draws:
-    """Uniform offsets, and a flip with probability 1/2, all independent."""
+def draw(key: jax.Array, n: int, largest: int) -> Draws:
+    """Uniform offsets from 0 on, and a flip with probability 1/2, all independent."""
     offset_key, flip_key = jax.random.split(key)
     return Draws(
-        jax.random.randint(offset_key, (n, 2), 0, 2 * PADDING + 1),
+        jax.random.randint(offset_key, (n, 2), 0, largest + 1),
         jax.random.bernoulli(flip_key, shape=(n,)),
     )
 
@@ -47,11 +48,39 @@ def crop_and_flip(key: jax.Array, images: jax.Array) -> jax.Array:
             f"{images.dtype}; write crop_and_flip(key, (images - mean) / std)."
         )
     n, height, width, _ = images.shape
-    offset, flip = draw(key, n)
+    sides = (PADDING, PADDING)
+    padded = jnp.pad(images, ((0, 0), sides, sides, (0, 0)))
+    return cut(padded, draw(key, n, 2 * PADDING), height, width)
+
+
+def jitter(
+    key: jax.Array, labels: jax.Array, photos: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """pix2pix's random jitter: enlarged by 286 / 256, cropped back, flipped or not.
+
+    A label map and its photo are cut and flipped alike.
+
+    Args:
+      key: a different one for each step.
+      labels: integers, shape (n, size, size), enlarged to the nearest pixel.
+      photos: floating, shape (n, size, size, 3), enlarged bilinearly.
+
+    Returns:
+      The same shapes and dtypes.
+    """
+    n, size, _, channels = photos.shape
+    large = round(size * JITTER)
+    draws = draw(key, n, large - size)
+    labels = jax.image.resize(labels, (n, large, large), "nearest")
+    photos = jax.image.resize(photos, (n, large, large, channels), "linear")
+    return cut(labels, draws, size, size), cut(photos, draws, size, size)
+
+
+def cut(images: jax.Array, draws: Draws, height: int, width: int) -> jax.Array:
+    """A part of each image of shape (rows, columns, ...), flipped or not."""
+    offset, flip = draws
     rows = offset[:, :1] + jnp.arange(height)[None]
     columns = jnp.arange(width)[None]
     columns = offset[:, 1:] + jnp.where(flip[:, None], columns[:, ::-1], columns)
-    sides = (PADDING, PADDING)
-    padded = jnp.pad(images, ((0, 0), sides, sides, (0, 0)))
-    image = jnp.arange(n)[:, None, None]
-    return padded[image, rows[:, :, None], columns[:, None, :]]
+    image = jnp.arange(len(images))[:, None, None]
+    return images[image, rows[:, :, None], columns[:, None, :]]

@@ -15,11 +15,14 @@ from benchmarks import results
 Arrays = dict[str, np.ndarray]
 
 
-def cached(archive: Path, decode: Callable[[], Arrays]) -> Arrays:
-    """What `decode` returns; read back if it was decoded from the same bytes before."""
+def cached(archive: Path, decode: Callable[[], Arrays], variant: str = "") -> Arrays:
+    """What `decode` returns; read back if it was decoded from the same bytes before.
+
+    `variant` tells apart what is decoded from one archive in several ways.
+    """
     with archive.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    paths = [folder / f"{sha256}.npz" for folder in folders(archive)]
+    paths = [folder / f"{sha256}{variant}.npz" for folder in folders(archive)]
     for path in paths:
         arrays = read(path)
         if arrays is not None:

@@ -37,9 +37,9 @@ def read(spec: Spec, path: Path) -> Source | None:
     Returns None if the path is neither. JPEG is lossy: the source says so.
     """
     if path.is_dir() and (path / "train").is_dir():
-        return to_source(spec, decode(spec, files_in_folder(path), path))
+        return to_source(spec, decode(spec, files_in_folder(path, PARTS), path))
     if path.is_file() and tarfile.is_tarfile(path):
-        files = files_in_tar(spec, path)
+        files = files_in_tar(spec.title, path, PARTS)
         return to_source(spec, cache.cached(path, lambda: decode(spec, files, path)))
     return None
 
@@ -51,9 +51,11 @@ def to_source(spec: Spec, arrays: dict[str, np.ndarray]) -> Source:
     return Source(train, test, f"{spec.title} ({arrays['kind']} copy)")
 
 
-def files_in_folder(folder: Path) -> Iterator[tuple[PurePosixPath, bytes]]:
+def files_in_folder(
+    folder: Path, parts: tuple[str, ...]
+) -> Iterator[tuple[PurePosixPath, bytes]]:
     """(part/class/name, content) of the files two folders down, in order."""
-    for part in PARTS:
+    for part in parts:
         for path in sorted((folder / part).glob("*/*")):
             if path.is_file():
                 yield (
@@ -62,17 +64,19 @@ def files_in_folder(folder: Path) -> Iterator[tuple[PurePosixPath, bytes]]:
                 )
 
 
-def files_in_tar(spec: Spec, path: Path) -> Iterator[tuple[PurePosixPath, bytes]]:
+def files_in_tar(
+    title: str, path: Path, parts: tuple[str, ...]
+) -> Iterator[tuple[PurePosixPath, bytes]]:
     """The same for an archive, in its order."""
     try:
         with tarfile.open(path) as tar:
             for member in tar:
                 name = PurePosixPath(*PurePosixPath(member.name).parts[-3:])
                 file = tar.extractfile(member) if len(name.parts) == 3 else None
-                if file is not None and name.parts[0] in PARTS:
+                if file is not None and name.parts[0] in parts:
                     yield name, file.read()
     except (tarfile.TarError, EOFError, OSError, lzma.LZMAError, zlib.error) as error:
-        raise ValueError(f"{spec.title}: {path} is damaged: {error}.") from error
+        raise ValueError(f"{title}: {path} is damaged: {error}.") from error
 
 
 def decode(
@@ -98,15 +102,21 @@ def decode(
 
 
 def decode_image(spec: Spec, content: bytes, where: str) -> np.ndarray:
-    try:
-        with Image.open(io.BytesIO(content), formats=("JPEG", "PNG")) as file:
-            image = np.asarray(file.convert("RGB"))
-    except (UnidentifiedImageError, OSError, SyntaxError) as error:
-        raise ValueError(f"{spec.title}: {where} is no image: {error}.") from error
+    image = np.asarray(open_image(spec.title, content, where).convert("RGB"))
     if image.shape != spec.shape:
         raise ValueError(
             f"{spec.title}: {where} has shape {image.shape}, expected {spec.shape}."
         )
+    return image
+
+
+def open_image(title: str, content: bytes, where: str) -> Image.Image:
+    """A JPEG or PNG file, read in full."""
+    try:
+        image = Image.open(io.BytesIO(content), formats=("JPEG", "PNG"))
+        image.load()
+    except (UnidentifiedImageError, OSError, SyntaxError) as error:
+        raise ValueError(f"{title}: {where} is no image: {error}.") from error
     return image
 
 
