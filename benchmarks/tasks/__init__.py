@@ -125,3 +125,19 @@ def split_model(model: nnx.Module) -> tuple[nnx.GraphDef[Any], Any, Any]:
     """The structure, what is trained and what is not."""
     graph, params, *stats = nnx.split(model, nnx.Param, ...)
     return graph, params, stats[0]
+
+
+def shuffled(
+    examples: int, batch_size: int
+) -> Callable[[jax.Array, jax.Array | int], jax.Array]:
+    """A task's `batches`: indices in a new order each epoch.
+
+    An epoch leaves out the last incomplete batch.
+    """
+    steps = examples // batch_size
+
+    def batches(key: jax.Array, epoch: jax.Array | int) -> jax.Array:
+        order = jax.random.permutation(jax.random.fold_in(key, epoch), examples)
+        return order[: steps * batch_size].reshape(steps, batch_size)
+
+    return batches

@@ -14,7 +14,7 @@ from flax import nnx
 from benchmarks import data, models
 from benchmarks.data import DataSet, Split
 from benchmarks.judging import Score, Wording
-from benchmarks.tasks import Task, split_model
+from benchmarks.tasks import Task, shuffled, split_model
 
 NETWORK = "network"
 EVALUATED_TOGETHER = 500
@@ -176,15 +176,10 @@ def classify(
       batch_size: images a step; an epoch leaves out the last incomplete batch.
     """
     graph, _, _ = split_model(nnx.eval_shape(lambda: make_model(nnx.Rngs(0))))
-    steps = examples // batch_size
 
     def init(key: jax.Array) -> tuple[dict[str, Any], Any]:
         _, params, stats = split_model(make_model(nnx.Rngs(key)))
         return {NETWORK: params}, stats
-
-    def batches(key: jax.Array, epoch: jax.Array | int) -> jax.Array:
-        order = jax.random.permutation(jax.random.fold_in(key, epoch), examples)
-        return order[: steps * batch_size].reshape(steps, batch_size)
 
     def loss(
         params: dict[str, Any], stats: Any, split: Split, index: Any, key: jax.Array
@@ -205,6 +200,7 @@ def classify(
         logits = jax.lax.map(one, split.images, batch_size=EVALUATED_TOGETHER)
         return measured(logits, split.labels)
 
+    batches = shuffled(examples, batch_size)
     return Task(init, batches, {NETWORK: loss}, evaluate, Images.measures)
 
 
