@@ -1,5 +1,6 @@
 """Label maps and photos as files, and side by side."""
 
+import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from benchmarks import results
 from benchmarks.data.pairs import Pairs
 
 INCHES = 1.3  # of a picture in the grid
+CHARACTERS = 22  # of a line above it
 
 
 def write(
@@ -58,7 +60,7 @@ def grid(columns: Mapping[str, np.ndarray]) -> Figure:
     figure = Figure(figsize=size, layout="constrained")
     panels = figure.subplots(rows, len(columns), squeeze=False)
     for axes, (name, pixels) in zip(panels.T, columns.items(), strict=True):
-        axes[0].set_title(name, fontsize=7)
+        axes[0].set_title(textwrap.fill(name, CHARACTERS), fontsize=7)
         for each, picture in zip(axes, pixels, strict=True):
             each.imshow(picture, interpolation="nearest")
             each.set_axis_off()
