@@ -56,16 +56,25 @@ def test_api_pages_have_every_public_name_once():
     assert sorted(shown) == sorted(prox_optax.__all__)
 
 
-def test_differences_are_in_the_results():
-    text = source("choosing.md").read_text(encoding="utf-8")
-    cited = re.findall(r"[+-]0\.\d{4} \(.*?\)", text)
-    results = "".join(
-        source(target).read_text(encoding="utf-8")
-        for target in links("choosing.md")
-        if target.startswith("examples/results/") and target.endswith(".md")
+@pytest.mark.parametrize(("column", "data"), [(1, "digits"), (2, "fashion-mnist")])
+def test_the_table_on_choosing_is_the_results(column, data):
+    page = source("choosing.md").read_text(encoding="utf-8")
+    text = source(f"examples/results/choose_strength-{data}.md").read_text("utf-8")
+    sections = re.split(rf"^{data}, ", text, flags=re.M)
+    at_10, periods = (
+        next(part for part in sections if part.startswith(title))
+        for title in ("10 x safe", "the rule at 10 x safe")
     )
-    assert len(cited) == 10
-    assert all(difference in results for difference in cited)
+    table = re.findall(r"^\|(.+)\|$", page, re.M)
+    head, _, *rows = [[cell.strip() for cell in line.split("|")] for line in table]
+    rate, accuracy = re.search(r"safe rate (\S+): (\S+)\)", head[column]).groups()
+    assert f"| safe rate, no pull | {accuracy} +- " in at_10
+    assert f"The safe rate, {rate}, is the best of 13" in text
+    assert len(rows) == 7
+    for row in rows:
+        of_row = rf"^\| {row[0]} \| .* \(n=10\) \| {re.escape(row[column])} \|$"
+        part = periods if row[0].startswith("S = ") else at_10
+        assert re.search(of_row, part, re.M), row
 
 
 def test_references_are_public_names():
