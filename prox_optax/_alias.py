@@ -376,7 +376,7 @@ def _decoupled(
         params: optax.Params | None = None,
         **extra_args: Any,
     ) -> tuple[optax.Updates, Any]:
-        _validation.check_like_anchor(params, state[-1].anchor)  # before base sees them
+        _validation.check_like_anchor(params, state[-1][0])  # before base sees them
         return chain.update(updates, state, params, **extra_args)
 
     return optax.GradientTransformationExtraArgs(chain.init, update_fn)

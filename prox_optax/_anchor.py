@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import optax
 from jax.typing import ArrayLike
 
-from prox_optax import _validation
+from prox_optax import _compact, _validation
+from prox_optax._compact import CompactState
 
 _LAST_STEP = 2**31 - 1
 
@@ -35,6 +36,10 @@ class ProximalState(NamedTuple):
     step: jax.Array
 
 
+State: TypeAlias = ProximalState | CompactState
+"""The first field has the structure and the shapes of the parameters."""
+
+
 def set_anchor(opt_state: optax.OptState, params: optax.Params) -> optax.OptState:
     """Set every anchor in an optimizer state to a copy of ``params``.
 
@@ -54,7 +59,8 @@ def set_anchor(opt_state: optax.OptState, params: optax.Params) -> optax.OptStat
       is shared.
 
     Raises:
-      ValueError: for a state without an anchor, or params that do not fit it.
+      ValueError: for a state without an anchor, or params that do not fit it; for
+        ``anchor_dtype="int16"``, which tells an anchor only near the params.
 
     Example:
       >>> import jax.numpy as jnp, optax, prox_optax
@@ -68,6 +74,7 @@ def set_anchor(opt_state: optax.OptState, params: optax.Params) -> optax.OptStat
     def reset(node: Any) -> Any:
         if not is_anchored(node):
             return node
+        _validation.check_can_be_set(node)
         given = without_masked(params, node.anchor)
         _validation.check_like_anchor(given, node.anchor, "in this state")
         # Leaf by leaf: Flax NNX keeps the state's leaves in containers of its own.
@@ -81,11 +88,11 @@ def set_anchor(opt_state: optax.OptState, params: optax.Params) -> optax.OptStat
 
 
 def is_anchored(node: Any) -> bool:
-    return isinstance(node, ProximalState)
+    return isinstance(node, ProximalState | CompactState)
 
 
-def anchored_states(opt_state: optax.OptState) -> list[ProximalState]:
-    """Every :class:`ProximalState` in ``opt_state``, at least one."""
+def anchored_states(opt_state: optax.OptState) -> list[State]:
+    """Every state of a pull in ``opt_state``, at least one."""
     nodes = jax.tree.leaves(opt_state, is_leaf=is_anchored)
     states = [node for node in nodes if is_anchored(node)]
     if not states:
@@ -108,13 +115,13 @@ def anchored(
 ) -> optax.GradientTransformationExtraArgs:
     """The anchor's life, around the pull of a leaf.
 
-    ``pull(update, param, anchor, weight)`` gives the new update and where the old one
+    ``pull(update, displacement, weight)`` gives the new update and where the old one
     passes untouched: there 0 * inf must not arise, and -0.0 + 0.0 would be 0.0.
     ``repeats`` says that a schedule of ``weights`` repeats itself with the period.
     """
     _validation.check_period(period)
     _validation.check_anchor_step(anchor_step)
-    _validation.check_anchor_dtype(anchor_dtype)
+    _validation.check_anchor_dtype(anchor_dtype, period, anchor_step)
     counts_on = callable(weights) and not repeats
 
     def weights_at(t: jax.Array, params: optax.Params) -> Any:
@@ -125,70 +132,91 @@ def anchored(
         _validation.check_weights_fit(name, lam, params)
         return jax.tree.unflatten(jax.tree.structure(params), jax.tree.leaves(lam))
 
-    def init_fn(params: optax.Params) -> ProximalState:
+    def init_fn(params: optax.Params) -> State:
         _validation.check_params(params, anchor_dtype)
+        step = jnp.zeros([], jnp.int32)
         if jax.tree.leaves(params):
-            weights_at(jnp.zeros([], jnp.int32), params)
+            weights_at(step, params)
+        if _validation.is_compact(anchor_dtype):
+            return _compact.start(params, step)
         anchor = jax.tree.map(lambda w: _copy(w, anchor_dtype), params)
         _warn_of_rounding(params, anchor, anchor_step)
-        return ProximalState(anchor=anchor, step=jnp.zeros([], jnp.int32))
+        return ProximalState(anchor, step)
 
     def update_fn(
         updates: optax.Updates,
         state: Any,
         params: optax.Params | None = None,
         **extra_args: Any,
-    ) -> tuple[optax.Updates, ProximalState]:
+    ) -> tuple[optax.Updates, State]:
         del extra_args
-        _validation.check_like_anchor(params, state.anchor)
-        params = jax.tree.map(placed_like, params, state.anchor)
+        _validation.check_like_anchor(params, state[0])
+        params = jax.tree.map(placed_like, params, state[0])
 
         t = jnp.where(state.step < 0, ~state.step, state.step)
-        anchor = state.anchor
         if period is not None:
             due = (state.step >= 0) & (t % period == 0)
-            anchor = _moved(anchor, params, anchor_step, due)
+            state = _moved(state, params, anchor_step, due)
         updates = jax.tree.map(
-            lambda u, w, a, lam: None if u is None else _pulled(pull, u, w, a, lam),
+            lambda u, d, lam: None if u is None else _pulled(pull, u, d, lam),
             updates,
-            params,
-            anchor,
+            jax.tree.unflatten(
+                jax.tree.structure(params), _displacements(state, params)
+            ),
             weights_at(t, params),
             is_leaf=lambda x: x is None,
         )
-        return updates, ProximalState(anchor, _next(t, period, counts_on))
+        return updates, state._replace(step=_next(t, period, counts_on))
 
     return optax.GradientTransformationExtraArgs(init_fn, update_fn)
 
 
-def _moved(
-    anchor: optax.Params, params: optax.Params, s: ArrayLike, due: jax.Array
-) -> optax.Params:
-    """``a + s (w - a)`` where ``due``, else ``a``.
+def _moved(state: State, params: optax.Params, s: ArrayLike, due: jax.Array) -> State:
+    """The anchor moved where ``due``.
 
     One switch over the whole tree, with "keep" as its branch 0, lets XLA leave the
     anchor's buffers alone on the steps in between; a ``where`` rewrites them.
     """
 
-    def move(a: jax.Array, w: jax.Array) -> jax.Array:
-        wide = wide_dtype(a, w)
-        a_wide, w_wide = jnp.asarray(a, wide), jnp.asarray(w, wide)
-        whole = (s == 1) | jnp.isnan(a)  # NaN: not taken yet, after an abstract init
-        return jnp.where(whole, w_wide, a_wide + s * (w_wide - a_wide)).astype(a.dtype)
+    def move(state: State, params: optax.Params) -> State:
+        if isinstance(state, CompactState):
+            return _compact.taken(state, params)
+        anchor = jax.tree.map(lambda a, w: _towards(w, a, s), state.anchor, params)
+        return state._replace(anchor=anchor)
 
-    branches = [lambda a, w: a, lambda a, w: jax.tree.map(move, a, w)]
-    return jax.lax.switch(due.astype(jnp.int32), branches, anchor, params)
+    branches = [lambda state, params: state, move]
+    return jax.lax.switch(due.astype(jnp.int32), branches, state, params)
 
 
-def _pulled(
-    pull: _Pull, u: jax.Array, w: jax.Array, a: jax.Array, lam: ArrayLike
-) -> jax.Array:
+def _towards(w: jax.Array, a: jax.Array, s: ArrayLike) -> jax.Array:
+    """``a + s (w - a)``."""
+    wide = wide_dtype(a, w)
+    a_wide, w_wide = jnp.asarray(a, wide), jnp.asarray(w, wide)
+    whole = (s == 1) | jnp.isnan(a)  # NaN: not taken yet, after an abstract init
+    return jnp.where(whole, w_wide, a_wide + s * (w_wide - a_wide)).astype(a.dtype)
+
+
+def _displacements(state: State, params: optax.Params) -> list[jax.Array]:
+    """``w - a`` of each leaf, in float32 or wider; 0 where equal, also at infinity."""
+
+    def displacement(w: jax.Array, a: jax.Array) -> jax.Array:
+        wide = wide_dtype(w, a)
+        w, a = jnp.asarray(w, wide), jnp.asarray(a, wide)
+        return jnp.where(w == a, 0, w - a)
+
+    if isinstance(state, CompactState):
+        return _compact.displacements(state, params)
+    ws, anchors = jax.tree.leaves(params), jax.tree.leaves(state.anchor)
+    return list(map(displacement, ws, anchors))
+
+
+def _pulled(pull: _Pull, u: jax.Array, d: jax.Array, lam: ArrayLike) -> jax.Array:
     """``pull`` of a leaf, in float32 or wider, in the dtype of ``u``."""
-    _validation.check_update(u, w)
+    _validation.check_update(u, d)
     u = jnp.asarray(u)
-    wide = wide_dtype(u, w, a)
-    wide_lam = jnp.broadcast_to(jnp.asarray(lam, jnp.finfo(wide).dtype), jnp.shape(w))
-    pulled, untouched = pull(*(jnp.asarray(x, wide) for x in (u, w, a)), wide_lam)
+    wide = wide_dtype(u, d)
+    wide_lam = jnp.broadcast_to(jnp.asarray(lam, jnp.finfo(wide).dtype), jnp.shape(d))
+    pulled, untouched = pull(jnp.asarray(u, wide), jnp.asarray(d, wide), wide_lam)
     pulled = pulled.astype(u.dtype)
     return jnp.where(placed_like(untouched, pulled), placed_like(u, pulled), pulled)
 

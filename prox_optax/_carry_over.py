@@ -8,7 +8,7 @@ import optax
 from jax.typing import ArrayLike
 
 from prox_optax import _validation
-from prox_optax._anchor import ProximalState
+from prox_optax._anchor import is_anchored
 from prox_optax._schedule import InnerDecayState
 
 
@@ -81,7 +81,7 @@ _HINT = (
 
 
 def _is_ours(node: Any) -> bool:
-    return isinstance(node, ProximalState | InnerDecayState)
+    return is_anchored(node) or isinstance(node, InnerDecayState)
 
 
 def _leaves(state: optax.OptState) -> list[tuple[Any, Any]]:

@@ -1,5 +1,6 @@
 """How far the parameters are from their anchor and how hard it pulls: to be logged."""
 
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -7,13 +8,15 @@ import jax.numpy as jnp
 import optax
 from jax.typing import ArrayLike
 
-from prox_optax import _validation
+from prox_optax import _compact, _validation
 from prox_optax._anchor import (
+    State,
     anchored_states,
     placed_like,
     wide_dtype,
     without_masked,
 )
+from prox_optax._compact import CompactState
 
 
 class AnchorDistance(NamedTuple):
@@ -70,11 +73,11 @@ def anchor_distance(opt_state: optax.OptState, params: optax.Params) -> AnchorDi
       >>> float(distance.norm), round(float(distance.leaf_relative["w"]), 3)
       (3.0, 0.6)
     """
-    pairs = _pairs(opt_state, params)
-    far = {path: optax.tree.norm(w - a) for path, (w, a) in pairs.items()}
-    of_w = {path: optax.tree.norm(w) for path, (w, _) in pairs.items()}
-    of_a = {path: optax.tree.norm(a) for path, (_, a) in pairs.items()}
-    relative = {path: _ratio(far[path], of_w[path], of_a[path]) for path in pairs}
+    known = _known(opt_state, params)
+    far = {path: optax.tree.norm(d) for path, (_, _, d) in known.items()}
+    of_w = {path: optax.tree.norm(w) for path, (w, _, _) in known.items()}
+    of_a = {path: optax.tree.norm(a) for path, (_, a, _) in known.items()}
+    relative = {path: _ratio(far[path], of_w[path], of_a[path]) for path in known}
     whole = [optax.tree.norm(list(norms.values())) for norms in (far, of_w, of_a)]
 
     def like_params(values: dict[Any, jax.Array]) -> Any:
@@ -131,7 +134,7 @@ def pull_ratio(
     if callable(strength):
         raise TypeError("strength is a schedule; give its value at the step.")
     _validation.check_weights("strength", strength)
-    pairs = _pairs(opt_state, params)
+    known = _known(opt_state, params)
     lam: Any = strength
     if jax.tree_util.all_leaves([lam]) and jnp.ndim(lam) == 0:
         lam = jax.tree.map(lambda _: strength, params)
@@ -140,32 +143,45 @@ def pull_ratio(
     paths = [path for path, _ in jax.tree_util.tree_leaves_with_path(params)]
     lams = dict(zip(paths, jax.tree.leaves(lam), strict=True))
     grads = dict(zip(paths, jax.tree.leaves(gradients), strict=True))
-    pulls = [2 * lams[path] * (w - a) for path, (w, a) in pairs.items()]
-    wide_grads = [jnp.asarray(grads[path], wide_dtype(grads[path])) for path in pairs]
+    pulls = [2 * lams[path] * d for path, (_, _, d) in known.items()]
+    wide_grads = [jnp.asarray(grads[path], wide_dtype(grads[path])) for path in known]
     return _ratio(optax.tree.norm(pulls), optax.tree.norm(wide_grads))
 
 
-def _pairs(
+def _known(
     opt_state: optax.OptState, params: optax.Params
-) -> dict[Any, tuple[jax.Array, jax.Array]]:
-    """Each parameter that has an anchor, and the anchor, by the parameter's path."""
-    pairs: dict[Any, tuple[jax.Array, jax.Array]] = {}
+) -> dict[Any, tuple[jax.Array, jax.Array, jax.Array]]:
+    """``w, a, w - a`` of each parameter that has an anchor, by its path."""
+    known: dict[Any, tuple[jax.Array, jax.Array, jax.Array]] = {}
     for state in anchored_states(opt_state):
-        given = without_masked(params, state.anchor)
-        _validation.check_like_anchor(given, state.anchor, "in this state")
-        for (path, w), a in zip(
+        given = without_masked(params, state[0])
+        _validation.check_like_anchor(given, state[0], "in this state")
+        for (path, _), triple in zip(
             jax.tree_util.tree_leaves_with_path(given),
-            jax.tree.leaves(state.anchor),
+            _triples(state, jax.tree.leaves(given)),
             strict=True,
         ):
-            if path in pairs:
+            if path in known:
                 raise ValueError(
                     f"params{jax.tree_util.keystr(path)} has two anchors; pass the "
                     "part of the optimizer's state that holds the one you mean."
                 )
-            wide = wide_dtype(w, a)
-            pairs[path] = jnp.asarray(placed_like(w, a), wide), jnp.asarray(a, wide)
-    return pairs
+            known[path] = triple
+    return known
+
+
+def _triples(
+    state: State, params: list[Any]
+) -> Iterator[tuple[jax.Array, jax.Array, jax.Array]]:
+    ws = list(map(placed_like, params, jax.tree.leaves(state[0])))
+    if isinstance(state, CompactState):
+        for w, d in zip(ws, _compact.displacements(state, ws), strict=True):
+            yield w, w - d, d
+        return
+    for w, a in zip(ws, jax.tree.leaves(state.anchor), strict=True):
+        wide = wide_dtype(w, a)
+        w, a = jnp.asarray(w, wide), jnp.asarray(a, wide)
+        yield w, a, w - a
 
 
 def _ratio(size: jax.Array, *others: jax.Array) -> jax.Array:

@@ -49,12 +49,15 @@ def proximal(
         ``anchor_dtype="float32"``: smaller moves would be rounded away).
       anchor_dtype: the dtype of the anchor; None is the params' own. A lower precision
         than the params' pulls towards the rounding error, and warns at init.
+        ``"int16"`` keeps 16 bits of each parameter and takes the pull from the whole of
+        them, for an anchor that is taken anew each period (:class:`CompactState`).
 
     Returns:
-      A transformation with state :class:`ProximalState`. ``update`` needs ``params``;
-      its updates keep the shapes and dtypes of the gradients. A pull below 1/512 of a
-      bfloat16 gradient is rounded away: for float32 params put
-      ``optax.stateless(optax.tree.cast_like)`` before it, which casts the gradients.
+      A transformation with state :class:`ProximalState` (or :class:`CompactState`).
+      ``update`` needs ``params``; its updates keep the shapes and dtypes of the
+      gradients. A pull below 1/512 of a bfloat16 gradient is rounded away: for float32
+      params put ``optax.stateless(optax.tree.cast_like)`` before it, which casts the
+      gradients.
 
     Raises:
       TypeError, ValueError: at construction for numbers of the wrong kind or range; at
@@ -122,8 +125,9 @@ def decoupled_proximal(
       anchor_dtype: as in :func:`proximal`.
 
     Returns:
-      A transformation with state :class:`ProximalState`. ``update`` needs ``params``;
-      its updates keep the shapes and dtypes of those that come in.
+      A transformation with state :class:`ProximalState` (or :class:`CompactState`).
+      ``update`` needs ``params``; its updates keep the shapes and dtypes of those that
+      come in.
 
     Raises:
       TypeError, ValueError: as :func:`proximal`.
@@ -149,13 +153,13 @@ def decoupled_proximal(
 
 
 def pull_gradient(
-    g: jax.Array, w: jax.Array, a: jax.Array, lam: jax.Array
+    g: jax.Array, d: jax.Array, lam: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    return g + 2 * lam * (w - a), (lam == 0) | (w == a)
+    return g + 2 * lam * d, (lam == 0) | (d == 0)
 
 
 def pull_step(
-    u: jax.Array, w: jax.Array, a: jax.Array, lam: jax.Array
+    u: jax.Array, d: jax.Array, lam: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    # u / (1 + r) - r / (1 + r) * (w - a) with r = 2 lam: no product can overflow.
-    return 0.5 / (0.5 + lam) * u - lam / (0.5 + lam) * (w - a), lam == 0
+    # u / (1 + r) - r / (1 + r) * d with r = 2 lam: no product can overflow.
+    return 0.5 / (0.5 + lam) * u - lam / (0.5 + lam) * d, lam == 0

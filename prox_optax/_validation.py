@@ -59,23 +59,58 @@ def check_learning_rate(learning_rate: Any) -> None:
         _check_scalar("learning_rate", learning_rate)
 
 
-def check_anchor_dtype(anchor_dtype: Any) -> None:
-    """``anchor_dtype``: None or a floating dtype."""
+def check_anchor_dtype(anchor_dtype: Any, period: Any, anchor_step: Any) -> None:
+    """``anchor_dtype``: None, a floating dtype, or int16 if the anchor is taken."""
     if anchor_dtype is None:
         return
-    hint = "write anchor_dtype='bfloat16', or None for the params' own dtype"
+    hint = "write anchor_dtype='bfloat16' or 'int16', or None for the params' own dtype"
     if isinstance(anchor_dtype, jax.Array):
         raise TypeError(
             "anchor_dtype is an array: optax.inject_hyperparams took the dtype for a "
             f"schedule; {hint}, or name it in static_args."
         )
     try:
-        floating = jnp.issubdtype(jnp.dtype(anchor_dtype), jnp.inexact)
+        dtype = jnp.dtype(anchor_dtype)
     except TypeError:
-        floating = False
-    if not floating:
+        dtype = jnp.dtype(bool)
+    if is_compact(dtype):
+        _check_taken(period, anchor_step)
+    elif not jnp.issubdtype(dtype, jnp.inexact):
         raise TypeError(
-            f"anchor_dtype must be a floating dtype, got {anchor_dtype!r}; {hint}."
+            "anchor_dtype must be a floating dtype or int16, got "
+            f"{anchor_dtype!r}; {hint}."
+        )
+
+
+def is_compact(anchor_dtype: Any) -> bool:
+    return anchor_dtype is not None and jnp.dtype(anchor_dtype) == jnp.int16
+
+
+def _check_taken(period: Any, anchor_step: Any) -> None:
+    hint = "write anchor_dtype=None for an anchor that"
+    if period is None:
+        raise ValueError(
+            "anchor_dtype='int16' needs a period: it tells an anchor only near the "
+            f"params; {hint} stays."
+        )
+    if isinstance(anchor_step, jax.Array):
+        raise TypeError(
+            "anchor_dtype='int16' needs anchor_step=1.0, a number, and it is an array; "
+            f"under optax.inject_hyperparams name it in static_args, or {hint} follows."
+        )
+    if anchor_step != 1:
+        raise ValueError(
+            f"anchor_dtype='int16' needs anchor_step=1.0, got {anchor_step}; {hint} "
+            "follows."
+        )
+
+
+def check_can_be_set(state: Any) -> None:
+    """The anchor in ``state`` may lie anywhere."""
+    if not hasattr(state, "anchor"):
+        raise ValueError(
+            "an anchor of anchor_dtype='int16' cannot be set: it is known only near "
+            "the params; build the optimizer with anchor_dtype=None."
         )
 
 
@@ -119,7 +154,13 @@ def check_params(params: Any, anchor_dtype: Any) -> None:
                 f"{leaf} has dtype {dtype}: only floating or complex parameters can be "
                 "pulled; keep the others out with optax.masked."
             )
-        if anchor_dtype is not None and (
+        if is_compact(anchor_dtype):
+            if dtype not in (jnp.float32, jnp.float64):
+                raise TypeError(
+                    f"{leaf} has dtype {dtype}: anchor_dtype='int16' saves memory for "
+                    "params of float32 or float64; write anchor_dtype=None."
+                )
+        elif anchor_dtype is not None and (
             jnp.issubdtype(dtype, jnp.complexfloating)
             != jnp.issubdtype(jnp.dtype(anchor_dtype), jnp.complexfloating)
         ):

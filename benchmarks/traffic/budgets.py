@@ -4,17 +4,25 @@ SGD with momentum reads g, m, w and writes m, w: 5; Adam 7. Reading the anchor a
 taking it anew 2. A TPU pads the last two axes to tiles of 8 x 128: 0.5 % more on
 ResNet-50, whose first kernels have 64 channels. A CPU's compiler makes two or three
 kernels of an update, which pass arrays on through memory.
+
+An int16 anchor adds a half, and three more where it is taken: parameters and codes are
+read for the largest displacement, parameters once more for the codes that are written.
+There a CPU's compiler writes the displacements down first, a TPU's keeps some of them.
 """
 
 from typing import NamedTuple
 
 
 class Budget(NamedTuple):
-    """Arrays moved by the bare optimizer, and by ours on both kinds of steps."""
+    """Arrays moved by the bare optimizer, and by ours on both kinds of steps.
+
+    And what may be in use for intermediate results.
+    """
 
     bare: float
     ordinary: float
     anchoring: float
+    temporaries: float = 0
 
 
 BUDGETS = {
@@ -25,7 +33,15 @@ BUDGETS = {
     ("tpu", "sgd"): Budget(5.02, 6.03, 8.04),
     ("tpu", "adam"): Budget(7.03, 8.04, 10.05),
 }
+INT16_BUDGETS = {
+    ("cpu", "sgd"): Budget(6, 7.5, 12.51, temporaries=0.5),
+    ("cpu", "adam"): Budget(10, 13, 18.01, temporaries=0.5),
+    ("cuda", "sgd"): Budget(5, 5.5, 8.51),
+    ("cuda", "adam"): Budget(7, 7.5, 10.51),
+    ("tpu", "sgd"): Budget(5.02, 5.53, 9.1, temporaries=0.3),
+    ("tpu", "adam"): Budget(7.03, 7.54, 11.1, temporaries=0.3),
+}
 DIGITS = 2  # of the comparison: scalars and tuples' pointers are no arrays
-TEMPORARIES = 0  # arrays
+UNALIASED = 0  # arrays
 COPIES = 0  # of arrays, on an ordinary step
 COMPILE_RATIO = 1.2  # with the anchor over bare

@@ -104,10 +104,15 @@ class Program(NamedTuple):
         entry = self.computations[self.entry].values()
         return any(x.opcode == "conditional" for x in entry)
 
-    def collectives(self) -> list[str]:
-        """The opcodes with which devices talk to each other."""
-        everything = (x for c in self.computations.values() for x in c.values())
-        return sorted({x.opcode for x in everything if COLLECTIVE.match(x.opcode)})
+    def collectives(self, branch: int) -> set[str]:
+        """The opcodes with which devices talk on a step that takes this branch."""
+        found, names = set(), [self.entry]
+        for name in names:
+            for x in self.computations[name].values():
+                found |= {x.opcode} if COLLECTIVE.match(x.opcode) else set()
+                names += CALLED.findall(x.attributes)
+                names += [branches(x)[branch]] if x.opcode == "conditional" else []
+        return found
 
     def _count(self, name: str, branch: int) -> Count:
         total, computation = Count(0, 0), self.computations[name]

@@ -10,7 +10,14 @@ import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec, SingleDeviceSharding
 
 from benchmarks.traffic import hlo
-from benchmarks.traffic.budgets import BUDGETS, COPIES, DIGITS, TEMPORARIES
+from benchmarks.traffic.budgets import (
+    BUDGETS,
+    COPIES,
+    DIGITS,
+    INT16_BUDGETS,
+    UNALIASED,
+    Budget,
+)
 from benchmarks.traffic.methods import METHODS, Method
 from benchmarks.traffic.targets import Target, devices
 from benchmarks.traffic.trees import TREES, Tree, size
@@ -67,11 +74,16 @@ def measure(target: Target, tree_name: str, name: str) -> Row:
 
 def budget(platform: str, name: str) -> tuple[float, ...] | None:
     """Arrays it may move: a bare optimizer's step, or both kinds of ours."""
-    method = METHODS[name]
-    if method.kind == "peer":
+    kind, limits = METHODS[name].kind, all_limits(platform, name)
+    if kind == "peer":
         return None
-    limits = BUDGETS[platform, method.base]
-    return (limits.bare,) if method.kind == "bare" else limits[1:]
+    return (limits.bare,) if kind == "bare" else (limits.ordinary, limits.anchoring)
+
+
+def all_limits(platform: str, name: str) -> Budget:
+    """Those of its base."""
+    method = METHODS[name]
+    return (INT16_BUDGETS if method.int16 else BUDGETS)[platform, method.base]
 
 
 def is_within(row: Row) -> bool | None:
@@ -83,8 +95,9 @@ def is_within(row: Row) -> bool | None:
     return (
         None not in steps
         and all(round(x or 0, DIGITS) <= n for x, n in zip(steps, limits, strict=True))
-        and round(row.temporaries, DIGITS) <= TEMPORARIES
-        and round(row.unaliased, DIGITS) <= TEMPORARIES
+        and round(row.temporaries, DIGITS)
+        <= all_limits(row.platform, row.optimizer).temporaries
+        and round(row.unaliased, DIGITS) <= UNALIASED
         and row.copies <= COPIES
     )
 
@@ -122,8 +135,11 @@ def compile_update(
     return jitted.lower(params, state, tree).compile()
 
 
-def collectives(target: Target, tree_name: str, name: str) -> list[str]:
-    """Collectives of an update whose arrays are split over the devices of a target."""
+def collectives(target: Target, tree_name: str, name: str) -> tuple[set[str], set[str]]:
+    """Collectives of an update whose arrays are split over the devices of a target.
+
+    On a step that keeps the anchor, and on one that takes it.
+    """
     tree, chips = TREES[tree_name](), devices(target)
     mesh = Mesh(chips, ("data",))
     compiled = compile_update(
@@ -132,7 +148,8 @@ def collectives(target: Target, tree_name: str, name: str) -> list[str]:
         lambda spec: NamedSharding(mesh, spec),
         {leaf: longest(x.shape, len(chips)) for leaf, x in tree.items()},
     )
-    return hlo.parse(compiled.as_text()).collectives()
+    program = hlo.parse(compiled.as_text())
+    return program.collectives(0), program.collectives(1)
 
 
 def longest(shape: tuple[int, ...], parts: int) -> PartitionSpec:

@@ -19,12 +19,14 @@ class Method(NamedTuple):
       kind: bare, ours (anchored) or peer (to compare with, without a budget).
       make: the transformation.
       start: what it updates, from the parameters.
+      int16: whether its anchor has 16 bits a parameter.
     """
 
     base: Literal["sgd", "adam"]
     kind: Literal["bare", "ours", "peer"]
     make: Callable[[], optax.GradientTransformation]
     start: Callable[[Any], Any] = lambda params: params
+    int16: bool = False
 
 
 def sgd() -> optax.GradientTransformation:
@@ -63,6 +65,10 @@ def proximal() -> optax.GradientTransformation:
     return prox_optax.proximal(period=PERIOD)
 
 
+def compact() -> optax.GradientTransformation:
+    return prox_optax.proximal(period=PERIOD, anchor_dtype="int16")
+
+
 def decoupled_proximal() -> optax.GradientTransformation:
     return prox_optax.decoupled_proximal(period=PERIOD)
 
@@ -70,6 +76,9 @@ def decoupled_proximal() -> optax.GradientTransformation:
 METHODS: dict[str, Method] = {
     "sgd": Method("sgd", "bare", sgd),
     "proximal, sgd": Method("sgd", "ours", lambda: optax.chain(proximal(), sgd())),
+    "proximal int16, sgd": Method(
+        "sgd", "ours", lambda: optax.chain(compact(), sgd()), int16=True
+    ),
     "sgd, decoupled_proximal": Method(
         "sgd", "ours", lambda: optax.chain(sgd(), decoupled_proximal())
     ),
@@ -91,6 +100,9 @@ METHODS: dict[str, Method] = {
     "ema of weights, sgd": Method("sgd", "peer", lambda: averaged(sgd())),
     "adam": Method("adam", "bare", adam),
     "proximal, adam": Method("adam", "ours", lambda: optax.chain(proximal(), adam())),
+    "proximal int16, adam": Method(
+        "adam", "ours", lambda: optax.chain(compact(), adam()), int16=True
+    ),
     "adam, decoupled_proximal": Method(
         "adam", "ours", lambda: optax.chain(adam(), decoupled_proximal())
     ),

@@ -1,0 +1,102 @@
+"""An anchor in 16 bits: each parameter's place in a window that moves with it."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+_WINDOW = 2.0**15  # units to either side of a parameter that 16 bits tell apart
+_HEADROOM = 8.0  # the window over the largest displacement seen
+_PLACES = 2.0**24  # units in the largest parameter, at most
+
+
+class CompactState(NamedTuple):
+    r"""State of the pulls with ``anchor_dtype="int16"``: arrays only.
+
+    Of the anchor :math:`a` it holds the last 16 bits of :math:`n(a)`, where
+    :math:`n(x) = \operatorname{round}(x / \delta)` counts the units :math:`\delta` of a
+    leaf. The displacement comes back as
+
+    .. math:: w - a = \delta \cdot \operatorname{int16}(n(w) - n(a))
+
+    to within :math:`\delta`, and as exactly 0 where :math:`w = a`, as long as
+    :math:`|w - a| < W = 2^{15} \delta`. Where the anchor is taken, :math:`\delta`
+    becomes the power of two with :math:`8 D < W \le 16 D` for the largest displacement
+    :math:`D` of the leaf in the period that ends (so the error is below
+    :math:`D / 2000`), but at least half of what it was and :math:`\max|w| / 2^{24}`;
+    where :math:`D = 0` it stays. The first :math:`W` is :math:`\max|w|` to
+    :math:`2 \max|w|`, or 1 for a leaf of zeros.
+
+    A displacement beyond the window is read modulo :math:`2 W`: smaller than it is,
+    perhaps with the other sign. Then the window grows, by 8 to 16 in a large leaf, at
+    each period until it holds.
+
+    Attributes:
+      code: int16, the structure and shapes of the parameters.
+      unit: float32, shape (number of leaves,): :math:`\delta`, powers of two. NaN after
+        an abstract init, until the anchor is taken.
+      step: as in :class:`ProximalState`.
+    """
+
+    code: optax.Params
+    unit: jax.Array
+    step: jax.Array
+
+
+def start(params: optax.Params, step: jax.Array) -> CompactState:
+    """The state at init; of mere shapes its units are NaN: not taken yet."""
+    leaves = jax.tree.leaves(params)
+    code = jax.tree.map(lambda w: jnp.zeros_like(w, jnp.int16), params)
+    state = CompactState(code, jnp.full(len(leaves), jnp.nan, jnp.float32), step)
+    if any(isinstance(w, jax.ShapeDtypeStruct) for w in leaves):
+        return state
+    return taken(state, jax.tree.map(jnp.asarray, params))
+
+
+def taken(state: CompactState, params: optax.Params) -> CompactState:
+    """The anchor taken at ``params``."""
+    ws, structure = jax.tree.flatten(params)
+    # int16 is the least that a compiler may keep; -2**15 has no magnitude there.
+    away = [jnp.maximum(k, 1 - 2**15) for k in _away(state, ws)]
+    unit = _fitting(state.unit * _largest(away), _largest(ws), state.unit)
+    code = jax.tree.unflatten(structure, _places(ws, unit))
+    return state._replace(code=code, unit=unit)
+
+
+def displacements(state: CompactState, params: optax.Params) -> list[jax.Array]:
+    """``w - a`` of each leaf."""
+    ws, units = jax.tree.leaves(params), jnp.unstack(state.unit)
+    ks = _away(state, ws)
+    return [u.astype(w.dtype) * k for w, u, k in zip(ws, units, ks, strict=True)]
+
+
+def _away(state: CompactState, ws: list[jax.Array]) -> list[jax.Array]:
+    """``int16(n(w) - n(a))``: the difference wraps."""
+    return list(map(jnp.subtract, _places(ws, state.unit), jax.tree.leaves(state.code)))
+
+
+def _places(ws: list[jax.Array], unit: jax.Array) -> list[jax.Array]:
+    """``int16(n(w))``, in every program the same: over a power of two it is exact."""
+    units = jnp.unstack(unit)
+    ns = [jnp.round(w / u).astype(jnp.int32) for w, u in zip(ws, units, strict=True)]
+    return [n.astype(jnp.int16) for n in ns]
+
+
+def _largest(leaves: list[jax.Array]) -> jax.Array:
+    """``max |x|`` of each leaf."""
+    return jnp.asarray([jnp.max(jnp.abs(x), initial=0) for x in leaves], jnp.float32)
+
+
+def _fitting(far: jax.Array, size: jax.Array, unit: jax.Array) -> jax.Array:
+    """The units for the next period."""
+    least = jnp.maximum(_HEADROOM / _WINDOW * far, size / _PLACES)
+    next_unit = jnp.maximum(_power_above(least), unit / 2)
+    next_unit = jnp.where((far > 0) & jnp.isfinite(least), next_unit, unit)
+    first_unit = _power_above(jnp.where(size > 0, size, 0.5)) / _WINDOW
+    return jnp.where(jnp.isfinite(unit), next_unit, first_unit)
+
+
+def _power_above(x: jax.Array) -> jax.Array:
+    """The next power of two above ``x``, a normal number."""
+    return jnp.ldexp(jnp.ones_like(x), jnp.frexp(x)[1])
