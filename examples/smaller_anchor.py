@@ -29,8 +29,7 @@ from tuning import over_lanes, side_by_side
 
 from prox_optax import decoupled_proximal, proximal, set_anchor
 
-BATCH, PERIOD, LAMBDA_W = 8, 10, 0.1
-RATES = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
+BATCH, PERIOD, RATES = 8, 10, (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
 BASES = {"sgd": partial(optax.sgd, momentum=0.9), "adam": optax.adam}
 RANDOM = "bfloat16, random"
 ANCHORS = {
@@ -39,17 +38,19 @@ ANCHORS = {
     RANDOM: "bfloat16",
     "int16": "int16",
 }
+HEADER = """\
+| base, rate, anchor | test accuracy | minus float32 (95 %) | error | bias |
+| --- | --- | --- | --- | --- |
+"""
 
 
 def task(data, folder):
     """The network, images to train on and images to test with."""
-    if data == "fashion-mnist":
-        import fashion_mnist
+    if data == "digits":
+        return partial(digits.Network, 64), *digits.load()[::2]
+    import fashion_mnist
 
-        training, _, test = fashion_mnist.load(folder)
-        return fashion_mnist.Network, training, test
-    training, _, test = digits.load()
-    return partial(digits.Network, 64), training, test
+    return fashion_mnist.Network, *fashion_mnist.load(folder)[::2]
 
 
 def rounded_at_random(params, key):
@@ -65,12 +66,13 @@ def rounded_at_random(params, key):
     return jax.tree.unflatten(structure, map(round_leaf, leaves, keys))
 
 
-def train(network, base, anchor, steps, training, test, rate, seed):
+def train(network, base, anchor, steps, images, rate, seed):
     """Test accuracy, error and bias."""
+    training, test = images
     init_key, key = jax.random.split(jax.random.key(seed))
     graph, params = nnx.split(network(rngs=nnx.Rngs(init_key)))
     optimizer = BASES[base](rate)
-    pull = decoupled_proximal(LAMBDA_W, PERIOD, anchor_dtype=ANCHORS[anchor])
+    pull = decoupled_proximal(0.1, PERIOD, anchor_dtype=ANCHORS[anchor])
     reader = proximal(0.5, PERIOD, anchor_dtype=ANCHORS[anchor])  # adds w - a
 
     def take(_, state, params, key):
@@ -79,14 +81,12 @@ def train(network, base, anchor, steps, training, test, rate, seed):
         return params, state
 
     def step(carry, t):
-        params, state, kept, total, sizes = carry
+        params, state, *kept, total, sizes = carry
         batch_key, round_key = jax.random.split(jax.random.fold_in(key, t))
         rows = jax.random.randint(batch_key, (BATCH,), 0, len(training.labels))
         grads = jax.grad(partial(digits.loss, graph))(params, training.take(rows))
-        kept = jax.lax.cond(
-            t % PERIOD == 0, take, lambda *x: x[:2], *kept, params, round_key
-        )
-        exact, anchored = kept
+        due, kept = t % PERIOD == 0, (*kept, params, round_key)
+        exact, anchored = jax.lax.cond(due, take, lambda *x: x[:2], *kept)
         d, _ = reader.update(optax.tree.zeros_like(params), anchored, params)
         away = optax.tree.sub(params, exact)
         wrong = optax.tree.sub(d, away)
@@ -94,39 +94,30 @@ def train(network, base, anchor, steps, training, test, rate, seed):
         u, state = optimizer.update(grads, state, params)
         u, anchored = pull.update(u, anchored, params)
         params, total = optax.apply_updates(params, u), optax.tree.add(total, wrong)
-        return (params, state, (exact, anchored), total, sizes), None
+        return (params, state, exact, anchored, total, sizes), None
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the rounding that is measured here
         kept = params, pull.init(params)
-    zero = optax.tree.zeros_like(params)
-    carry = params, optimizer.init(params), kept, zero, jnp.zeros(2)
-    (params, _, _, total, (wrong, away)), _ = jax.lax.scan(
-        step, carry, jnp.arange(steps)
-    )
-    bias = optax.tree.norm(total) / away
-    return digits.accuracy(graph, params, test), wrong / away, bias
+    zeros = optax.tree.zeros_like(params), jnp.zeros(2)
+    start = params, optimizer.init(params), *kept, *zeros
+    (params, *_, total, (wrong, away)), _ = jax.lax.scan(step, start, jnp.arange(steps))
+    accuracy = digits.accuracy(graph, params, test)
+    return accuracy, wrong / away, optax.tree.norm(total) / away
 
 
-def table(found):
-    """Markdown, a row for a base, a rate and an anchor."""
-    lines = [
-        "| base, rate, anchor | test accuracy | minus float32 (95 %) | error | bias |",
-        "| --- | --- | --- | --- | --- |",
-    ]
+def rows(found):
+    """Of the table, for each base, anchor and rate."""
     for (base, anchor), measured in found.items():
-        exact, _, _ = found[base, "float32"]
-        for rate, whole, accuracy, error, bias in zip(
-            RATES, exact, *measured, strict=True
-        ):
+        columns = RATES, found[base, "float32"][0], *measured
+        for rate, whole, accuracy, error, bias in zip(*columns, strict=True):
             spread = np.std(accuracy, ddof=1) / np.sqrt(len(accuracy))
             mean, low, high = report.paired_difference(accuracy, whole)
-            lines.append(
+            yield (
                 f"| {base}, {rate:g}, {anchor} | {accuracy.mean():.4f} +- {spread:.4f} "
                 f"| {mean:+.4f} ({low:+.4f} to {high:+.4f}) "
-                f"| {error.mean():.1e} | {bias.mean():.1e} |"
+                f"| {error.mean():.1e} | {bias.mean():.1e} |\n"
             )
-    return "\n".join(lines)
 
 
 def main(
@@ -136,21 +127,20 @@ def main(
     data_dir: Path | None = None,
 ) -> None:
     """Train with each anchor, base and rate."""
-    steps, n = (20, 2) if tiny else (2000, 5)
-    network, training, test = task(data, data_dir)
+    steps, n, bases = (20, 2, ("sgd",)) if tiny else (2000, 5, BASES)
+    network, *images = task(data, data_dir)
     points, found = [{"rate": rate} for rate in RATES], {}
-    bases = ("sgd",) if tiny else BASES
     for base, anchor in product(bases, ANCHORS):
-        run = partial(train, network, base, anchor, steps, training)
-        lanes = partial(over_lanes(run), test)
-        found[base, anchor] = side_by_side(lanes, points, range(n))
+        run = over_lanes(partial(train, network, base, anchor, steps))
+        found[base, anchor] = side_by_side(partial(run, images), points, range(n))
 
     text = f"{data}, {steps} steps of batch {BATCH}, {n} seeds, +- standard error\n\n"
     panels = {b: {a: found[b, a][1].T for a in list(ANCHORS)[1:]} for b in bases}
     figure = report.draw(RATES, panels, "learning rate", "error of w - a (relative)")
     for axes in figure.axes:
         axes.set(xscale="log", yscale="log")
-    report.show("smaller_anchor", text + table(found) + "\n", figure, out, tiny, data)
+    text += HEADER + "".join(rows(found))
+    report.show("smaller_anchor", text, figure, out, tiny, data)
 
 
 if __name__ == "__main__":

@@ -23,14 +23,15 @@ class CompactState(NamedTuple):
     to within :math:`\delta`, and as exactly 0 where :math:`w = a`, as long as
     :math:`|w - a| < W = 2^{15} \delta`. Where the anchor is taken, :math:`\delta`
     becomes the power of two with :math:`8 D < W \le 16 D` for the largest displacement
-    :math:`D` of the leaf in the period that ends (so the error is below
-    :math:`D / 2000`), but at least half of what it was and :math:`\max|w| / 2^{24}`;
-    where :math:`D = 0` it stays. The first :math:`W` is :math:`\max|w|` to
-    :math:`2 \max|w|`, or 1 for a leaf of zeros.
+    :math:`D` of the leaf at the end of the period: the error is below :math:`D / 2000`.
+    But it is at least half of what it was, and more than :math:`2^{-24} \max|w|`, the
+    rounding of float32; where :math:`D = 0` it stays. The first :math:`W` is
+    :math:`\max|w|` to :math:`2 \max|w|`, or 1 for a leaf of zeros.
 
     A displacement beyond the window is read modulo :math:`2 W`: smaller than it is,
-    perhaps with the other sign. Then the window grows, by 8 to 16 in a large leaf, at
-    each period until it holds.
+    perhaps with the other sign. Then the window grows at each period, 8 to 16 times in
+    a large leaf, until it holds. The anchor itself is in no state, only how far the
+    params are from it: :func:`set_anchor` refuses, :func:`anchor_distance` reads it.
 
     Attributes:
       code: int16, the structure and shapes of the parameters.

@@ -1,5 +1,6 @@
 """Orbax: saved, restored into a target, and resumed across a move of the anchor."""
 
+import re
 from pathlib import Path
 
 import chex
@@ -13,7 +14,6 @@ from test_contract import (
     STEPS,
     make,
     params_of,
-    proximal_states,
     step,
     train,
 )
@@ -21,12 +21,18 @@ from test_contract import (
 import prox_optax
 
 GOLDEN = Path(__file__).parent / "golden" / "tradam_checkpoint"
+GOLDEN_INT16 = GOLDEN.with_name("tradam_int16_checkpoint")
 GOLDEN_STEPS = PERIOD + 1
 
 
-def golden_optimizer():
-    """Has both of the library's states, and a schedule's count."""
-    return make("tradam", learning_rate=lambda t: 0.1 / (t + 1), lambda_w=0.05)
+def golden_optimizer(anchor_dtype=None):
+    """Has an anchor's state and the inner decay's, and a schedule's count."""
+    return make(
+        "tradam",
+        learning_rate=lambda t: 0.1 / (t + 1),
+        lambda_w=0.05,
+        anchor_dtype=anchor_dtype,
+    )
 
 
 def save(directory, tree):
@@ -41,9 +47,12 @@ def restore(directory, target=None):
 
 
 @pytest.mark.parametrize("name", FACTORIES)
-@pytest.mark.parametrize("after_set_anchor", [False, True])
-def test_resume_is_bitwise(name, after_set_anchor, tmp_path):
-    tx = make(name)
+@pytest.mark.parametrize(
+    ("after_set_anchor", "anchor_dtype"),
+    [(False, None), (True, None), (False, "int16")],
+)
+def test_resume_is_bitwise(name, after_set_anchor, anchor_dtype, tmp_path):
+    tx = make(name, anchor_dtype=anchor_dtype)
     w, state = train(tx, params_of(), PERIOD - 1)
     if after_set_anchor:
         state = prox_optax.set_anchor(state, jax.tree.map(jnp.zeros_like, w))
@@ -79,28 +88,33 @@ def test_async_manager_saves_while_training_goes_on(name, tmp_path):
     chex.assert_trees_all_equal(donating(w_last, state_last), (w, state))
 
 
-def test_state_of_a_committed_checkpoint():
+@pytest.mark.parametrize(
+    ("path", "anchor_dtype", "fields"),
+    [
+        (GOLDEN, None, [".anchor['bias']", ".anchor['kernel']"]),
+        (GOLDEN_INT16, "int16", [".code['bias']", ".code['kernel']", ".unit"]),
+    ],
+)
+def test_state_of_a_committed_checkpoint(path, anchor_dtype, fields):
     """What users have saved: neither names nor order may change.
 
-    Made with `save(GOLDEN, train(golden_optimizer(), params_of(), GOLDEN_STEPS))`.
+    Made with `save(path, train(golden_optimizer(...), params_of(), GOLDEN_STEPS))`.
     """
-    assert prox_optax.ProximalState._fields == ("anchor", "step")
-    anchor, l2, adam, inner_decay = restore(GOLDEN)[1]
-    assert set(anchor) == {"anchor", "step"}
+    anchor, l2, adam, inner_decay = restore(path)[1]
+    assert set(anchor) == {re.match(r"\.(\w+)", x)[1] for x in [*fields, ".step"]}
     assert not l2
     assert set(adam[0]) == {"count", "mu", "nu"}
     assert set(inner_decay) == {"inner_step"}
     assert int(anchor["step"]) == GOLDEN_STEPS  # counts on, for the schedule
     assert int(inner_decay["inner_step"]) == GOLDEN_STEPS % PERIOD
 
-    tx = golden_optimizer()
+    tx = golden_optimizer(anchor_dtype)
     w, state = restore(
-        GOLDEN, jax.eval_shape(lambda: (params_of(), tx.init(params_of())))
+        path, jax.eval_shape(lambda: (params_of(), tx.init(params_of())))
     )
     leaves = jax.tree_util.tree_leaves_with_path(state)
     assert [jax.tree_util.keystr(path) for path, _ in leaves] == [
-        "[0].anchor['bias']",
-        "[0].anchor['kernel']",
+        *(f"[0]{field}" for field in fields),
         "[0].step",
         "[2][0].count",
         "[2][0].mu['bias']",
@@ -117,5 +131,5 @@ def test_state_of_a_committed_checkpoint():
         rtol=1e-5,
         atol=1e-6,
     )
-    (ours,) = proximal_states(state)
-    assert jnp.any(ours.anchor["bias"] != w["bias"])
+    distance = prox_optax.anchor_distance(state, w)
+    assert distance.leaf_norm["bias"] > 0

@@ -22,6 +22,9 @@ assert_type(prox_optax.pull_ratio(state, params, params, 0.1), jax.Array)
 anchored = prox_optax.ProximalState(anchor=params, step=jnp.int32(0))
 assert_type(anchored.step, jax.Array)
 
+compact = prox_optax.CompactState(params, jnp.zeros(1), jnp.int32(0))
+assert_type(compact.unit, jax.Array)
+
 schedule: optax.Schedule = prox_optax.inner_decay(0.1, period=10)
 state = prox_optax.set_anchor(state, params)
 state = prox_optax.carry_over(optax.adam(1e-3).init(params), state, step=5)
