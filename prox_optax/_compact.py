@@ -30,14 +30,28 @@ class CompactState(NamedTuple):
 
     A displacement beyond the window is read modulo :math:`2 W`: smaller than it is,
     perhaps with the other sign. Then the window grows at each period, 8 to 16 times in
-    a large leaf, until it holds. The anchor itself is in no state, only how far the
-    params are from it: :func:`set_anchor` refuses, :func:`anchor_distance` reads it.
+    a large leaf, until it holds: until then the pull is too weak. So where a strong
+    decoupled pull alone holds back steps that are far too large, under gradients with
+    heavy tails or after a jump of the learning rate, keep the anchor whole. The anchor
+    itself is in no state, only how far the params are from it: :func:`set_anchor`
+    refuses, :func:`anchor_distance` reads it.
+
+    It takes 2 bytes a parameter and 4 a leaf, for params of float32 or float64. Where
+    the params are sharded, taking the anchor needs an all-reduce for :math:`D` and
+    :math:`\max|w|`; the steps in between need none.
 
     Attributes:
       code: int16, the structure and shapes of the parameters.
       unit: float32, shape (number of leaves,): :math:`\delta`, powers of two. NaN after
         an abstract init, until the anchor is taken.
       step: as in :class:`ProximalState`.
+
+    Example:
+      >>> import jax.numpy as jnp, optax, prox_optax
+      >>> tx = prox_optax.proximal(0.5, period=10, anchor_dtype="int16")
+      >>> state = tx.init({"w": jnp.array([1.0, 1.5])})
+      >>> int(1 / state.unit[0]), state.code["w"]
+      (16384, Array([16384, 24576], dtype=int16))
     """
 
     code: optax.Params

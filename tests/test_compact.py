@@ -1,5 +1,6 @@
 """An anchor in 16 bits: NumPy's numbers, the window, and what outgrows it."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,7 +9,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from test_contract import FACTORIES, PERIOD, STEPS, make, params_of, train, weight_name
+from optax import contrib
+from test_contract import (
+    FACTORIES,
+    PERIOD,
+    STEPS,
+    make,
+    params_of,
+    step,
+    train,
+    weight_name,
+)
 from test_properties import N, vectors
 
 import prox_optax
@@ -113,6 +124,34 @@ def test_a_window_that_was_outgrown_heals(jump):
         assert np.abs(seen).max() <= float(state.unit[0]) * WINDOW
 
 
+def test_a_jump_beyond_the_window_is_not_capped_until_it_heals():
+    """Gradients of 1 keep a whole anchor within 1 / (2 strength): 1/6."""
+
+    def farthest(anchor_dtype):
+        """In each period: ten at a rate of 1e-4, then at 1."""
+
+        def rate(t):
+            return jnp.where(t < 100, 1e-4, 1.0)
+
+        pull = prox_optax.decoupled_proximal(
+            lambda t: 3 * rate(t), anchor_dtype=anchor_dtype
+        )
+        tx = optax.chain(optax.sgd(rate), pull)
+        w = a = jnp.zeros(1)
+        state, far, update = tx.init(w), [], jax.jit(tx.update)
+        for t in range(160):
+            a = w if t % 10 == 0 else a
+            updates, state = update(jnp.ones(1), state, w)
+            w = optax.apply_updates(w, updates)
+            far.append(float(jnp.abs(w - a)[0]))
+        return np.reshape(far, (16, 10)).max(axis=1)
+
+    whole, compact = farthest(None), farthest("int16")
+    assert np.all(whole <= 1 / 6 + 1e-6)
+    assert compact[10] > 1
+    np.testing.assert_allclose(compact[-1], whole[-1], rtol=1e-2)
+
+
 def test_a_leaf_that_rests_keeps_its_unit():
     """While nothing moves (a frozen layer, a warm-up from 0) and after."""
     w = jnp.array([0.5, -0.25])
@@ -174,6 +213,60 @@ def test_training_follows_that_with_a_whole_anchor(name):
     for leaf in w:
         pull = np.abs(expected[leaf] - none[leaf]).max()
         assert np.abs(actual[leaf] - expected[leaf]).max() <= 0.01 * pull + 1e-6
+
+
+WRAPPERS = {
+    "masked": lambda tx: optax.masked(tx, {"bias": False, "kernel": True}),
+    "MultiSteps": lambda tx: optax.MultiSteps(tx, 2),
+    "apply_if_finite": lambda tx: optax.apply_if_finite(tx, 3),
+    "flatten": optax.flatten,
+    "schedule_free": lambda tx: contrib.schedule_free(tx, learning_rate=0.1),
+    "sam": lambda tx: contrib.sam(tx, optax.sgd(0.05), sync_period=2),
+}
+
+
+@pytest.mark.parametrize("wrapper", WRAPPERS)
+def test_wrapped_it_follows_the_whole_anchor(wrapper):
+    """Within a few units of the first window, 2^-14 of parameters of about 1."""
+
+    def trained(**kwargs):
+        tx = make("trsgdw", **{"lambda_w": 0.1, **kwargs})
+        return train(WRAPPERS[wrapper](tx), params_of())[0]
+
+    actual, expected = trained(anchor_dtype="int16"), trained()
+    chex.assert_trees_all_close(actual, expected, rtol=0, atol=2e-4)
+    none = trained(lambda_w=0.0)
+    assert jnp.max(jnp.abs(none["kernel"] - expected["kernel"])) > 2e-3
+
+
+def test_lanes_and_scan_equal_single_runs():
+    tx = make("tradam", anchor_dtype="int16")
+    lanes = jax.tree.map(lambda x: jnp.stack([x, 2 * x, -x]), params_of())
+
+    def one(carry, _):
+        return jax.vmap(lambda w, state: step(tx, w, state))(*carry), None
+
+    start = lanes, jax.vmap(tx.init)(lanes)
+    (w, state), _ = jax.lax.scan(one, start, length=STEPS)
+    assert state[0].unit.shape == (3, 2)
+    for i in range(3):
+        alone, _ = train(tx, jax.tree.map(lambda x, i=i: x[i], lanes))
+        lane = jax.tree.map(lambda x, i=i: x[i], w)
+        chex.assert_trees_all_close(lane, alone, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("empty", [{}, (), {"a": {}}, {"a": jnp.ones((0, 3))}], ids=str)
+def test_empty_trees(empty):
+    updates, _ = jax.jit(reader.update)(empty, reader.init(empty), empty)
+    chex.assert_trees_all_equal(updates, empty)
+
+
+def test_a_bad_gradient_changes_neither_anchor_nor_unit():
+    safe = optax.apply_if_finite(make("trsgdw", anchor_dtype="int16"), 10)
+    w, state = train(safe, params_of(), PERIOD + 1)
+    bad = jax.tree.map(lambda x: x * jnp.nan, w)
+    _, after = safe.update(bad, state, w)
+    chex.assert_trees_all_equal(after.inner_state, state.inner_state)
 
 
 @pytest.mark.parametrize("name", FACTORIES)
