@@ -8,7 +8,7 @@ import optax
 from jax.typing import ArrayLike
 
 from prox_optax import _validation
-from prox_optax._anchor import Weights, anchored
+from prox_optax._anchor import Weights, anchored, held
 from prox_optax._proximal import pull_gradient, pull_step
 from prox_optax._schedule import inner_decay, scale_by_inner_decay
 
@@ -376,7 +376,8 @@ def _decoupled(
         params: optax.Params | None = None,
         **extra_args: Any,
     ) -> tuple[optax.Updates, Any]:
-        _validation.check_like_anchor(params, state[-1][0])  # before base sees them
+        anchor = held(state[-1] if state else state)
+        _validation.check_like_anchor(params, anchor)  # before base sees them
         return chain.update(updates, state, params, **extra_args)
 
     return optax.GradientTransformationExtraArgs(chain.init, update_fn)

@@ -84,11 +84,24 @@ def set_anchor(opt_state: optax.OptState, params: optax.Params) -> optax.OptStat
         return ProximalState(jax.tree.unflatten(structure, news), step)
 
     anchored_states(opt_state)
+    if params is None:
+        raise ValueError("set_anchor needs the params to pull towards, got None.")
     return jax.tree.map(reset, opt_state, is_leaf=is_anchored)
 
 
 def is_anchored(node: Any) -> bool:
     return isinstance(node, ProximalState | CompactState)
+
+
+def held(state: Any) -> optax.Params:
+    """What the state of a pull holds of the anchor, in the structure of the params."""
+    if not is_anchored(state):
+        raise ValueError(
+            "this is the state of an optimizer without an anchor; pass the state that "
+            "init of this one made, or for a run saved without an anchor "
+            "prox_optax.carry_over(saved_state, init(params), step)."
+        )
+    return state[0]
 
 
 def anchored_states(opt_state: optax.OptState) -> list[State]:
@@ -150,8 +163,9 @@ def anchored(
         **extra_args: Any,
     ) -> tuple[optax.Updates, State]:
         del extra_args
-        _validation.check_like_anchor(params, state[0])
-        params = jax.tree.map(placed_like, params, state[0])
+        _validation.check_like_anchor(params, held(state))
+        _validation.check_updates(updates, params)
+        params = jax.tree.map(placed_like, params, held(state))
 
         t = jnp.where(state.step < 0, ~state.step, state.step)
         if period is not None:
@@ -290,7 +304,8 @@ def _warn_of_rounding(
                 f"anchor_dtype={a.dtype.name} is less precise than the params' {dtype}:"
                 f" the anchor is off by up to {rounding:.2g} % of each weight, and the "
                 "pull with it; at small learning rates that is more than the params "
-                "move in a period. anchor_dtype=None avoids it.",
+                "move in a period. anchor_dtype=None avoids it, and 'int16' in 2 bytes "
+                "a parameter.",
                 stacklevel=3,
             )
             return

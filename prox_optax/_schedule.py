@@ -45,9 +45,7 @@ def inner_decay(
       Zhang et al., "Taming the Noisy Gradient", IJCAI 2019,
       https://doi.org/10.24963/ijcai.2019/604
     """
-    if period is None:
-        raise TypeError("inner_decay needs a period; write a whole number such as 10.")
-    _validation.check_period(period)
+    _validation.check_period(period, none_allowed=False)
     _validation.check_weights("learning_rate", learning_rate)
 
     def schedule(t: Any) -> Any:

@@ -12,14 +12,13 @@ import jax
 import jax.numpy as jnp
 
 
-def check_period(period: Any) -> None:
+def check_period(period: Any, none_allowed: bool = True) -> None:
     """``period``: None, a whole number of steps >= 1, or a traced integer."""
-    hint = (
-        "write a whole number of steps such as period=10, or period=None for an anchor "
-        "that never moves by itself"
-    )
-    if period is None:
-        return
+    hint = "write a whole number of steps such as period=10"
+    if none_allowed:
+        hint += ", or period=None for an anchor that never moves by itself"
+        if period is None:
+            return
     if hasattr(period, "dtype"):
         integer = jnp.issubdtype(period.dtype, jnp.integer) and period.shape == ()
     else:
@@ -200,6 +199,13 @@ def check_update(u: jax.Array, w: jax.Array) -> None:
         )
 
 
+def check_updates(updates: Any, params: Any) -> None:
+    """``updates`` have the structure of ``params``; a None may stand for a part."""
+    leaves = jax.tree.leaves(updates, is_leaf=lambda u: u is None)
+    if all(u is not None for u in leaves):
+        _check_same_leaves(updates, params, "updates do not fit the params:")
+
+
 def check_gradients(gradients: Any, params: Any) -> None:
     """``gradients`` have the structure and the shapes of ``params``."""
     _check_same_leaves(gradients, params, "gradients do not fit the params:")
@@ -240,7 +246,10 @@ def _check_same_leaves(tree: Any, like: Any, what: str) -> None:
         for path in paths:
             if path not in others:
                 leaf = jax.tree_util.keystr(path) or "(a single array)"
-                raise ValueError(f"{what} leaf {leaf} is {fault}.")
+                raise ValueError(
+                    f"{what} leaf {leaf} is {fault}; give a tree with the structure "
+                    "that init was given."
+                )
 
 
 def _broadcasts(shape: tuple[int, ...], to: tuple[int, ...]) -> bool:

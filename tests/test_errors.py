@@ -74,8 +74,9 @@ def test_period(make):
 
 
 def test_inner_decay_needs_a_period_and_a_rate():
-    with pytest.raises(TypeError, match="needs a period; write a whole number"):
-        prox_optax.inner_decay(0.1, period=None)
+    for period, error in ((None, TypeError), (0, ValueError)):
+        with pytest.raises(error, match=r"whole number of steps such as period=10\.$"):
+            prox_optax.inner_decay(0.1, period=period)
     with pytest.raises(TypeError, match="learning_rate must be a real number"):
         prox_optax.inner_decay("0.1")
 
@@ -223,6 +224,29 @@ def test_leaves_in_another_order_are_not_swapped():
 def test_set_anchor_without_anchor():
     with pytest.raises(ValueError, match="holds no anchor; build the optimizer with"):
         prox_optax.set_anchor(optax.adam(0.1).init(PARAMS), PARAMS)
+
+
+@pytest.mark.parametrize("make", PULLS + ALIASES[2:])
+@pytest.mark.parametrize("saved", [optax.adam(0.1), optax.sgd(0.1), optax.sgd(1, 0.9)])
+def test_state_of_an_optimizer_without_an_anchor(make, saved):
+    state = saved.init(PARAMS)
+    with pytest.raises(
+        ValueError, match=r"without an anchor; .*prox_optax\.carry_over"
+    ):
+        make().update(PARAMS, state, PARAMS)
+
+
+@pytest.mark.parametrize("make", PULLS)
+def test_updates_of_another_model(make):
+    kernel = {"dense": {"kernel": jnp.ones((2, 3))}}
+    with pytest.raises(ValueError, match=r"updates do not fit.*'bias'\] is missing"):
+        make().update(kernel, make().init(PARAMS), PARAMS)
+
+
+def test_set_anchor_to_nothing():
+    state = prox_optax.proximal().init(PARAMS)
+    with pytest.raises(ValueError, match="needs the params to pull towards, got None"):
+        prox_optax.set_anchor(state, None)
 
 
 def test_set_anchor_of_another_model():
