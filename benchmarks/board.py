@@ -1,22 +1,36 @@
-"""What TensorBoard shows while an experiment runs."""
+"""What TensorBoard shows while an experiment runs; nothing without tensorboardX."""
 
+import importlib.util
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from tensorboardX import SummaryWriter
 
 FOLDER = "tensorboard"
 SPLITS = ("train", "validation")
+IS_THERE = importlib.util.find_spec("tensorboardX") is not None
+
+
+def announce(folder: Path) -> str:
+    """How to watch."""
+    if IS_THERE:
+        return f"To watch: tensorboard --logdir {folder / FOLDER}"
+    return "Nothing for TensorBoard to show: tensorboardX is not installed."
 
 
 @contextmanager
 def writers(
     folder: Path, condition: str, labels: list[str], epoch: int
-) -> Iterator[dict[str, SummaryWriter]]:
+) -> Iterator[dict[str, Any]]:
     """A writer each label, going on after `epoch`; a run of TensorBoard each."""
+    if not IS_THERE:
+        yield {}
+        return
+    from tensorboardX import SummaryWriter
+
     opened = {
         label: SummaryWriter(
             str(folder / FOLDER / condition / label), purge_step=epoch + 1
@@ -30,11 +44,13 @@ def writers(
             writer.close()
 
 
-def log(opened: dict[str, SummaryWriter], rows: pd.DataFrame) -> None:
+def log(opened: dict[str, Any], rows: pd.DataFrame) -> None:
     """Means over the seeds against the epoch: a chart each learning rate and measure.
 
     A curve ends where a seed's diverges. Of clipping, means over the thresholds too.
     """
+    if not opened:
+        return
     shown = [column for column in rows if column.split("_", 1)[0] in SPLITS]
     measured = [column for column in shown if rows[column].notna().any()]
     epoch = int(rows.epoch.iloc[0])

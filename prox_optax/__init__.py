@@ -1,5 +1,6 @@
 """Training with an anchor: proximal (trust-region) transformations for optax."""
 
+from importlib.metadata import PackageNotFoundError as _PackageNotFoundError
 from importlib.metadata import version as _version
 
 from prox_optax._alias import tradam, tradamw, trsgd, trsgdw
@@ -10,7 +11,10 @@ from prox_optax._distance import AnchorDistance, anchor_distance, pull_ratio
 from prox_optax._proximal import decoupled_proximal, proximal
 from prox_optax._schedule import inner_decay, rescale_b2
 
-__version__ = _version("prox_optax")
+try:
+    __version__ = _version("prox_optax")
+except _PackageNotFoundError:  # imported from a checkout that is not installed
+    __version__ = "0+unknown"
 
 __all__ = (
     "AnchorDistance",
