@@ -97,6 +97,17 @@ def total_steps(experiment: Experiment, examples: int, batch_size: int) -> int:
     return experiment.epochs * (examples // batch_size)
 
 
+def parts(experiment: Experiment, examples: int, batch_size: int) -> range:
+    """The first steps of the parts of an epoch; its `step` is how long each is.
+
+    The parts are of one length, so that one program trains them: the largest divisor of
+    the epoch's steps that is allowed.
+    """
+    steps = examples // batch_size
+    allowed = range(min(experiment.part or steps, steps), 0, -1)
+    return range(0, steps, next(n for n in allowed if steps % n == 0))
+
+
 def methods(experiment: Experiment, program: Program, steps: int) -> dict[str, Method]:
     """The program's optimizers as the training loop runs them.
 

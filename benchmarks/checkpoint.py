@@ -1,8 +1,8 @@
 """Where a run stands, on disk: it goes on from there after a kill at any moment.
 
-A checkpoint is a folder `checkpoints/PROGRAM-EPOCH`, named by what comes next. Orbax
-writes it under another name and renames it when it is whole; a half-written one is not
-seen. Beside it `run.json` says which experiment it belongs to, and a file
+A checkpoint is a folder `checkpoints/PROGRAM-EPOCH-STEP`, named by what comes next.
+Orbax writes it under another name and renames it when it is whole; a half-written one
+is not seen. Beside it `run.json` says which experiment it belongs to, and a file
 `PROGRAM.json` holds the rows of each program so far.
 """
 
@@ -23,10 +23,11 @@ FOLDER, RUN = "checkpoints", "run.json"
 
 
 class Position(NamedTuple):
-    """What is to be run next: an epoch of a program, both counted from 0."""
+    """What is to be run next: a step of an epoch of a program, all counted from 0."""
 
     program: int
     epoch: int
+    step: int = 0
 
 
 def start(folder: Path, configuration: dict[str, Any]) -> None:
@@ -67,6 +68,11 @@ def position(folder: Path, configuration: dict[str, Any]) -> Position | None:
         )
     if finished:
         return None
+    return reached(folder)
+
+
+def reached(folder: Path) -> Position:
+    """Where an unfinished run goes on."""
     done = sum(part["finished"] for part in parts(folder))
     return max([*saved(folder), Position(done, 0)])
 
@@ -84,9 +90,9 @@ def differences(found: Any, wanted: Any, name: str = "") -> list[str]:
 
 def saved(folder: Path) -> list[Position]:
     """The whole checkpoints, in no order."""
-    names = (path.name for path in (folder / FOLDER).glob("*-*"))
-    matches = (re.fullmatch(r"(\d+)-(\d+)", name) for name in names)
-    return [Position(int(m[1]), int(m[2])) for m in matches if m]
+    names = (path.name for path in (folder / FOLDER).glob("*-*-*"))
+    matches = (re.fullmatch(r"(\d+)-(\d+)-(\d+)", name) for name in names)
+    return [Position(*map(int, m.groups())) for m in matches if m]
 
 
 def save(folder: Path, position: Position, lanes: Any) -> None:
@@ -161,4 +167,4 @@ def finish(folder: Path) -> None:
 
 
 def path_of(folder: Path, position: Position) -> Path:
-    return (folder / FOLDER / f"{position.program}-{position.epoch}").absolute()
+    return (folder / FOLDER / "-".join(map(str, position))).absolute()

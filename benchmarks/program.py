@@ -26,15 +26,16 @@ class Built(NamedTuple):
 
     Attributes:
       lanes: as they stand.
-      advance: (lanes, number of the epoch) -> lanes after it; consumes its lanes.
+      advance: (lanes, number of the epoch, first step) -> lanes after that part of the
+        epoch; consumes its lanes.
       weights: (optimizer, its lanes) -> the networks to evaluate: parameters by player
         and statistics.
       evaluate: (optimizer, its lanes, split) -> measures of shape (s, l).
-      seconds: to compile the epoch.
+      seconds: to compile a part of an epoch.
     """
 
     lanes: dict[str, train.Lane]
-    advance: Callable[[dict[str, train.Lane], int], dict[str, train.Lane]]
+    advance: Callable[[dict[str, train.Lane], int, int], dict[str, train.Lane]]
     weights: Callable[[str, train.Lane], tuple[dict[str, Any], Any]]
     evaluate: Scores
     seconds: float
@@ -64,21 +65,26 @@ def build(
         for name in program.optimizers
     }
     seeds = jnp.arange(experiment.seeds)
+    part = assemble.parts(experiment, examples, program.batch_size).step
     init = jax.jit(lambda trials, seeds: train.init_lanes(task, methods, trials, seeds))
     like = jax.eval_shape(init, trials, seeds)
 
     def compile_epoch(at_once: int | None) -> jax.stages.Compiled:
-        epoch = train.make_epoch(task, methods, perturb(program.noise), at_once)
-        jitted = jax.jit(epoch, donate_argnums=0)
-        return jitted.lower(like, data_set.train, trials, seeds, jnp.int32(0)).compile()
+        noise = perturb(program.noise)
+        epoch = train.make_epoch(task, methods, noise, at_once, part)
+        jitted, zero = jax.jit(epoch, donate_argnums=0), jnp.int32(0)
+        return jitted.lower(like, data_set.train, trials, seeds, zero, zero).compile()
 
     began = time.perf_counter()
     most = max(len(x["learning_rate"]) for x in trials.values())
     compiled = compile_to_fit(compile_epoch, most, MEMORY_USED * memory())
     seconds = time.perf_counter() - began
 
-    def advance(lanes: dict[str, train.Lane], number: int) -> dict[str, train.Lane]:
-        return compiled(lanes, data_set.train, trials, seeds, jnp.int32(number))
+    def advance(
+        lanes: dict[str, train.Lane], number: int, first: int
+    ) -> dict[str, train.Lane]:
+        when = jnp.int32(number), jnp.int32(first)
+        return compiled(lanes, data_set.train, trials, seeds, *when)
 
     def weights(name: str, lane: train.Lane) -> tuple[dict[str, Any], Any]:
         evaluated = jax.vmap(jax.vmap(methods[name].evaluated))
@@ -89,7 +95,7 @@ def build(
     def evaluate(name: str, lane: train.Lane, split: Any) -> dict[str, jax.Array]:
         return score(*weights(name, lane), split)
 
-    resumed = position.epoch > 0
+    resumed = position > Position(position.program, 0)
     lanes = checkpoint.load(folder, position, like) if resumed else init(trials, seeds)
     return Built(lanes, advance, weights, evaluate, seconds)
 

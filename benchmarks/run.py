@@ -1,5 +1,6 @@
 """Run an experiment: train, evaluate, write the results as they come."""
 
+import itertools
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -21,8 +22,12 @@ from benchmarks import (
 )
 from benchmarks.assemble import Program
 from benchmarks.checkpoint import Position
+from benchmarks.deadline import Deadline
 from benchmarks.experiments import Experiment
+from benchmarks.program import Built
 from benchmarks.tasks import DataSet, Sampler
+
+WRITTEN_A_SECOND = 200e6  # bytes of a checkpoint, before one was timed
 
 
 class Run(NamedTuple):
@@ -77,13 +82,18 @@ def prepare(
     return Run(experiment, data_set, folder, position, meta)
 
 
-def run(run: Run) -> None:
+def run(run: Run, deadline: Deadline | None = None) -> bool:
     """Train, and write metrics.csv as it goes and meta.json at the end.
 
-    A checkpoint is written every `save_every` seconds, at the end of an epoch.
+    A checkpoint is written every `save_every` seconds, after a part of an epoch.
+
+    Returns:
+      Whether the run is finished. If not, it goes on from where the deadline stopped it
+      when it is resumed.
     """
     experiment, folder, position = run.experiment, run.folder, run.position
     print(announce(experiment, run.data_set, folder), flush=True)
+    deadline = deadline or Deadline()
     programs = assemble.programs(experiment)
     score = program.make_score(experiment, run.data_set)
     with tqdm(unit="lane-step", unit_scale=True, total=0) as bar:
@@ -93,15 +103,17 @@ def run(run: Run) -> None:
         for number, each in enumerate(programs):
             if number < position.program:
                 continue
-            epoch = position.epoch if number == position.program else 0
+            start = position if number == position.program else Position(number, 0)
             bar.set_description(f"{each.condition}, {each.optimizers[0]}")
-            run_program(run, each, Position(number, epoch), score, bar)
+            if not run_program(run, each, start, score, bar, deadline):
+                return False
     meta = run.meta | {
         "lanes": experiment.lanes,
         "seconds": checkpoint.seconds(folder),
     }
     results.write_run(folder, checkpoint.rows(folder), meta)
     checkpoint.finish(folder)
+    return True
 
 
 def describe(experiment: Experiment, data_set: DataSet) -> dict[str, Any]:
@@ -141,7 +153,7 @@ def announce(experiment: Experiment, data_set: DataSet, folder: Path) -> str:
         f"{experiment.name}: {' x '.join(factors)} = {experiment.lanes} lanes\n"
         f"{experiment.epochs} epochs of {examples} {items} each, as {programs} "
         f"compiled program{'s' if programs > 1 else ''}\n"
-        f"To watch: tensorboard --logdir {folder / board.FOLDER}"
+        f"{board.announce(folder)}"
     )
 
 
@@ -153,49 +165,113 @@ def count(experiment: Experiment, data_set: DataSet, program: Program) -> int:
     return trials * experiment.seeds * steps
 
 
-def run_program(
-    run: Run, which: Program, position: Position, score: train.Evaluate, bar: Any
-) -> None:
-    """Train from `position` to the end of the program, evaluate and keep its rows."""
-    experiment, folder, problem = run.experiment, run.folder, run.experiment.problem
-    rows, before = checkpoint.load_part(folder, position)
-    built = program.build(experiment, run.data_set, which, folder, position, score)
-    lanes, began = built.lanes, time.perf_counter()
-    done = count(experiment, run.data_set, which) // experiment.epochs
-    bar.update(position.epoch * done)
-    labels = [x for name in which.optimizers for x in assemble.labels(experiment, name)]
+class Progress:
+    """The rows of a program, kept on disk with the seconds that they took."""
 
-    def keep() -> None:
+    def __init__(self, run: Run, start: Position, compiled: float, deadline: Deadline):
+        self.run, self.number, self.deadline = run, start.program, deadline
+        self.rows, self.before = checkpoint.load_part(run.folder, start)
+        self.compiled = compiled
+        self.began = self.saved = time.perf_counter()
+
+    def keep(self, epochs: int) -> None:
+        """Write the rows; `epochs` are done."""
+        experiment, folder = self.run.experiment, self.run.folder
         seconds = {
-            "compile": before["compile"] + built.seconds,
-            "run": before["run"] + time.perf_counter() - began,
+            "compile": self.before["compile"] + self.compiled,
+            "run": self.before["run"] + time.perf_counter() - self.began,
         }
-        finished = epoch == experiment.epochs
-        part = pd.concat(rows or [now[:0]])
-        checkpoint.save_part(folder, position.program, part, seconds, finished=finished)
+        none = pd.DataFrame(columns=results.columns(experiment.problem))
+        part, finished = pd.concat(self.rows or [none]), epochs == experiment.epochs
+        checkpoint.save_part(folder, self.number, part, seconds, finished=finished)
         results.write_metrics(folder, checkpoint.rows(folder))
 
-    saved = time.perf_counter()
+    def save(self, after: Position, lanes: dict[str, train.Lane]) -> None:
+        """Write a checkpoint too."""
+        with self.deadline.timing("save"):
+            self.keep(after.epoch)
+            checkpoint.save(self.run.folder, after, lanes)
+        self.saved = time.perf_counter()
+
+    @property
+    def is_due(self) -> bool:
+        return time.perf_counter() - self.saved > self.run.experiment.save_every
+
+
+def run_program(
+    run: Run,
+    which: Program,
+    start: Position,
+    score: train.Evaluate,
+    bar: Any,
+    deadline: Deadline,
+) -> bool:
+    """Train from a position to the end of the program, evaluate and keep its rows.
+
+    Returns whether the deadline allowed that; if not, a checkpoint says where it is.
+    """
+    experiment, folder = run.experiment, run.folder
+    if not deadline.allows("compile", "part", "save"):
+        return False
+    with deadline.timing("compile"):
+        built = program.build(experiment, run.data_set, which, folder, start, score)
+    lanes, progress = built.lanes, Progress(run, start, built.seconds, deadline)
+    size = sum(x.nbytes for x in jax.tree.leaves(lanes))
+    deadline.last.setdefault("save", size / WRITTEN_A_SECOND)
+    parts = assemble.parts(
+        experiment, experiment.problem.examples(run.data_set), which.batch_size
+    )
+    done = count(experiment, run.data_set, which) // (experiment.epochs * len(parts))
+    bar.update(done * (start.epoch * len(parts) + start.step // parts.step))
+    labels = [x for name in which.optimizers for x in assemble.labels(experiment, name)]
     unique = list(dict.fromkeys(labels))
-    with board.writers(folder, which.condition, unique, position.epoch) as writers:
-        for epoch in range(position.epoch + 1, experiment.epochs + 1):
-            lanes = jax.block_until_ready(built.advance(lanes, epoch - 1))
+    with board.writers(folder, which.condition, unique, start.epoch) as writers:
+        for now, after in itertools.pairwise(positions(experiment, parts, start)):
+            ends = after.epoch > now.epoch
+            evaluated = ends and is_evaluated(experiment, after.epoch)
+            if not deadline.allows("part", *["evaluation"] * evaluated, "save"):
+                progress.save(now, lanes)
+                return False
+            with deadline.timing("part"):
+                lanes = built.advance(lanes, now.epoch, now.step)
+                jax.block_until_ready(lanes)
             bar.update(done)
-            now = scores.training(experiment, which, lanes, epoch)
-            if is_evaluated(experiment, epoch):
-                now = scores.evaluation(
-                    experiment, which, now, built.evaluate, lanes, run.data_set
-                )
-                rows.append(now)
-                if epoch == experiment.epochs and isinstance(problem, Sampler):
-                    weights.keep(folder, experiment, which, built, lanes, now)
-                keep()
-            board.log(writers, now)
-            due = time.perf_counter() - saved > experiment.save_every
-            if due and epoch < experiment.epochs:
-                keep()
-                checkpoint.save(folder, Position(position.program, epoch), lanes)
-                saved = time.perf_counter()
+            if ends:
+                board.log(writers, end_epoch(progress, which, built, lanes, after))
+            if progress.is_due and after.epoch < experiment.epochs:
+                progress.save(after, lanes)
+    return True
+
+
+def positions(experiment: Experiment, parts: range, start: Position) -> list[Position]:
+    """What is left of a program, part by part, and its end."""
+    program = start.program
+    of_all = itertools.product(range(experiment.epochs), parts)
+    left = [Position(program, *x) for x in of_all if Position(program, *x) >= start]
+    return [*left, Position(program, experiment.epochs)]
+
+
+def end_epoch(
+    progress: Progress,
+    which: Program,
+    built: Built,
+    lanes: dict[str, train.Lane],
+    after: Position,
+) -> pd.DataFrame:
+    """The rows of the epoch, with scores and kept if it is one that is evaluated."""
+    run, experiment = progress.run, progress.run.experiment
+    now = scores.training(experiment, which, lanes, after.epoch)
+    if not is_evaluated(experiment, after.epoch):
+        return now
+    with progress.deadline.timing("evaluation"):
+        now = scores.evaluation(
+            experiment, which, now, built.evaluate, lanes, run.data_set
+        )
+    progress.rows.append(now)
+    if after.epoch == experiment.epochs and isinstance(experiment.problem, Sampler):
+        weights.keep(run.folder, experiment, which, built, lanes, now)
+    progress.keep(after.epoch)
+    return now
 
 
 def is_evaluated(experiment: Experiment, epoch: int) -> bool:

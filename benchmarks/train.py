@@ -24,7 +24,8 @@ class Lane(NamedTuple):
       stats: what the networks carry along untrained (see `Task`); no optimizer sees it.
       opt_state: by player, the state of its optimizer.
       measures: float32, shape (), by name: means over the steps of the last epoch of
-        what the losses measure, each taken before its update.
+        what the losses measure, each taken before its update; within an epoch over
+        its steps so far.
       diverged: bool, shape (), whether the loss of any step so far was not finite.
     """
 
@@ -38,7 +39,7 @@ class Lane(NamedTuple):
 Trials = Mapping[str, Mapping[str, Any]]
 """By optimizer, arrays of shape (l,) by name, such as `learning_rate`."""
 
-Epoch = Callable[[dict[str, Lane], Any, Trials, jax.Array, jax.Array], dict[str, Lane]]
+Epoch = Callable[..., dict[str, Lane]]
 Evaluate = Callable[[dict[str, Any], Any, Any], dict[str, jax.Array]]
 Perturb = Callable[[Any, jax.Array], Any]
 
@@ -76,10 +77,14 @@ def train_lane(
     perturb: Perturb,
     data: Any,
     trial: Any,
+    first: jax.Array | int,
     inputs: tuple[Any, jax.Array],
     lane: Lane,
 ) -> Lane:
-    """A run after one more epoch; `inputs` are its steps' batches and keys."""
+    """A run after more steps of an epoch, from `first` on.
+
+    `inputs` are the batches and keys of these steps.
+    """
     optimizer = method.make(trial)
 
     def turn(player: str, number: int, carry: Any, batch: Any, key: jax.Array) -> Any:
@@ -109,7 +114,13 @@ def train_lane(
     start = (lane.params, lane.stats, lane.opt_state)
     (params, stats, states), (measures, losses) = jax.lax.scan(step, start, inputs)
     finite = jnp.isfinite(jnp.stack(losses)).all()
-    means = jax.tree.map(lambda x: x.mean(dtype=jnp.float32), measures)
+
+    def mean_so_far(before: jax.Array, values: jax.Array) -> jax.Array:
+        mean = values.mean(dtype=jnp.float32)
+        part = len(values) / (first + len(values))
+        return jnp.where(first == 0, mean, before + part * (mean - before))
+
+    means = jax.tree.map(mean_so_far, lane.measures, measures)
     return Lane(params, stats, states, means, lane.diverged | ~finite)
 
 
@@ -140,12 +151,13 @@ def make_epoch(
     methods: Mapping[str, Method],
     perturb: Perturb = lambda grads, key: grads,
     at_once: int | None = None,
+    part: int | None = None,
 ) -> Epoch:
     """The function that trains all lanes for one epoch, to be jit-compiled once.
 
-    It takes the lanes, the train split, the trials, seeds (s,) and the number of the
-    epoch from 0. In an epoch a seed sees the same batches, augmented in the same way,
-    and the same noise in all its lanes.
+    It takes the lanes, the train split, the trials, seeds (s,), the number of the epoch
+    and that of its first step, both from 0. In an epoch a seed sees the same batches,
+    augmented in the same way, and the same noise in all its lanes.
 
     Args:
       task: what is trained.
@@ -153,13 +165,20 @@ def make_epoch(
       perturb: (gradients, key) -> the gradients that the optimizer gets.
       at_once: trials of an optimizer that run together, the others after them: with
         fewer an epoch needs less memory. None takes all.
+      part: steps to train, from the first one on; None is the whole epoch.
     """
 
-    def inputs(seed: jax.Array, number: jax.Array) -> tuple[Any, jax.Array]:
+    def inputs(
+        seed: jax.Array, number: jax.Array, first: jax.Array | int
+    ) -> tuple[Any, jax.Array]:
         batches = task.batches(order_key(seed), number)
         steps = len(jax.tree.leaves(batches)[0])
-        keys = jax.vmap(partial(step_key, seed))(number * steps + jnp.arange(steps))
-        return batches, keys
+        size = part or steps
+        here = jax.tree.map(
+            lambda x: jax.lax.dynamic_slice_in_dim(x, first, size), batches
+        )
+        start = number * steps + first
+        return here, jax.vmap(partial(step_key, seed))(start + jnp.arange(size))
 
     def epoch(
         lanes: dict[str, Lane],
@@ -167,14 +186,15 @@ def make_epoch(
         trials: Trials,
         seeds: jax.Array,
         number: jax.Array,
+        first: jax.Array | int = 0,
     ) -> dict[str, Lane]:
-        batches_and_keys = jax.vmap(inputs, (0, None))(seeds, number)
+        batches_and_keys = jax.vmap(inputs, (0, None, None))(seeds, number, first)
 
         def train(name: str) -> Lane:
             run = partial(train_lane, task, methods[name], perturb, data)
 
             def of_seed(inputs: Any, lanes: Lane) -> Lane:
-                in_turn = in_parts(lambda x: run(x[0], inputs, x[1]), at_once)
+                in_turn = in_parts(lambda x: run(x[0], first, inputs, x[1]), at_once)
                 return in_turn((trials[name], lanes))
 
             return jax.vmap(of_seed)(batches_and_keys, lanes[name])

@@ -148,7 +148,7 @@ def test_a_half_written_checkpoint_is_ignored(tmp_path):
     lanes = {"w": images.SENSITIVITY_DIGITS.seeds * pd.Series([1.0]).to_numpy()}
     checkpoint.start(tmp_path, {"name": "a"})
     checkpoint.save(tmp_path, Position(0, 3), lanes)
-    half = tmp_path / "checkpoints/0-7.orbax-checkpoint-tmp"
+    half = tmp_path / "checkpoints/0-7-0.orbax-checkpoint-tmp"
     half.mkdir()
     (half / "d").write_text("half")
     assert checkpoint.position(tmp_path, {"name": "a"}) == Position(0, 3)

@@ -35,7 +35,8 @@ class Experiment:
       decays: (fraction of all steps, factor from there on, relative to the start).
       settings: what the optimizers share.
       together: whether all optimizers are compiled into one program, or one each.
-      save_every: seconds between two checkpoints, at the end of an epoch.
+      save_every: seconds between two checkpoints, at the end of a part.
+      part: steps after which a run can stop, at most; None is an epoch.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Experiment:
     settings: Settings
     together: bool
     save_every: float
+    part: int | None = None
 
     @property
     def optimizers(self) -> tuple[str, ...]:
