@@ -1,7 +1,8 @@
-"""Commands: `python -m benchmarks list`, `run`, `report`, `sample` and `traffic`."""
+"""`python -m benchmarks list`, `run`, `report`, `sample`, `traffic` and `gpu`."""
 
 import os
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -9,6 +10,8 @@ from typing import Annotated
 import typer
 
 from benchmarks import experiments, report, results, weights
+from benchmarks.gpu import kernel, tables
+from benchmarks.gpu import plan as plans
 from benchmarks.run import prepare, run
 from benchmarks.tasks import Request, Sampler
 from benchmarks.traffic import run as traffic
@@ -135,6 +138,32 @@ def measure_traffic(out: Out = None) -> None:
     print(found.text)
     if not found.ok:
         raise typer.Exit(1)
+
+
+@app.command("gpu")
+def ask_gpu(
+    out: Annotated[Path, typer.Option(help="Folder of the plan; the same goes on.")],
+    minutes: Annotated[float, typer.Option(min=0.0, help="To stop after.")] = 8.0,
+    data_dir: Annotated[
+        Path | None, typer.Option(help="A folder with CIFAR-10 and one .txt file.")
+    ] = None,
+    tiny: Tiny = False,
+) -> None:
+    """Time one GPU, then train what is made for one, as far as the minutes reach."""
+    began = time.monotonic()
+    plan = plans.Plan(out, data_dir)
+    plan = plans.tiny(plan) if tiny else plan
+    try:
+        finished = plans.go_on(plan, plans.start(plan), minutes, began)
+    except (FileNotFoundError, ValueError) as error:
+        print(error, file=sys.stderr)
+        raise typer.Exit(1) from error
+    print(tables.text(plan))
+    if not finished:
+        print("Stopped in time: the same command with the same --out goes on.")
+        if not (out / kernel.FILE).is_file():
+            print("Nothing was measured: give more --minutes.", file=sys.stderr)
+            raise typer.Exit(1)
 
 
 def run_command(name: str, tiny: bool) -> str:

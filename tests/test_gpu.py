@@ -1,5 +1,6 @@
 """Runs that stop in time and go on, and the plan for one GPU."""
 
+import json
 import time
 from dataclasses import replace
 
@@ -8,11 +9,18 @@ import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import pytest
+from data_files import random_images, write_tar
+from jax.experimental.compilation_cache import compilation_cache
+from typer.testing import CliRunner
 
 from benchmarks import assemble, checkpoint, experiments, program
+from benchmarks.__main__ import app
 from benchmarks.checkpoint import Position
+from benchmarks.data import spec
 from benchmarks.deadline import Deadline
 from benchmarks.experiments import images
+from benchmarks.gpu import kernel, lanes, rows
+from benchmarks.gpu import plan as plans
 from benchmarks.run import prepare, run
 
 # Two programs of two epochs of 16 steps, each in parts of 4.
@@ -98,3 +106,126 @@ def test_a_run_stopped_in_time_goes_on_to_the_same_numbers(undisturbed, tmp_path
     assert (tmp_path / "metrics.csv").read_bytes() == undisturbed
     assert len(pd.read_csv(tmp_path / "metrics.csv")) == 2 * 2 * 2 * 2
     assert not (tmp_path / "checkpoints").exists()
+
+
+@pytest.fixture
+def data(monkeypatch, tmp_path):
+    """A folder with random images for CIFAR-10 and a text."""
+    whole = spec.SPECS["cifar10"]
+    monkeypatch.setitem(spec.SPECS, "cifar10", whole._replace(train=500, test=200))
+    rng = np.random.default_rng(0)
+    parts = (random_images(rng, whole, size) for size in (500, 200))
+    folder = tmp_path / "data"
+    folder.mkdir()
+    write_tar(tmp_path, *parts).rename(folder / plans.CIFAR10)
+    (folder / "words.txt").write_text(
+        "to be or not to be, that is the question.\n" * 50
+    )
+    return folder
+
+
+@pytest.fixture
+def no_cache():
+    """Leave no cache of compiled programs to other tests."""
+    yield
+    jax.config.update("jax_compilation_cache_dir", None)
+    compilation_cache.reset_cache()
+
+
+def ask(*arguments):
+    command = ["gpu", "--tiny", *map(str, arguments)]
+    return CliRunner().invoke(app, command)
+
+
+def metrics_of(folder):
+    return {
+        path.parent.name: path.read_bytes() for path in folder.glob("*/metrics.csv")
+    }
+
+
+def names_in(path, *columns):
+    return [tuple(row[column] for column in columns) for row in rows.read(path)]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("no_cache")
+def test_the_plan_in_one_call_and_in_several(data, tmp_path, monkeypatch):
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    ran = ask("--minutes", 60, "--data-dir", data, "--out", whole)
+    assert ran.exit_code == 0, ran.output
+    assert "Stopped in time" not in ran.output
+    assert (whole / "plan.md").read_text() in ran.output
+    tiny = plans.tiny(plans.Plan(whole, data))
+    assert len(metrics_of(whole)) == len(tiny.experiments) == 4
+    for each in tiny.experiments:
+        assert (whole / each.name / "table.md").read_text() in ran.output
+    cells = names_in(whole / "kernel.csv", "tree", "dtype", "optimizer")
+    assert cells == kernel.cells(tiny.trees)
+    measured = [(each.name, str(n)) for each in tiny.experiments for n in (1, 2)]
+    assert names_in(whole / "lanes.csv", "experiment", "lanes") == measured
+    meta = json.loads((whole / "meta.json").read_text())
+    assert str(tmp_path) not in json.dumps(meta)
+
+    monkeypatch.setattr(plans, "Deadline", Stop)
+    outputs = []
+    while not outputs or "Stopped in time" in outputs[-1]:
+        Stop.left = 45
+        again = ask("--data-dir", data, "--out", stopped)
+        assert again.exit_code == 0, again.output
+        outputs.append(again.output)
+    assert len(outputs) > 2
+    assert "Not finished" in outputs[0]
+    assert metrics_of(stopped) == metrics_of(whole)
+    for file in ("kernel.csv", "lanes.csv"):
+        columns = ("optimizer",)
+        assert names_in(stopped / file, *columns) == names_in(whole / file, *columns)
+    meta = json.loads((stopped / "meta.json").read_text())
+    assert len(meta["calls"]) == len(outputs)
+
+
+@pytest.mark.usefixtures("no_cache")
+def test_out_of_time_before_the_first_measurement(data, tmp_path):
+    ran = ask("--minutes", 0, "--data-dir", data, "--out", tmp_path / "plan")
+    assert ran.exit_code == 1
+    assert "Nothing was measured: give more --minutes." in ran.output
+
+
+def test_missing_data(data, tmp_path):
+    nothing = ask("--out", tmp_path / "plan")
+    assert nothing.exit_code == 1
+    assert "CIFAR-10: no folder was named. Get cifar-10-python" in nothing.output
+    (data / "words.txt").unlink()
+    no_text = ask("--data-dir", data, "--out", tmp_path / "plan")
+    assert no_text.exit_code == 1
+    assert "0 .txt files; name one: --data-dir FILE" in no_text.output
+    assert not (tmp_path / "plan").exists()
+
+
+def test_a_plan_begun_on_another_device_is_refused(data, tmp_path):
+    plan = plans.tiny(plans.Plan(tmp_path, data))
+    device = {"platform": "gpu", "kind": "another"}
+    path = tmp_path / "meta.json"
+    path.write_text(json.dumps(plans.start(plan) | {"device": device}))
+    with pytest.raises(ValueError, match=r"otherwise:\n  device.platform: gpu there"):
+        plans.start(plan)
+
+
+def test_the_floor_counts_what_an_update_has_to_move():
+    """Of SGD g, m, w read and m, w written; the anchor read, and taken every tenth."""
+    found = {name: kernel.arrays(name) for name in ("sgd", "trsgd", "adam", "tradam")}
+    assert found == pytest.approx({"sgd": 5, "trsgd": 6.2, "adam": 7, "tradam": 8.2})
+
+
+def test_the_lanes_end_with_the_memory(tmp_path, monkeypatch):
+    def full(one, data_set, which):
+        if one.seeds < 4:
+            return dict.fromkeys(lanes.MEASURES, f"{10 * one.seeds}.0")
+        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: out of memory")
+
+    monkeypatch.setattr(lanes, "speed", full)
+    for _ in range(2):  # the second time all is there
+        assert lanes.run(tmp_path, SMALL, (1, 2, 4, 8), None, Deadline())
+    found = rows.read(tmp_path / "lanes.csv")
+    assert [row["lanes"] for row in found] == ["1", "2", "4"]
+    assert [lanes.fits(row) for row in found] == [True, True, False]
+    assert lanes.best(found, SMALL) == 20.0

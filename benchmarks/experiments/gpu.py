@@ -1,0 +1,62 @@
+"""What is for one GPU: the published comparison, scaled, and language at batch 1."""
+
+from dataclasses import replace
+
+from benchmarks.experiments import images, text
+from benchmarks.experiments.grid import log_grid
+
+PAPER = replace(
+    images.PAPER_CIFAR10,
+    name="paper-cifar10-30-epochs-3-seeds",
+    question="The published comparison on CIFAR-10 in 30 of its 200 epochs, with the "
+    "decoupled forms and the controls.",
+    cost="not run",
+    gpu_cost="not run",
+    groups=(
+        ("SGD against TRSGD", ("sgd", "trsgd")),
+        ("Adam against TRAdam", ("adam", "tradam")),
+        ("SGD and the decoupled pull", ("sgd", "trsgdw")),
+        ("Adam and the decoupled pull", ("adam", "tradamw")),
+        (
+            "SGD and controls",
+            ("sgd", "sgd at 0.293 x", "sgd at 0.212 x", "inner decay alone"),
+        ),
+        ("Adam and controls", ("adam", "adam at 0.293 x", "adam, inner decay alone")),
+    ),
+    contrasts=(
+        *images.SGD_CONTRASTS,
+        *((method, "sgd at 0.212 x") for method in ("trsgd", "trsgdw")),
+        *images.ADAM_CONTRASTS,
+    ),
+    rate_scales=tuple((name, 0.01) for name in images.ADAM),
+    seeds=3,
+    epochs=30,
+    part=125,
+    save_every=60.0,
+)
+WIDTH_16 = replace(
+    PAPER,
+    name="paper-cifar10-width-16",
+    question="The same over learning rates, with a quarter of the channels.",
+    problem=replace(images.CIFAR10, channels=(16,)),
+    learning_rates=log_grid(-2.5, 0.5, per_decade=2),
+    evaluate_every=None,
+)
+LANGUAGE_11M = replace(
+    text.LANGUAGE_GPU,
+    name="language-11M-batch-1",
+    question="A byte-level transformer of 11 million parameters at batch 1.",
+    batch_sizes=(1,),
+    part=500,
+    save_every=60.0,
+)
+LANGUAGE_124M = replace(
+    text.LANGUAGE_GPU_124M,
+    name="language-124M-batch-1",
+    question="The same with 124 million parameters.",
+    batch_sizes=(1,),
+    part=25,
+    save_every=300.0,
+)
+
+EXPERIMENTS = (PAPER, WIDTH_16, LANGUAGE_11M, LANGUAGE_124M)

@@ -1,0 +1,170 @@
+"""What one GPU is asked, in order: its speed, then the experiments made for one.
+
+A folder holds a plan: kernel.csv, lanes.csv, a folder each experiment, plan.md and
+meta.json. What is there is done; what a deadline stopped goes on from where it was.
+"""
+
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from benchmarks import assemble, checkpoint, experiments, results
+from benchmarks.deadline import Deadline
+from benchmarks.experiments import Experiment, gpu
+from benchmarks.gpu import kernel, lanes, rows
+from benchmarks.run import prepare, run
+from benchmarks.tasks.classify import Images
+from benchmarks.traffic.trees import TREES
+
+COMMAND = "python -m benchmarks gpu --data-dir DIR --out DIR"
+COMPILED = "compiled"  # what was compiled once: the next call runs the same programs
+CIFAR10 = "cifar10-jpeg.tar.xz"
+COUNTS = (1, 2, 4, 8, 16, 32)
+RESERVE = 20.0  # seconds, for the imports before and the tables after
+SMALL_TREE = {"w": jax.ShapeDtypeStruct((64, 64), jnp.float32)}
+
+
+class Plan(NamedTuple):
+    """What is to be measured and trained.
+
+    Attributes:
+      folder: of the results.
+      data_dir: a folder with CIFAR-10 and a text.
+      command: for the meta data.
+      trees: whose updates are timed.
+      counts: numbers of lanes that are timed.
+      experiments: in their order.
+    """
+
+    folder: Path
+    data_dir: Path | None
+    command: str = COMMAND
+    trees: kernel.Trees = TREES
+    counts: Sequence[int] = COUNTS
+    experiments: tuple[Experiment, ...] = gpu.EXPERIMENTS
+
+
+def tiny(plan: Plan) -> Plan:
+    """The same lines in a minute on a CPU."""
+    return plan._replace(
+        command=f"{plan.command} --tiny",
+        trees={"one matrix": lambda: SMALL_TREE},
+        counts=plan.counts[:2],
+        experiments=tuple(map(tiny_experiment, plan.experiments)),
+    )
+
+
+def tiny_experiment(experiment: Experiment) -> Experiment:
+    """Two optimizers, and no residual network: a CPU takes long to compile one."""
+    (title, names), *_ = experiment.groups
+    few = replace(experiment, groups=((title, names[:2]),), contrasts=(), part=8)
+    few = experiments.tiny(few)
+    if not isinstance(few.problem, Images):
+        return few
+    return replace(few, problem=replace(few.problem, network="small", channels=(4, 8)))
+
+
+def start(plan: Plan) -> dict[str, Any]:
+    """What the meta data say of the plan, once the data and the folder were checked.
+
+    Raises:
+      FileNotFoundError, ValueError: of the data, or of what the folder holds.
+    """
+    for problem in {
+        each.problem.data: each.problem for each in plan.experiments
+    }.values():
+        problem.load(data_of(plan, problem.data))
+    device = results.environment()["device"]
+    wanted = {"command": plan.command, "device": device, "versions": results.versions()}
+    path = plan.folder / results.META
+    if not path.is_file():
+        return wanted | {"calls": []}
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    changed = checkpoint.differences(found, wanted)
+    if changed:
+        raise ValueError(
+            f"The plan in {plan.folder} was begun otherwise:\n"
+            + "\n".join(changed)
+            + "\nGo on where it was begun, or give another --out."
+        )
+    return found
+
+
+def go_on(plan: Plan, meta: dict[str, Any], minutes: float, began: float) -> bool:
+    """Do what fits into the minutes since `began`; whether the plan is finished."""
+    commit = results.environment()["git_commit"]
+    cache = (plan.folder / COMPILED).absolute()
+    jax.config.update("jax_compilation_cache_dir", str(cache))
+    at = began + 60 * minutes - min(RESERVE, 6 * minutes)
+    finished = all(work(at) for work in works(plan))
+    seconds = round(time.monotonic() - began, 1)
+    call = {"minutes": minutes, "seconds": seconds, "git_commit": commit}
+    text = json.dumps(meta | {"calls": [*meta["calls"], call]}, indent=2)
+    results.write_text(plan.folder / results.META, text + "\n")
+    return finished
+
+
+def works(plan: Plan) -> list[Callable[[float], bool]]:
+    """In order; each takes the moment to stop and says whether it is finished."""
+    return [
+        lambda at: kernel.run(plan.folder, plan.trees, Deadline(at)),
+        partial(measure_lanes, plan),
+        *(partial(train, plan, each) for each in plan.experiments),
+    ]
+
+
+def measure_lanes(plan: Plan, at: float) -> bool:
+    deadline = Deadline(at)
+    return all(
+        lanes.run(
+            plan.folder, each, plan.counts, data_of(plan, each.problem.data), deadline
+        )
+        for each in plan.experiments
+    )
+
+
+def train(plan: Plan, experiment: Experiment, at: float) -> bool:
+    folder = plan.folder / experiment.name
+    if (folder / results.META).is_file():
+        return True
+    prepared = prepare(
+        experiment,
+        plan.command,
+        folder,
+        resume=(folder / checkpoint.FOLDER / checkpoint.RUN).is_file(),
+        data_dir=data_of(plan, experiment.problem.data),
+    )
+    found = rows.read(plan.folder / lanes.FILE)
+    return prepared is None or run(prepared, Deadline(at, guesses(experiment, found)))
+
+
+def guesses(experiment: Experiment, found: Sequence[rows.Row]) -> Mapping[str, float]:
+    """Seconds that parts of a run will take, from the lanes that were measured."""
+    own = lanes.of(experiment, found)
+    speed, at_once = lanes.best(found, experiment), lanes.together(experiment)
+    if speed is None:
+        return {"compile": lanes.GUESS, "evaluation": lanes.GUESS}
+    batch_size = experiment.batch_sizes[0]
+    examples = int(own[0]["examples_an_epoch"])
+    part = assemble.parts(experiment, examples, batch_size).step
+    compiling = max(float(row["compile_seconds"]) for row in own if lanes.fits(row))
+    return {
+        "compile": compiling,
+        "evaluation": compiling,
+        "part": at_once * batch_size * part / speed,
+    }
+
+
+def data_of(plan: Plan, name: str) -> Path | None:
+    """Where an experiment finds its data: the archive of CIFAR-10, or the folder."""
+    archive = plan.data_dir and plan.data_dir / CIFAR10
+    if name == "cifar10" and archive and archive.is_file():
+        return archive
+    return plan.data_dir

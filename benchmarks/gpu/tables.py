@@ -1,0 +1,197 @@
+"""The tables of a plan, from its files alone."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from benchmarks import assemble, checkpoint, report, results
+from benchmarks.experiments import Experiment, images
+from benchmarks.gpu import kernel, lanes, rows, timing
+from benchmarks.gpu.plan import Plan
+
+PUBLISHED = images.PAPER_CIFAR10
+
+
+def text(plan: Plan) -> str:
+    """All of them, as Markdown; written to plan.md too."""
+    timed = rows.read(plan.folder / kernel.FILE)
+    found = rows.read(plan.folder / lanes.FILE)
+    parts = ["# The plan", "\n".join(report.align(status(plan, timed, found)))]
+    if timed:
+        parts += ["# Kernels", "\n".join(report.align(kernels(timed))), KERNEL_NOTES]
+    if found:
+        parts += ["# Lanes", "\n".join(report.align(speeds(found))), LANE_NOTES]
+        parts += costs(plan, found)
+    for experiment in plan.experiments:
+        parts += trained(plan, experiment)
+    parts.append(origin(plan))
+    whole = "\n\n".join(parts) + "\n"
+    results.write_text(plan.folder / "plan.md", whole)
+    return whole
+
+
+KERNEL_NOTES = f"""\
+One update in a loop of {kernel.UPDATES} with donated params and state, whole periods.
+Floor: a kernel that reads and writes in place as many bytes as the update has to move;
+arrays: of the size of the parameters, the mean over a period. Medians of \
+{timing.REPEATS} calls of
+each in turns; ratio: of the pairs, with the least and the most."""
+LANE_NOTES = f"""\
+All lanes together, in parts of at most {lanes.PART} steps: the median of \
+{timing.REPEATS}, the least and the
+most. Lanes are seeds of the experiment's first optimizer."""
+
+
+def status(
+    plan: Plan, timed: Sequence[rows.Row], found: Sequence[rows.Row]
+) -> list[report.Row]:
+    """How far every item is."""
+    measured = sum(
+        len(plan.counts) if not all(map(lanes.fits, own)) else len(own)
+        for own in (lanes.of(each, found) for each in plan.experiments)
+    )
+    return [
+        ("item", "done", "seconds so far", "seconds of training in all"),
+        ("kernels", f"{len(timed)} of {len(kernel.cells(plan.trees))}", "-", "-"),
+        (
+            "lanes",
+            f"{measured} of {len(plan.counts) * len(plan.experiments)}",
+            "-",
+            "-",
+        ),
+        *(experiment_status(plan, each, found) for each in plan.experiments),
+    ]
+
+
+def experiment_status(
+    plan: Plan, experiment: Experiment, found: Sequence[rows.Row]
+) -> report.Row:
+    folder = plan.folder / experiment.name
+    epochs = experiment.epochs * len(assemble.programs(experiment))
+    done, seconds = 0, {"compile": 0.0, "run": 0.0}
+    if (folder / results.META).is_file():
+        done, seconds = epochs, read_meta(folder)["seconds"]
+    elif (folder / checkpoint.FOLDER).is_dir():
+        reached = checkpoint.reached(folder)
+        done = reached.program * experiment.epochs + reached.epoch
+        seconds = checkpoint.seconds(folder)
+    rate, own = lanes.best(found, experiment), lanes.of(experiment, found)
+    estimate = "-"
+    if rate:
+        examples = int(own[0]["examples_an_epoch"])
+        estimate = f"about {experiment.lanes * experiment.epochs * examples / rate:.0f}"
+    return (
+        experiment.name,
+        f"{done} of {epochs} epochs",
+        f"{seconds['compile']:.0f} to compile, {seconds['run']:.0f} to run",
+        estimate,
+    )
+
+
+def kernels(timed: Sequence[rows.Row]) -> list[report.Row]:
+    header = ("tree", "parameters", "dtype", "optimizer", "arrays", "microseconds")
+    return [
+        (*header, "floor", "GB/s of the floor", "ratio"),
+        *(
+            (
+                *(row[key] for key in header),
+                row["floor_microseconds"],
+                row["floor_gigabytes_a_second"],
+                f"{row['ratio']} ({row['ratio_low']} to {row['ratio_high']})",
+            )
+            for row in timed
+        ),
+    ]
+
+
+def speeds(found: Sequence[rows.Row]) -> list[report.Row]:
+    middle, low, high, compiling = lanes.MEASURES
+    return [
+        ("experiment", "batch", "lanes", "examples a second", "seconds to compile"),
+        *(
+            (
+                row["experiment"],
+                row["batch_size"],
+                row["lanes"],
+                f"{row[middle]} ({row[low]} to {row[high]})"
+                if lanes.fits(row)
+                else lanes.FULL,
+                row[compiling] if lanes.fits(row) else "-",
+            )
+            for row in found
+        ),
+    ]
+
+
+def costs(plan: Plan, found: Sequence[rows.Row]) -> list[str]:
+    """Of the first experiment, and of the published one, at the measured speed."""
+    paper, *_ = plan.experiments
+    rate = lanes.best(found, paper)
+    if rate is None:
+        return []
+    examples = int(lanes.of(paper, found)[0]["examples_an_epoch"])
+    at_once = lanes.together(paper)
+    one = at_once * paper.epochs * examples / rate
+    published = PUBLISHED.lanes * PUBLISHED.epochs * examples / rate
+    return [
+        f"At this speed {at_once} runs of {paper.epochs} epochs of {paper.name}, "
+        f"trained together, take\n{one:.0f} s; the published {PUBLISHED.epochs} epochs "
+        f"in {PUBLISHED.lanes} runs would take {published / 3600:.1f} hours, without "
+        "compiling\nand evaluating."
+    ]
+
+
+def trained(plan: Plan, experiment: Experiment) -> list[str]:
+    """The report of a finished run, or what an unfinished one has so far."""
+    folder, title = plan.folder / experiment.name, f"# {experiment.name}"
+    if (folder / results.META).is_file():
+        table = folder / "table.md"
+        if not table.is_file():
+            return [title, report.report(folder, plan.command).rstrip()]
+        return [title, table.read_text(encoding="utf-8").rstrip()]
+    if not (folder / results.METRICS).is_file():
+        return []
+    metrics = pd.read_csv(folder / results.METRICS)
+    if metrics.empty:
+        return []
+    return [title, "\n".join(report.align(so_far(experiment, metrics))), SO_FAR_NOTES]
+
+
+SO_FAR_NOTES = "Not finished. +-: standard error over seeds."
+
+
+def so_far(experiment: Experiment, metrics: pd.DataFrame) -> list[report.Row]:
+    """Validation scores of every optimizer and rate at its last evaluation."""
+    score = experiment.problem.score
+    lines: list[report.Row] = [
+        ("optimizer", "rate", "epochs", f"validation {score.title}")
+    ]
+    by = ["batch_size", "optimizer", "learning_rate"]
+    for (_, name, rate), runs in metrics.groupby(by, sort=False):
+        last = runs[runs.epoch == runs.epoch.max()]
+        values = np.asarray(last[f"validation_{score.name}"])
+        epochs = f"{last.epoch.iloc[0]} of {experiment.epochs}"
+        lines.append((name, f"{rate:g}", epochs, report.mean(values)))
+    return lines
+
+
+def origin(plan: Plan) -> str:
+    """The command, the device, the time and the versions."""
+    meta = read_meta(plan.folder)
+    device, calls = meta["device"], meta["calls"]
+    versions = ", ".join(f"{name} {x}" for name, x in meta["versions"].items())
+    return (
+        f"`{meta['command']}`, called {len(calls)} times for "
+        f"{sum(call['seconds'] for call in calls):.0f} s in all, on "
+        f"{device['platform']} ({device['kind']}), {device['cores']} cores; {versions}."
+    )
+
+
+def read_meta(folder: Any) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(
+        (folder / results.META).read_text(encoding="utf-8")
+    )
+    return found

@@ -1,0 +1,50 @@
+"""Seconds of what runs on a device, in turns, and their spread."""
+
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+
+REPEATS = 7
+
+
+class Times(NamedTuple):
+    """Of several runs: the median, the least and the most."""
+
+    median: float
+    low: float
+    high: float
+
+
+def spread(values: list[float]) -> Times:
+    return Times(statistics.median(values), min(values), max(values))
+
+
+def seconds(work: Callable[[], Any]) -> float:
+    """Until its arrays are there."""
+    began = time.perf_counter()
+    jax.block_until_ready(work())
+    return time.perf_counter() - began
+
+
+def in_turns(*works: Callable[[], Any]) -> list[tuple[float, ...]]:
+    """Seconds of each, run one after the other `REPEATS` times after a first time."""
+    runs = [tuple(map(seconds, works)) for _ in range(1 + REPEATS)]
+    return runs[1:]
+
+
+def repeated(
+    function: Callable[..., Any],
+    carry: tuple[Any, ...],
+    constants: tuple[Any, ...] = (),
+) -> Callable[[], Any]:
+    """Each call takes what the last one returned, whose buffers it is given."""
+    kept = [carry]
+
+    def work() -> Any:
+        kept[:] = [function(*kept[0], *constants)]
+        return kept[0]
+
+    return work
