@@ -169,7 +169,7 @@ def test_the_plan_in_one_call_and_in_several(data, tmp_path, monkeypatch):
     monkeypatch.setattr(plans, "Deadline", Stop)
     outputs = []
     while not outputs or "Stopped in time" in outputs[-1]:
-        Stop.left = 45
+        Stop.left = 35
         again = ask("--data-dir", data, "--out", stopped)
         assert again.exit_code == 0, again.output
         outputs.append(again.output)
