@@ -42,7 +42,13 @@ def _quick_compilation():
 @pytest.mark.filterwarnings("ignore:anchor_dtype=bfloat16 is less precise")
 @pytest.mark.parametrize(
     "example",
-    [finetune_l2sp, continual_ewc, mixed_precision, noisy_labels_rdi, slrla],
+    [
+        finetune_l2sp,
+        continual_ewc,
+        pytest.param(mixed_precision, marks=pytest.mark.slow),
+        noisy_labels_rdi,
+        slrla,
+    ],
 )
 def test_tiny_run_writes_its_text_and_figure(example, tmp_path, capsys):
     name = example.__name__

@@ -109,6 +109,7 @@ def test_a_long_period_lowers_the_largest_stable_curvature(times, period):
     assert not abs(w[1]) < 1e3
 
 
+@pytest.mark.slow
 def test_script_runs(tmp_path, capsys):
     choose_strength.main(tiny=True, out=tmp_path)
 

@@ -33,6 +33,7 @@ def example(monkeypatch):
     return importlib.import_module
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["dqn_pro", "private_training"])
 def test_script_runs(name, example, tmp_path, capsys):
     example(name).main(tiny=True, out=tmp_path)

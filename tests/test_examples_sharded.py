@@ -56,6 +56,7 @@ def test_trajectory_is_that_of_one_device(layout, on_one_device):
     )
 
 
+@pytest.mark.slow  # 16 pairs of programs
 @pytest.mark.parametrize("layout", Layout)
 @pytest.mark.parametrize("name", ["trsgd", "tradam", "trsgdw", "tradamw"])
 def test_update_has_no_collective(layout, name):

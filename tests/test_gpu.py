@@ -92,6 +92,7 @@ def undisturbed(tmp_path_factory):
     return (folder / "metrics.csv").read_bytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("asks", [2, 6])
 def test_a_run_stopped_in_time_goes_on_to_the_same_numbers(undisturbed, tmp_path, asks):
     """One ask a program, one a part: it stops within epochs and at their ends."""

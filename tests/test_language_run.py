@@ -73,6 +73,7 @@ def test_a_run_is_scored_in_bits_per_byte(finished):
     assert meta["experiment"]["context"] == 16
 
 
+@pytest.mark.slow
 def test_a_run_that_was_stopped_goes_on_to_the_same_numbers(
     finished, data, tmp_path, monkeypatch
 ):

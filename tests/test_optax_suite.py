@@ -74,11 +74,13 @@ def load(name, **lists):
 
 
 AliasTest = load("_src.alias_test", _OPTIMIZERS_UNDER_TEST=entries(SETTINGS)).AliasTest
-ContribTest = load(
-    "contrib._common_test",
-    _MAIN_OPTIMIZERS_UNDER_TEST=PLAIN,
-    _ALL_OPTIMIZERS_UNDER_TEST=PLAIN + MECHANIZED,
-).ContribTest
+ContribTest = pytest.mark.slow(  # as AliasTest, and more
+    load(
+        "contrib._common_test",
+        _MAIN_OPTIMIZERS_UNDER_TEST=PLAIN,
+        _ALL_OPTIMIZERS_UNDER_TEST=PLAIN + MECHANIZED,
+    ).ContribTest
+)
 ShardingTest = load(
     "_src.sharding_test", OPTIMIZERS={name: FACTORIES[name](1.0) for name in ALIASES}
 ).ShardingTest

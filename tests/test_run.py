@@ -169,6 +169,7 @@ def test_the_difference_is_named_down_to_the_number(tmp_path):
         checkpoint.position(tmp_path, {"experiment": {"seeds": 3, "epochs": 2}})
 
 
+@pytest.mark.slow
 def test_epochs_scale_the_run(tmp_path):
     ran = invoke("run", "demo", "--tiny", "--epochs", 1, "--out", tmp_path)
     assert ran.exit_code == 0, ran.output
