@@ -73,8 +73,10 @@ def load(name, **lists):
     return module
 
 
-AliasTest = load("_src.alias_test", _OPTIMIZERS_UNDER_TEST=entries(SETTINGS)).AliasTest
-ContribTest = pytest.mark.slow(  # as AliasTest, and more
+AliasTest = pytest.mark.slow(  # each optimizer trained 10000 steps, and more
+    load("_src.alias_test", _OPTIMIZERS_UNDER_TEST=entries(SETTINGS)).AliasTest
+)
+ContribTest = pytest.mark.slow(  # likewise
     load(
         "contrib._common_test",
         _MAIN_OPTIMIZERS_UNDER_TEST=PLAIN,
