@@ -239,6 +239,7 @@ def test_the_published_experiment_augments_and_normalises_in_training_only():
     assert np.isfinite(losses).all()
 
 
+@pytest.mark.slow
 def test_lanes_in_parts_equal_lanes_together(task, methods, splits, lanes):
     """As when not all fit into the memory: one trial after the other."""
     few = {"trsgd": methods["trsgd"], "lookahead": methods["lookahead"]}

@@ -19,6 +19,8 @@ from benchmarks.tasks import Request, Sampler
 from benchmarks.tasks.classify import Images
 from benchmarks.tasks.language import Text, continuation
 
+pytestmark = pytest.mark.slow  # runs of the command
+
 # One program of two epochs, a checkpoint after the first.
 SMALL = replace(
     experiments.tiny(LANGUAGE),
@@ -73,7 +75,6 @@ def test_a_run_is_scored_in_bits_per_byte(finished):
     assert meta["experiment"]["context"] == 16
 
 
-@pytest.mark.slow
 def test_a_run_that_was_stopped_goes_on_to_the_same_numbers(
     finished, data, tmp_path, monkeypatch
 ):

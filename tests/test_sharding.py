@@ -67,6 +67,7 @@ def test_state_follows_the_params_without_a_collective(tx, anchor_dtype):
     )
 
 
+@pytest.mark.slow  # a partitioned program for each
 def test_explicit_mesh_keeps_the_types(tx):
     mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Explicit,))
     with jax.set_mesh(mesh):

@@ -165,6 +165,7 @@ def test_contrib_wrappers(tx, wrap):
     chex.assert_trees_all_equal(ours.anchor, goal)
 
 
+@pytest.mark.slow  # three programs for each
 def test_control_flow(tx):
     """``scan``, ``while_loop`` and ``cond`` carry the state; all agree."""
     w = params_of()
