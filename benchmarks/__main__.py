@@ -1,4 +1,4 @@
-"""`python -m benchmarks list`, `run`, `report`, `sample`, `traffic` and `gpu`."""
+"""`python -m benchmarks list`, `run`, `report`, `sample`, `traffic`, `speed`, `gpu`."""
 
 import os
 import sys
@@ -13,6 +13,7 @@ from benchmarks import experiments, report, results, weights
 from benchmarks.gpu import kernel, tables
 from benchmarks.gpu import plan as plans
 from benchmarks.run import prepare, run
+from benchmarks.speed import run as speed
 from benchmarks.tasks import Request, Sampler
 from benchmarks.traffic import run as traffic
 
@@ -138,6 +139,25 @@ def measure_traffic(out: Out = None) -> None:
     print(found.text)
     if not found.ok:
         raise typer.Exit(1)
+
+
+@app.command("speed")
+def measure_speed(
+    data_dir: Annotated[
+        Path | None, typer.Option(help="A folder with CIFAR-10 and one .txt file.")
+    ] = None,
+    tiny: Tiny = False,
+    resume: Resume = False,
+    out: Out = None,
+) -> None:
+    """Time updates, whole steps and lanes on this machine, beside PyTorch."""
+    plan = speed.tiny() if tiny else speed.PLAN
+    folder = out or results.FOLDER / ("speed-tiny" if tiny else "speed")
+    try:
+        print(speed.run(plan, folder, data_dir, resume=resume))
+    except (FileNotFoundError, ValueError) as error:
+        print(error, file=sys.stderr)
+        raise typer.Exit(1) from error
 
 
 @app.command("gpu")

@@ -19,9 +19,10 @@ from benchmarks.checkpoint import Position
 from benchmarks.data import spec
 from benchmarks.deadline import Deadline
 from benchmarks.experiments import images
-from benchmarks.gpu import kernel, lanes, rows
+from benchmarks.gpu import kernel
 from benchmarks.gpu import plan as plans
 from benchmarks.run import prepare, run
+from benchmarks.speed import lanes, rows
 
 # Two programs of two epochs of 16 steps, each in parts of 4.
 SMALL = replace(
@@ -118,7 +119,7 @@ def data(monkeypatch, tmp_path):
     parts = (random_images(rng, whole, size) for size in (500, 200))
     folder = tmp_path / "data"
     folder.mkdir()
-    write_tar(tmp_path, *parts).rename(folder / plans.CIFAR10)
+    write_tar(tmp_path, *parts).rename(folder / lanes.CIFAR10)
     (folder / "words.txt").write_text(
         "to be or not to be, that is the question.\n" * 50
     )
@@ -218,7 +219,7 @@ def test_the_floor_counts_what_an_update_has_to_move():
 
 
 def test_the_lanes_end_with_the_memory(tmp_path, monkeypatch):
-    def full(one, data_set, which):
+    def full(one, data_set):
         if one.seeds < 4:
             return dict.fromkeys(lanes.MEASURES, f"{10 * one.seeds}.0")
         raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: out of memory")

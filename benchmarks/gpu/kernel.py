@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import optax
 
 from benchmarks.deadline import Deadline
-from benchmarks.gpu import rows, timing
+from benchmarks.speed import rows, timing
 from benchmarks.traffic.budgets import BUDGETS
 from benchmarks.traffic.methods import METHODS, PERIOD
 from benchmarks.traffic.trees import Tree, size

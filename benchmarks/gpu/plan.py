@@ -18,14 +18,14 @@ import jax.numpy as jnp
 from benchmarks import assemble, checkpoint, experiments, results
 from benchmarks.deadline import Deadline
 from benchmarks.experiments import Experiment, gpu
-from benchmarks.gpu import kernel, lanes, rows
+from benchmarks.gpu import kernel
 from benchmarks.run import prepare, run
+from benchmarks.speed import lanes, rows
 from benchmarks.tasks.classify import Images
 from benchmarks.traffic.trees import TREES
 
 COMMAND = "python -m benchmarks gpu --data-dir DIR --out DIR"
 COMPILED = "compiled"  # what was compiled once: the next call runs the same programs
-CIFAR10 = "cifar10-jpeg.tar.xz"
 COUNTS = (1, 2, 4, 8, 16, 32)
 RESERVE = 20.0  # seconds, for the imports before and the tables after
 SMALL_TREE = {"w": jax.ShapeDtypeStruct((64, 64), jnp.float32)}
@@ -80,7 +80,7 @@ def start(plan: Plan) -> dict[str, Any]:
     for problem in {
         each.problem.data: each.problem for each in plan.experiments
     }.values():
-        problem.load(data_of(plan, problem.data))
+        problem.load(lanes.data_of(plan.data_dir, problem.data))
     device = results.environment()["device"]
     wanted = {"command": plan.command, "device": device, "versions": results.versions()}
     path = plan.folder / results.META
@@ -124,7 +124,11 @@ def measure_lanes(plan: Plan, at: float) -> bool:
     deadline = Deadline(at)
     return all(
         lanes.run(
-            plan.folder, each, plan.counts, data_of(plan, each.problem.data), deadline
+            plan.folder,
+            each,
+            plan.counts,
+            lanes.data_of(plan.data_dir, each.problem.data),
+            deadline,
         )
         for each in plan.experiments
     )
@@ -139,7 +143,7 @@ def train(plan: Plan, experiment: Experiment, at: float) -> bool:
         plan.command,
         folder,
         resume=(folder / checkpoint.FOLDER / checkpoint.RUN).is_file(),
-        data_dir=data_of(plan, experiment.problem.data),
+        data_dir=lanes.data_of(plan.data_dir, experiment.problem.data),
     )
     found = rows.read(plan.folder / lanes.FILE)
     return prepared is None or run(prepared, Deadline(at, guesses(experiment, found)))
@@ -160,11 +164,3 @@ def guesses(experiment: Experiment, found: Sequence[rows.Row]) -> Mapping[str, f
         "evaluation": compiling,
         "part": at_once * batch_size * part / speed,
     }
-
-
-def data_of(plan: Plan, name: str) -> Path | None:
-    """Where an experiment finds its data: the archive of CIFAR-10, or the folder."""
-    archive = plan.data_dir and plan.data_dir / CIFAR10
-    if name == "cifar10" and archive and archive.is_file():
-        return archive
-    return plan.data_dir

@@ -9,8 +9,9 @@ import pandas as pd
 
 from benchmarks import assemble, checkpoint, report, results
 from benchmarks.experiments import Experiment, images
-from benchmarks.gpu import kernel, lanes, rows, timing
+from benchmarks.gpu import kernel
 from benchmarks.gpu.plan import Plan
+from benchmarks.speed import lanes, rows, timing
 
 PUBLISHED = images.PAPER_CIFAR10
 

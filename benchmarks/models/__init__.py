@@ -1,13 +1,23 @@
 """Networks: images (batch, height, width, channels) to logits (batch, classes)."""
 
-from benchmarks.models.resnet import BasicBlock, Norm, ResNet18
+from benchmarks.models.resnet import (
+    BasicBlock,
+    Convolve,
+    Norm,
+    ResNet18,
+    patches,
+    plain,
+)
 from benchmarks.models.small import PatchConv, SmallConvNet, patches3x3
 
 __all__ = [
     "BasicBlock",
+    "Convolve",
     "Norm",
     "PatchConv",
     "ResNet18",
     "SmallConvNet",
+    "patches",
     "patches3x3",
+    "plain",
 ]

@@ -1,6 +1,8 @@
 """ResNet-18 for 32x32 images, with BatchNorm or GroupNorm."""
 
 import math
+from collections.abc import Callable
+from functools import partial
 from typing import Literal
 
 import jax
@@ -22,12 +24,31 @@ he_normal = nnx.initializers.variance_scaling(2.0, "fan_out", "normal")
 inverse_root = nnx.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 
 
-class Conv(nnx.Module):
-    """A 3x3 (zero-padded by one) or 1x1 convolution without bias, as one matmul.
+Convolve = Callable[[jax.Array, jax.Array, int], jax.Array]
+"""From images, a kernel of 3x3 (images are zero-padded by one) or 1x1, and a stride."""
 
-    XLA on a CPU runs convolutions slowly inside a scan, and again under `vmap` over the
-    kernels; matmuls of patches fit both, for nine times the memory of the images.
-    """
+
+def patches(images: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
+    """As one matmul, for nine times the memory of the images."""
+    if len(kernel) == 1:
+        return images[:, ::stride, ::stride] @ kernel[0, 0]
+    return patches3x3(images, stride) @ kernel.reshape(-1, kernel.shape[-1])
+
+
+def plain(images: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
+    """XLA's own, a grouped one under `vmap` over the kernels."""
+    side = len(kernel) // 2
+    return jax.lax.conv_general_dilated(
+        images,
+        kernel,
+        (stride, stride),
+        [(side, side), (side, side)],
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+    )
+
+
+class Conv(nnx.Module):
+    """A convolution without bias."""
 
     def __init__(
         self,
@@ -36,22 +57,19 @@ class Conv(nnx.Module):
         *,
         size: Literal[1, 3],
         stride: int = 1,
+        convolve: Convolve = patches,
         dtype: DTypeLike = jnp.float32,
         rngs: nnx.Rngs,
     ):
         self.stride = stride
+        self.convolve = convolve
         self.dtype = dtype
         shape = (size, size, in_features, out_features)
         self.kernel = nnx.Param(he_normal(rngs.params(), shape, jnp.float32))
 
     def __call__(self, images: jax.Array) -> jax.Array:
         images, kernel = images.astype(self.dtype), self.kernel.astype(self.dtype)
-        size, _, _, out_features = kernel.shape
-        if size == 1:
-            patches = images[:, :: self.stride, :: self.stride]
-        else:
-            patches = patches3x3(images, self.stride)
-        return patches @ kernel.reshape(-1, out_features)
+        return self.convolve(images, kernel, self.stride)
 
 
 def make_norm(
@@ -82,20 +100,18 @@ class BasicBlock(nnx.Module):
         *,
         stride: int = 1,
         norm: Norm = "batch",
+        convolve: Convolve = patches,
         dtype: DTypeLike = jnp.float32,
         rngs: nnx.Rngs,
     ):
-        self.conv1 = Conv(
-            in_features, out_features, size=3, stride=stride, dtype=dtype, rngs=rngs
-        )
+        conv = partial(Conv, convolve=convolve, dtype=dtype, rngs=rngs)
+        self.conv1 = conv(in_features, out_features, size=3, stride=stride)
         self.norm1 = make_norm(out_features, norm, dtype=dtype, rngs=rngs)
-        self.conv2 = Conv(out_features, out_features, size=3, dtype=dtype, rngs=rngs)
+        self.conv2 = conv(out_features, out_features, size=3)
         self.norm2 = make_norm(out_features, norm, dtype=dtype, rngs=rngs)
         self.projects = stride != 1 or in_features != out_features
         if self.projects:
-            self.conv3 = Conv(
-                in_features, out_features, size=1, stride=stride, dtype=dtype, rngs=rngs
-            )
+            self.conv3 = conv(in_features, out_features, size=1, stride=stride)
             self.norm3 = make_norm(out_features, norm, dtype=dtype, rngs=rngs)
 
     def __call__(self, images: jax.Array) -> jax.Array:
@@ -124,6 +140,8 @@ class ResNet18(nnx.Module):
       norm: "batch", or "group" for gcd(channels, 4) groups: 4 at the usual widths, with
         at least 2 channels each from width 8 on.
       in_features: channels of the images.
+      convolve: `patches` or `plain`. In a scan and under `vmap` over the kernels, XLA
+        runs plain convolutions slowly on a CPU: `python -m benchmarks speed`.
       dtype: of the activations. Parameters, statistics and logits are float32.
       rngs: of the initial weights.
     """
@@ -135,17 +153,26 @@ class ResNet18(nnx.Module):
         width: int = 64,
         norm: Norm = "batch",
         in_features: int = 3,
+        convolve: Convolve = patches,
         dtype: DTypeLike = jnp.float32,
         rngs: nnx.Rngs,
     ):
-        self.conv = Conv(in_features, width, size=3, dtype=dtype, rngs=rngs)
+        self.conv = Conv(
+            in_features, width, size=3, convolve=convolve, dtype=dtype, rngs=rngs
+        )
         self.norm = make_norm(width, norm, dtype=dtype, rngs=rngs)
         blocks, before = [], width
         for factor, stage_stride in STAGES:
             for number in range(BLOCKS):
                 after, stride = factor * width, stage_stride if number == 0 else 1
                 block = BasicBlock(
-                    before, after, stride=stride, norm=norm, dtype=dtype, rngs=rngs
+                    before,
+                    after,
+                    stride=stride,
+                    norm=norm,
+                    convolve=convolve,
+                    dtype=dtype,
+                    rngs=rngs,
                 )
                 blocks.append(block)
                 before = after

@@ -134,7 +134,9 @@ def small(first_stride: int) -> MakeNetwork:
     return make
 
 
-def resnet18(norm: models.Norm) -> MakeNetwork:
+def resnet18(
+    norm: models.Norm, convolve: models.Convolve = models.patches
+) -> MakeNetwork:
     def make(
         e: Images, shape: tuple[int, int, int], classes: int, rngs: nnx.Rngs
     ) -> nnx.Module:
@@ -143,6 +145,7 @@ def resnet18(norm: models.Norm) -> MakeNetwork:
             width=e.channels[0],
             norm=norm,
             in_features=shape[-1],
+            convolve=convolve,
             dtype=jnp.dtype(e.dtype),
             rngs=rngs,
         )
@@ -155,6 +158,7 @@ NETWORKS: dict[str, MakeNetwork] = {
     "small, both strides 2": small(first_stride=2),
     "resnet18": resnet18("batch"),
     "resnet18, group norm": resnet18("group"),
+    "resnet18, plain convolutions": resnet18("batch", models.plain),
 }
 """From the numbers, the shape of an image and the number of classes."""
 

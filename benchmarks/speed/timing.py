@@ -2,7 +2,7 @@
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -20,6 +20,12 @@ class Times(NamedTuple):
 
 def spread(values: list[float]) -> Times:
     return Times(statistics.median(values), min(values), max(values))
+
+
+def cells(name: str, times: Times, digits: int = 3) -> dict[str, str]:
+    """As columns of a row."""
+    names = (name, f"{name}_low", f"{name}_high")
+    return {key: f"{x:.{digits}f}" for key, x in zip(names, times, strict=True)}
 
 
 def seconds(work: Callable[[], Any]) -> float:
@@ -48,3 +54,10 @@ def repeated(
         return kept[0]
 
     return work
+
+
+def shown(row: Mapping[str, str], name: str) -> str:
+    """The columns that `cells` made, in a table."""
+    if row[name] == "-":
+        return "-"
+    return f"{row[name]} ({row[f'{name}_low']} to {row[f'{name}_high']})"

@@ -1,0 +1,50 @@
+"""Training in PyTorch as a user writes it: one network, a Python loop over steps."""
+
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+from benchmarks.experiments import Experiment
+from benchmarks.models.transformer import BYTES
+from benchmarks.speed import eager_models
+from benchmarks.tasks.classify import Images
+from benchmarks.tasks.language import Text
+
+
+def training(experiment: Experiment, steps: int) -> Callable[[], list[None]]:
+    """Each call makes so many steps on one batch, at no cost for reading any data."""
+    model, inputs, labels = network(experiment)
+    optimizer = first_optimizer(experiment, model)
+    loss_of = nn.CrossEntropyLoss()
+
+    def call() -> list[None]:
+        for _ in range(steps):
+            optimizer.zero_grad()
+            loss = loss_of(model(inputs).flatten(0, -2), labels.flatten())
+            loss.backward()
+            optimizer.step()
+        return []
+
+    return call
+
+
+def network(experiment: Experiment) -> tuple[nn.Module, torch.Tensor, torch.Tensor]:
+    """And a batch for it."""
+    problem, batch = experiment.problem, experiment.batch_sizes[0]
+    if isinstance(problem, Images):
+        images = torch.randn(batch, 3, 32, 32)
+        model = eager_models.resnet18(problem.channels[0])
+        return model, images, torch.randint(10, (batch,))
+    assert isinstance(problem, Text)
+    text = torch.randint(BYTES, (batch, problem.context + 1))
+    return eager_models.Transformer(problem.shape), text[:, :-1], text[:, 1:]
+
+
+def first_optimizer(experiment: Experiment, model: nn.Module) -> torch.optim.Optimizer:
+    s, rate = experiment.settings, experiment.learning_rates[0]
+    if experiment.optimizers[0] == "sgd":
+        return torch.optim.SGD(
+            model.parameters(), rate, s.momentum, weight_decay=s.weight_decay
+        )
+    return torch.optim.Adam(model.parameters(), rate, (s.b1, s.b2))

@@ -1,0 +1,44 @@
+"""Seconds of a whole step, forward, backward and update, with and without an anchor."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks.experiments import Experiment
+from benchmarks.speed import lanes, rows, timing
+from benchmarks.tasks import DataSet
+
+FILE = "steps.csv"
+OURS = {"sgd": "trsgd", "adam": "tradam"}
+
+
+def run(folder: Path, experiments: Sequence[Experiment], data_dir: Path | None) -> None:
+    """Measure what is not measured yet."""
+    done = {row["network"] for row in rows.read(folder / FILE)}
+    for experiment in experiments:
+        if experiment.name not in done:
+            print(f"steps: {experiment.name}", flush=True)
+            place = lanes.data_of(data_dir, experiment.problem.data)
+            found = measure(experiment, experiment.problem.load(place))
+            rows.add(folder / FILE, {"network": experiment.name} | found)
+
+
+def measure(experiment: Experiment, data_set: DataSet) -> rows.Row:
+    """Milliseconds of a step of one lane, and the paired ratio."""
+    bare = experiment.optimizers[0]
+    both = [
+        lanes.work(lanes.alone(experiment, name, 1), data_set)
+        for name in (bare, OURS[bare])
+    ]
+    turns = timing.in_turns(*(work.call for work in both))
+    bare_ms, ours_ms = (
+        timing.spread([1e3 * turn[i] / both[i].steps for turn in turns]) for i in (0, 1)
+    )
+    ratio = timing.spread([ours / bare for bare, ours in turns])
+    return {
+        "batch_size": str(experiment.batch_sizes[0]),
+        "bare": bare,
+        "ours": OURS[bare],
+        **timing.cells("bare_ms", bare_ms),
+        **timing.cells("ours_ms", ours_ms),
+        **timing.cells("ratio", ratio),
+    }
