@@ -45,16 +45,25 @@ WIDTH_16 = replace(
 LANGUAGE_11M = replace(
     text.LANGUAGE_GPU,
     name="language-11M-batch-1",
-    question="A byte-level transformer of 11 million parameters at batch 1.",
+    question="A byte-level transformer of 11 million parameters at batch 1, 10 million "
+    "tokens a run.",
     batch_sizes=(1,),
+    epochs=2,
     part=500,
     save_every=60.0,
 )
 LANGUAGE_124M = replace(
     text.LANGUAGE_GPU_124M,
     name="language-124M-batch-1",
-    question="The same with 124 million parameters.",
+    question="The same with 124 million parameters: Adam, its anchored forms "
+    "and their control.",
+    problem=replace(text.LANGUAGE_GPU_124M.problem, windows=1_000),
+    groups=(("Adam, its anchored forms and control", text.ADAM[:5]),),
+    contrasts=text.LANGUAGE.contrasts[1:],
+    learning_rates=(0.03, 0.1),
+    seeds=2,
     batch_sizes=(1,),
+    epochs=10,
     part=25,
     save_every=300.0,
 )
