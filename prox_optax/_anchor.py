@@ -204,6 +204,8 @@ def _moved(state: State, params: optax.Params, s: ArrayLike, due: jax.Array) -> 
 
 def _towards(w: jax.Array, a: jax.Array, s: ArrayLike) -> jax.Array:
     """``a + s (w - a)``."""
+    if isinstance(s, int | float) and s == 1:
+        return w.astype(a.dtype)
     wide = wide_dtype(a, w)
     a_wide, w_wide = jnp.asarray(a, wide), jnp.asarray(w, wide)
     whole = (s == 1) | jnp.isnan(a)  # NaN: not taken yet, after an abstract init
