@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from benchmarks.experiments import images, text
 from benchmarks.experiments.grid import log_grid
+from benchmarks.tasks.language import Text
 
 PAPER = replace(
     images.PAPER_CIFAR10,
@@ -57,7 +58,7 @@ LANGUAGE_124M = replace(
     name="language-124M-batch-1",
     question="The same with 124 million parameters: Adam, its anchored forms "
     "and their control.",
-    problem=replace(text.LANGUAGE_GPU_124M.problem, windows=1_000),
+    problem=Text(shape="124M", context=1024, windows=1_000, dtype="bfloat16"),
     groups=(("Adam, its anchored forms and control", text.ADAM[:5]),),
     contrasts=text.LANGUAGE.contrasts[1:],
     learning_rates=(0.03, 0.1),
