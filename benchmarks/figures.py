@@ -1,5 +1,6 @@
 """The figures of a run, from its metrics and meta data."""
 
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,7 +11,7 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import MaxNLocator, NullFormatter
 
 from benchmarks import analysis
-from benchmarks.judging import Score
+from benchmarks.judging import Score, count
 
 # Okabe and Ito's colours, told apart by colour-blind readers, without the yellow,
 # and with two greys for groups of nine.
@@ -23,6 +24,7 @@ LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1)), (0, (3, 3)), (0, (8, 2)), "-",
 SIZES = (8, 6.5, 5.5, 4.5, 3.5, 3, 2.5, 4, 4)
 MARGIN = 0.16  # beyond the best, of what the enlarged part reaches
 LEGEND_ENTRY = 2.1  # inches
+CHARACTERS = 11.5  # of a headline in an inch
 
 
 def against_rate(metrics: pd.DataFrame, meta: dict[str, Any]) -> Figure:
@@ -65,7 +67,7 @@ def against_rate(metrics: pd.DataFrame, meta: dict[str, Any]) -> Figure:
             panels[1].set_title(f"{columns[0]}, {meta['wording']['zoomed']}")
         panels[0].set_ylabel(f"validation {score.labels[score.name]}")
         finish(part, title, panels[0])
-    drawn.suptitle(headline(meta))
+    head(drawn, meta, "bars")
     return drawn
 
 
@@ -98,7 +100,7 @@ def strengths(metrics: pd.DataFrame, meta: dict[str, Any]) -> Figure:
         near = meta["wording"]["near"]
         panels[1].set_title(f"within {near} of the best, on validation")
         finish(part, title, panels[0])
-    drawn.suptitle(headline(meta))
+    head(drawn, meta, "bars")
     return drawn
 
 
@@ -141,7 +143,7 @@ def curves(metrics: pd.DataFrame, meta: dict[str, Any]) -> Figure:
             if measure == "loss":
                 axes.set_yscale("log")
         finish(part, title, panels[0])
-    drawn.suptitle(headline(meta, "bands"))
+    head(drawn, meta, "bands")
     return drawn
 
 
@@ -206,10 +208,12 @@ def finish(part: SubFigure, title: str, axes: Axes) -> None:
     )
 
 
-def headline(meta: dict[str, Any], bars: str = "bars") -> str:
+def head(drawn: Figure, meta: dict[str, Any], bars: str) -> None:
+    """What all panels show, in as many lines as it takes."""
     e = meta["experiment"]
     train = f", {e['train']} train {meta['wording']['items']}" if e["train"] else ""
-    return (
-        f"{meta['data_source']}{train}, {e['epochs']} epochs: mean of n = "
+    text = (
+        f"{meta['data_source']}{train}, {count(e['epochs'], 'epoch')}: mean of n = "
         f"{e['seeds']} seeds, {bars}: standard error"
     )
+    drawn.suptitle(textwrap.fill(text, int(CHARACTERS * drawn.get_figwidth())))

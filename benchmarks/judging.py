@@ -58,3 +58,7 @@ class Wording(NamedTuple):
 def words(name: str) -> str:
     """A measure's name as it is read."""
     return name.replace("_", " ")
+
+
+def count(number: int, noun: str) -> str:
+    return f"{number} {noun}" + ("s" if number != 1 else "")

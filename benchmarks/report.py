@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from benchmarks import analysis, figures, results
 from benchmarks.analysis import Condition
-from benchmarks.judging import Score, words
+from benchmarks.judging import Score, count, words
 from benchmarks.tasks.classify import Images
 
 Row = tuple[str, ...]
@@ -280,8 +280,8 @@ def size(meta: dict[str, Any]) -> str:
     e, wording = meta["experiment"], meta["wording"]
     train = f"{e['train']} train {wording['items']}, " if e["train"] else ""
     return (
-        f"{meta['data_source']}, {train}{e['epochs']} epochs, {e['seeds']} seeds; "
-        + wording["setting"]
+        f"{meta['data_source']}, {train}{count(e['epochs'], 'epoch')}, "
+        f"{e['seeds']} seeds; " + wording["setting"]
     )
 
 
