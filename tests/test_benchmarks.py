@@ -105,6 +105,7 @@ def python_loop(task, method, rate, split, seed):
     return {player: method.evaluated(params, state)}, stats, np.mean(losses)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_lane_equals_single_run(name, task, methods, splits, lanes):
     method, seed, trial = methods[name], 1, 1

@@ -136,6 +136,7 @@ def test_no_second_count_in_the_state(name):
     assert len(ours) == 1
 
 
+@pytest.mark.slow
 def test_counter_stays_in_the_period(name, anchor_dtype):
     """With a constant strength."""
     for period in (1, PERIOD):
@@ -149,6 +150,7 @@ def test_counter_stays_in_the_period(name, anchor_dtype):
             w, state = step(tx, w, state)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("constant", [True, False], ids=["constant", "schedule"])
 def test_two_to_the_31_steps_change_nothing(name, constant, anchor_dtype):
     """A counter that started near its end makes the same trajectory."""
@@ -221,6 +223,7 @@ def test_learning_rate_that_reaches_zero(alias, period):
         assert all(bool(jnp.all(jnp.isfinite(x))) for x in jax.tree.leaves((w, state)))
 
 
+@pytest.mark.slow
 def test_inject_hyperparams_and_vmap_over_numbers(name):
     """Traced numbers give what baked-in ones do, in one compilation for a sweep."""
     weight = weight_name(name)
@@ -464,6 +467,7 @@ def test_pickled_state_goes_on(tx):
     chex.assert_trees_all_equal(train(tx, w, state=thawed), train(tx, w, state=state))
 
 
+@pytest.mark.slow
 def test_nnx_optimizer(tx):
     """``init`` sees ``nnx.Param`` leaves and ``update`` plain arrays."""
     model = nnx.Linear(2, 3, rngs=nnx.Rngs(0))

@@ -38,6 +38,7 @@ def _quick_compilation():
     jax.config.update("jax_disable_most_optimizations", before)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_quick_compilation")
 @pytest.mark.filterwarnings("ignore:anchor_dtype=bfloat16 is less precise")
 @pytest.mark.parametrize(
@@ -45,7 +46,7 @@ def _quick_compilation():
     [
         finetune_l2sp,
         continual_ewc,
-        pytest.param(mixed_precision, marks=pytest.mark.slow),
+        mixed_precision,
         noisy_labels_rdi,
         slrla,
     ],

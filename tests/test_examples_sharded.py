@@ -43,6 +43,7 @@ def on_one_device():
     return jax.device_get(train(TX, Layout.data, mesh_of(Layout.data, 1), STEPS))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", Layout)
 def test_trajectory_is_that_of_one_device(layout, on_one_device):
     params, state = train(TX, layout, mesh_of(layout), STEPS)

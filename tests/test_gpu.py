@@ -66,6 +66,7 @@ def test_parts_of_an_epoch_are_of_one_length():
     assert assemble.parts(replace(SMALL, part=5), 17, 1) == range(17)
 
 
+@pytest.mark.slow
 def test_an_epoch_in_parts_is_the_epoch():
     """The same steps in the same order; the means of the measures too."""
 

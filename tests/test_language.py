@@ -47,6 +47,7 @@ def test_parameter_counts(name):
     assert jax.tree.leaves(stats) == []
 
 
+@pytest.mark.slow
 def test_a_later_byte_changes_no_earlier_logit():
     model = network()
     bytes_ = jax.random.randint(jax.random.key(0), (1, 9), 0, 256)
@@ -162,6 +163,7 @@ def last_byte_alone(task):
     return jax.tree_util.tree_map_with_path(silence, params), stats
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("length", [7, 13, 14, 20])
 def test_every_byte_but_the_first_is_evaluated_once(numbers, length):
     task = language(numbers, 100, batch_size=1)

@@ -219,6 +219,7 @@ def accumulated(tx, Gs):
     return run(tx, Gs)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
 def test_multi_steps_around_the_optimizer(name, dtype):
     """A period counts updates: the oracle sees only the means of two gradients.

@@ -129,6 +129,7 @@ def oracle_norm(x, norm, groups):
     return x.reshape(b, h, w, c)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("norm", NORMS)
 @pytest.mark.parametrize(("after", "stride"), [(8, 1), (16, 2)])
 def test_block_is_the_published_one(norm, after, stride):
