@@ -24,7 +24,7 @@ LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1)), (0, (3, 3)), (0, (8, 2)), "-",
 SIZES = (8, 6.5, 5.5, 4.5, 3.5, 3, 2.5, 4, 4)
 MARGIN = 0.16  # beyond the best, of what the enlarged part reaches
 LEGEND_ENTRY = 2.1  # inches
-CHARACTERS = 11.5  # of a headline in an inch
+CHARACTERS = 11.3  # of a headline in an inch
 
 
 def against_rate(metrics: pd.DataFrame, meta: dict[str, Any]) -> Figure:

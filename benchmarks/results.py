@@ -111,13 +111,13 @@ def environment() -> dict[str, Any]:
             "platform": device.platform,
             "kind": device.device_kind,
             "machine": platform.machine(),
-            "cores": _cores(),
+            "cores": cores(),
         },
         "git_commit": _git_commit(),
     }
 
 
-def _cores() -> int | None:
+def cores() -> int | None:
     """CPU cores this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))

@@ -53,14 +53,15 @@ LANGUAGE_11M = replace(
     part=500,
     save_every=60.0,
 )
+LARGE = ("adam", "adam, b2 rescaled", "tradam", "tradamw", "adam, inner decay alone")
 LANGUAGE_124M = replace(
     text.LANGUAGE_GPU_124M,
     name="language-124M-batch-1",
     question="The same with 124 million parameters: Adam, its anchored forms "
     "and their control.",
     problem=Text(shape="124M", context=1024, windows=1_000, dtype="bfloat16"),
-    groups=(("Adam, its anchored forms and control", text.ADAM[:5]),),
-    contrasts=text.LANGUAGE.contrasts[1:],
+    groups=(("Adam, its anchored forms and control", LARGE),),
+    contrasts=tuple(x for x in text.LANGUAGE.contrasts if {*x} <= {*LARGE}),
     learning_rates=(0.03, 0.1),
     seeds=2,
     batch_sizes=(1,),

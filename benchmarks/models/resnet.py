@@ -29,7 +29,7 @@ Convolve = Callable[[jax.Array, jax.Array, int], jax.Array]
 
 
 def patches(images: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
-    """As one matmul, for nine times the memory of the images."""
+    """As one matmul; at 3x3 and stride 1 the patches are nine times the images."""
     if len(kernel) == 1:
         return images[:, ::stride, ::stride] @ kernel[0, 0]
     return patches3x3(images, stride) @ kernel.reshape(-1, kernel.shape[-1])
@@ -140,8 +140,7 @@ class ResNet18(nnx.Module):
       norm: "batch", or "group" for gcd(channels, 4) groups: 4 at the usual widths, with
         at least 2 channels each from width 8 on.
       in_features: channels of the images.
-      convolve: `patches` or `plain`. In a scan and under `vmap` over the kernels, XLA
-        runs plain convolutions slowly on a CPU: `python -m benchmarks speed`.
+      convolve: `patches` or `plain`; `python -m benchmarks speed` compares them.
       dtype: of the activations. Parameters, statistics and logits are float32.
       rngs: of the initial weights.
     """

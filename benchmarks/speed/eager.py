@@ -20,7 +20,7 @@ def trsgd(
     strength: float,
 ) -> Update:
     """Each call updates the parameters `ws` by the gradients `gs` and a momentum."""
-    anchors, buffers = copies(ws), zeros(ws)
+    anchors, buffers = zeros(ws), zeros(ws)
     k = 0
 
     @torch.no_grad()
@@ -45,7 +45,7 @@ def tradam(
     strength: float,
 ) -> Update:
     """The same with Adam's moments."""
-    anchors, ms, vs = copies(ws), zeros(ws), zeros(ws)
+    anchors, ms, vs = zeros(ws), zeros(ws), zeros(ws)
     k = t = 0
 
     @torch.no_grad()
@@ -69,10 +69,6 @@ def pulled(
     if k == 0:
         a.copy_(w)
     return g.add(w - a, alpha=2 * strength)
-
-
-def copies(ws: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-    return [w.clone() for w in ws]
 
 
 def zeros(ws: Sequence[torch.Tensor]) -> list[torch.Tensor]:

@@ -7,6 +7,8 @@ from torch.nn import functional
 from benchmarks.models.resnet import BLOCKS, STAGES
 from benchmarks.models.transformer import BYTES, ROTARY_BASE, SHAPES
 
+EPSILON = 1e-6  # Flax's
+
 
 class BasicBlock(nn.Module):
     """As `benchmarks.models.BasicBlock`."""
@@ -54,29 +56,26 @@ class Block(nn.Module):
     def __init__(self, width: int, heads: int):
         super().__init__()
         self.heads = heads
-        self.norm1, self.norm2 = nn.RMSNorm(width), nn.RMSNorm(width)
+        self.norm1, self.norm2 = nn.RMSNorm(width, EPSILON), nn.RMSNorm(width, EPSILON)
         self.queries_keys_values = nn.Linear(width, 3 * width, bias=False)
         self.attended = nn.Linear(width, width, bias=False)
         self.hidden = nn.Linear(width, 4 * width, bias=False)
         self.out = nn.Linear(4 * width, width, bias=False)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: torch.Tensor, angles: torch.Tensor) -> torch.Tensor:
         n, positions, width = x.shape
         turned = self.queries_keys_values(self.norm1(x))
         q, k, v = turned.view(n, positions, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
         mixed = functional.scaled_dot_product_attention(
-            rotary(q), rotary(k), v, is_causal=True
+            rotary(q, angles), rotary(k, angles), v, is_causal=True
         )
         x = x + self.attended(mixed.transpose(1, 2).reshape(n, positions, width))
         hidden = functional.gelu(self.hidden(self.norm2(x)), approximate="tanh")
         return x + self.out(hidden)
 
 
-def rotary(x: torch.Tensor) -> torch.Tensor:
-    positions, half = x.shape[-2], x.shape[-1] // 2
-    frequencies = ROTARY_BASE ** (-torch.arange(half) / half)
-    angles = torch.outer(torch.arange(positions), frequencies)
-    cos, sin = angles.cos(), angles.sin()
+def rotary(x: torch.Tensor, angles: torch.Tensor) -> torch.Tensor:
+    cos, sin = angles
     first, second = x.chunk(2, dim=-1)
     turned = [first * cos - second * sin, first * sin + second * cos]
     return torch.cat(turned, dim=-1)
@@ -85,15 +84,21 @@ def rotary(x: torch.Tensor) -> torch.Tensor:
 class Transformer(nn.Module):
     """As `benchmarks.models.transformer.Transformer`."""
 
-    def __init__(self, name: str):
+    def __init__(self, name: str, positions: int):
         super().__init__()
         shape = SHAPES[name]
         self.scale = shape.width**0.5
         self.embedding = nn.Embedding(BYTES, shape.width)
         blocks = (Block(shape.width, shape.heads) for _ in range(shape.layers))
-        self.blocks = nn.Sequential(*blocks)
-        self.norm = nn.RMSNorm(shape.width)
+        self.blocks = nn.ModuleList(blocks)
+        half = shape.width // shape.heads // 2
+        frequencies = ROTARY_BASE ** (-torch.arange(half) / half)
+        angles = torch.outer(torch.arange(positions), frequencies)
+        self.register_buffer("angles", torch.stack([angles.cos(), angles.sin()]))
+        self.norm = nn.RMSNorm(shape.width, EPSILON)
 
     def forward(self, text: torch.Tensor) -> torch.Tensor:
-        x = self.norm(self.blocks(self.embedding(text) * self.scale))
-        return x @ self.embedding.weight.T
+        x = self.embedding(text) * self.scale
+        for block in self.blocks:
+            x = block(x, self.angles)
+        return self.norm(x) @ self.embedding.weight.T

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
+from benchmarks import assemble
 from benchmarks.experiments import Experiment
 from benchmarks.models.transformer import BYTES
 from benchmarks.speed import eager_models
@@ -38,13 +39,14 @@ def network(experiment: Experiment) -> tuple[nn.Module, torch.Tensor, torch.Tens
         return model, images, torch.randint(10, (batch,))
     assert isinstance(problem, Text)
     text = torch.randint(BYTES, (batch, problem.context + 1))
-    return eager_models.Transformer(problem.shape), text[:, :-1], text[:, 1:]
+    model = eager_models.Transformer(problem.shape, problem.context)
+    return model, text[:, :-1], text[:, 1:]
 
 
 def first_optimizer(experiment: Experiment, model: nn.Module) -> torch.optim.Optimizer:
-    s, rate = experiment.settings, experiment.learning_rates[0]
-    if experiment.optimizers[0] == "sgd":
-        return torch.optim.SGD(
-            model.parameters(), rate, s.momentum, weight_decay=s.weight_decay
-        )
-    return torch.optim.Adam(model.parameters(), rate, (s.b1, s.b2))
+    s, name = experiment.settings, experiment.optimizers[0]
+    rate, *_ = assemble.trials(experiment, name)["learning_rate"]
+    params, decay = model.parameters(), s.weight_decay
+    if name == "sgd":
+        return torch.optim.SGD(params, rate, s.momentum, weight_decay=decay)
+    return torch.optim.Adam(params, rate, (s.b1, s.b2), weight_decay=decay)

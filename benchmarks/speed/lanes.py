@@ -125,9 +125,14 @@ def work(one: Experiment, data_set: DataSet) -> Work:
     def advance(lanes: dict[str, train.Lane]) -> tuple[dict[str, train.Lane]]:
         return (built.advance(lanes, 0, 0),)
 
+    call = timing.repeated(advance, (built.lanes,))
+    return Work(call, steps(one, data_set), built.seconds)
+
+
+def steps(one: Experiment, data_set: DataSet) -> int:
+    """Of a lane in the part of an epoch that is timed."""
     examples = one.problem.examples(data_set)
-    part = assemble.parts(one, examples, which.batch_size).step
-    return Work(timing.repeated(advance, (built.lanes,)), part, built.seconds)
+    return assemble.parts(one, examples, one.batch_sizes[0]).step
 
 
 def speed(one: Experiment, data_set: DataSet) -> dict[str, str]:

@@ -2,14 +2,13 @@
 
 import importlib.metadata
 import json
-from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from benchmarks import experiments, results
+from benchmarks import checkpoint, experiments, results
 from benchmarks.experiments import Experiment, speed
 from benchmarks.speed import lanes, steps, table, updates, ways
 from benchmarks.speed.ways import Subject
@@ -52,7 +51,7 @@ PLAN = Plan(
 
 def tiny() -> Plan:
     """The same lines in seconds: one matrix, one small transformer."""
-    small = replace(experiments.tiny(speed.LANGUAGE), part=2)
+    small = experiments.tiny(speed.LANGUAGE)
     matrix = {"w": jax.ShapeDtypeStruct((64, 64), jnp.float32)}
     return Plan(
         f"{PLAN.command} --tiny",
@@ -63,29 +62,41 @@ def tiny() -> Plan:
 
 
 def run(plan: Plan, folder: Path, data_dir: Path | None, *, resume: bool) -> str:
-    """Measure what is not measured yet; write table.md and meta.json.
+    """Measure what is not measured yet; write meta.json first and table.md last.
 
     Raises:
-      FileNotFoundError, ValueError: of the data.
+      FileNotFoundError, ValueError: of the data, or of what is to be resumed.
     """
-    environment = results.environment()
     for each in plan.whole:
         each.problem.load(lanes.data_of(data_dir, each.problem.data))
-    if not resume:
-        for file in (*FILES, results.META):
+    meta = {"command": plan.command, "versions": versions(), **results.environment()}
+    if resume:
+        check_is_the_same(folder, meta)
+    else:
+        for file in FILES:
             (folder / file).unlink(missing_ok=True)
+        results.write_text(folder / results.META, json.dumps(meta, indent=2) + "\n")
     updates.run(folder, plan.trees)
     steps.run(folder, plan.whole, data_dir)
     ways.run(folder, plan.subjects, data_dir)
-    meta = {"command": plan.command, "versions": versions(), **environment}
-    results.write_text(folder / results.META, json.dumps(meta, indent=2) + "\n")
     return table.write(folder, meta)
+
+
+def check_is_the_same(folder: Path, meta: dict[str, Any]) -> None:
+    """One machine, one set of versions: numbers of two are not compared."""
+    path = folder / results.META
+    if not path.is_file():
+        raise FileNotFoundError(f"Nothing to resume in {folder}; leave out --resume.")
+    found = json.loads(path.read_text(encoding="utf-8"))
+    if changed := checkpoint.differences(found, meta):
+        raise ValueError(
+            f"What {folder} holds was measured otherwise:\n"
+            + "\n".join(changed)
+            + "\nGo on where it was begun, or leave out --resume."
+        )
 
 
 def versions() -> dict[str, str]:
     """Those of every run, and PyTorch's."""
-    try:
-        torch = importlib.metadata.version("torch")
-    except importlib.metadata.PackageNotFoundError:
-        torch = "missing: pip install torch==2.13.0"
+    torch = importlib.metadata.version("torch") if updates.has_torch() else "missing"
     return results.versions() | {"torch": torch}

@@ -1,14 +1,13 @@
-"""Seconds of a whole step, forward, backward and update, with and without an anchor."""
+"""A whole step, forward, backward and update, with and without an anchor."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.experiments import Experiment
-from benchmarks.speed import lanes, rows, timing
+from benchmarks.speed import lanes, rows, timing, updates
 from benchmarks.tasks import DataSet
 
 FILE = "steps.csv"
-OURS = {"sgd": "trsgd", "adam": "tradam"}
 
 
 def run(folder: Path, experiments: Sequence[Experiment], data_dir: Path | None) -> None:
@@ -27,17 +26,17 @@ def measure(experiment: Experiment, data_set: DataSet) -> rows.Row:
     bare = experiment.optimizers[0]
     both = [
         lanes.work(lanes.alone(experiment, name, 1), data_set)
-        for name in (bare, OURS[bare])
+        for name in (bare, updates.OURS[bare])
     ]
     turns = timing.in_turns(*(work.call for work in both))
     bare_ms, ours_ms = (
         timing.spread([1e3 * turn[i] / both[i].steps for turn in turns]) for i in (0, 1)
     )
-    ratio = timing.spread([ours / bare for bare, ours in turns])
+    ratio = timing.spread([with_anchor / without for without, with_anchor in turns])
     return {
         "batch_size": str(experiment.batch_sizes[0]),
         "bare": bare,
-        "ours": OURS[bare],
+        "ours": updates.OURS[bare],
         **timing.cells("bare_ms", bare_ms),
         **timing.cells("ours_ms", ours_ms),
         **timing.cells("ratio", ratio),

@@ -4,20 +4,22 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import report, results
+from benchmarks.experiments.speed import STEPS
 from benchmarks.speed import lanes, rows, steps, timing, updates, ways
 from benchmarks.traffic.methods import PERIOD
 
 NOTES = f"""\
-Medians of {timing.REPEATS} calls in turns within one process, with the least and the \
-most; ratios are of
-the pairs. Updates: one compiled program each, donated params and state, whole periods
-of {PERIOD}, float32; PyTorch: an eager loop over the parameters, in place, from the \
-same rule.
-Steps: forward, backward and update of one lane in a scan, as `run` trains. Ways:
-examples a second of all runs together: lanes of one program, processes of one lane each
-on a core of its own, or a plain PyTorch loop on one batch that reads no data and
-augments nothing. -: PyTorch is not installed; processes and PyTorch compile nothing
-that is counted."""
+Medians of {timing.REPEATS} calls with the least and the most, float32 throughout.
+
+- Updates and whole steps take turns in one process; ratios are of the pairs.
+- Updates: one compiled program each, donated params and state, periods of {PERIOD}.
+  PyTorch: an eager loop over the parameters, in place, from the same rule.
+- Whole steps: forward, backward and update of one lane in a scan of {STEPS} steps, as
+  `run` trains, with the shuffle of so short an epoch.
+- Ways, timed one after the other: examples a second of all runs together. Lanes train
+  in one program; processes are a run each on a core of its own. PyTorch trains eagerly
+  on one batch, reads no data and augments nothing.
+- Without PyTorch (`pip install torch`) its cells are - and its ways are missing."""
 
 
 def write(folder: Path, meta: dict[str, Any]) -> str:

@@ -36,8 +36,14 @@ def seconds(work: Callable[[], Any]) -> float:
 
 
 def in_turns(*works: Callable[[], Any]) -> list[tuple[float, ...]]:
-    """Seconds of each, run one after the other `REPEATS` times after a first time."""
-    runs = [tuple(map(seconds, works)) for _ in range(1 + REPEATS)]
+    """Seconds of each, one after the other `REPEATS` times after a first time.
+
+    Every second turn goes backwards, so that none always comes after the same other.
+    """
+    runs = []
+    for turn in range(1 + REPEATS):
+        order = -1 if turn % 2 else 1
+        runs.append(tuple([seconds(work) for work in works[::order]][::order]))
     return runs[1:]
 
 

@@ -1,5 +1,6 @@
-"""Seconds of an update on this machine: bare, with the anchor, and PyTorch's."""
+"""An update on this machine: bare, with the anchor, and PyTorch's."""
 
+import importlib.util
 import statistics
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -15,6 +16,7 @@ from benchmarks.traffic.methods import METHODS, MOMENTUM, PERIOD, RATE
 from benchmarks.traffic.trees import Tree
 
 FILE = "updates.csv"
+TORCH = ("torch_ms", "torch_to_ours", "torch_to_ours_low", "torch_to_ours_high")
 OURS = {"sgd": "trsgd", "adam": "tradam"}
 STRENGTH = 0.1  # lambda, trsgd's and tradam's own: lambda_w / RATE
 B1, B2, EPS = 0.9, 0.999, 1e-8  # optax's own
@@ -37,22 +39,28 @@ def measure(tree: Tree, bare: str) -> rows.Row:
     """Milliseconds of an update, and paired ratios, each call a whole period."""
     ours = OURS[bare]
     works = [jitted(tree, bare), jitted(tree, ours)]
-    if loop := eager_loop(tree, ours):
-        works.append(loop)
+    if has_torch():
+        works.append(eager_loop(tree, ours))
     turns = timing.in_turns(*works)
-    ratio = timing.spread([ours / bare for bare, ours, *_ in turns])
     found = {
         "parameters": str(sum(x.size for x in tree.values())),
         "ours": ours,
         "bare_ms": milliseconds(turns, 0),
         "ours_ms": milliseconds(turns, 1),
-        "torch_ms": milliseconds(turns, 2) if loop else "-",
-        **timing.cells("ours_to_bare", ratio),
+        **timing.cells("ours_to_bare", ratio(turns, 1, 0)),
     }
-    slower = [torch / ours for _, ours, *others in turns for torch in others]
-    nothing = dict.fromkeys(timing.cells("torch_to_ours", ratio), "-")
-    compared = timing.cells("torch_to_ours", timing.spread(slower)) if loop else nothing
-    return found | compared
+    if not has_torch():
+        return found | dict.fromkeys(TORCH, "-")
+    slower = timing.cells("torch_to_ours", ratio(turns, 2, 1))
+    return found | {"torch_ms": milliseconds(turns, 2)} | slower
+
+
+def has_torch() -> bool:
+    return importlib.util.find_spec("torch") is not None
+
+
+def ratio(turns: list[tuple[float, ...]], which: int, to: int) -> timing.Times:
+    return timing.spread([turn[which] / turn[to] for turn in turns])
 
 
 def milliseconds(turns: list[tuple[float, ...]], which: int) -> str:
@@ -75,17 +83,16 @@ def jitted(tree: Tree, name: str) -> Callable[[], Any]:
             params, state = compiled(params, state, grads)
         return params, state
 
-    params, grads = ({k: jnp.asarray(x) for k, x in start(tree).items()} for _ in "pg")
+    params, grads = jax.tree.map(jnp.asarray, (start(tree), start(tree)))
     return timing.repeated(period, (params, jax.jit(optimizer.init)(params)), (grads,))
 
 
-def eager_loop(tree: Tree, ours: str) -> Callable[[], Any] | None:
-    """The same in PyTorch; None where it is not installed."""
-    try:
-        import torch
-    except ModuleNotFoundError:
-        return None
-    ws, gs = ([torch.from_numpy(x) for x in start(tree).values()] for _ in "wg")
+def eager_loop(tree: Tree, ours: str) -> Callable[[], Any]:
+    """The same in PyTorch."""
+    import torch
+
+    ws = [torch.from_numpy(x) for x in start(tree).values()]
+    gs = [torch.from_numpy(x) for x in start(tree).values()]
     update = eager_update(ws, gs, ours)
 
     def period() -> list[Any]:

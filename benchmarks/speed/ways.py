@@ -1,13 +1,14 @@
-"""Ways to fill a machine with runs of a small batch, and one run in PyTorch."""
+"""Ways to fill a machine with runs of a small batch, here and in PyTorch."""
 
-import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+from benchmarks import results
 from benchmarks.experiments import Experiment
-from benchmarks.speed import apart, lanes, rows, timing
+from benchmarks.speed import apart, lanes, rows, timing, updates
+from benchmarks.tasks import DataSet
 
 FILE = "ways.csv"
 UNKNOWN = dict.fromkeys(lanes.MEASURES, "-")
@@ -40,7 +41,8 @@ def run(folder: Path, subjects: tuple[Subject, ...], data_dir: Path | None) -> N
     for subject in subjects:
         experiment = subject.experiment
         network, batch = experiment.name, str(experiment.batch_sizes[0])
-        for way in ways(subject, data_dir):
+        place = lanes.data_of(data_dir, experiment.problem.data)
+        for way in ways(subject, experiment.problem.load(place), place):
             key = {"network": network, "way": way.name, "runs": str(way.runs)}
             if any(row.items() >= key.items() for row in rows.read(folder / FILE)):
                 continue
@@ -49,39 +51,38 @@ def run(folder: Path, subjects: tuple[Subject, ...], data_dir: Path | None) -> N
             rows.add(folder / FILE, key | {"batch_size": batch} | found)
 
 
-def ways(subject: Subject, data_dir: Path | None) -> list[Way]:
-    experiment, name = subject.experiment, subject.experiment.optimizers[0]
+def ways(subject: Subject, data_set: DataSet, place: Path | None) -> list[Way]:
+    experiment = subject.experiment
     written = {"lanes": experiment}
     if subject.plain:
         written["lanes, plain convolutions"] = subject.plain
+    one = alone(experiment, 1)
+    cores = results.cores() or 1
 
-    def together(experiment: Experiment, count: int) -> rows.Row:
-        one = lanes.alone(experiment, name, count)
-        return lanes.speed(one, experiment.problem.load(place))
+    def processes(train: apart.Train) -> rows.Row:
+        return cells(apart.speed(train, one, place, cores))
 
-    place = lanes.data_of(data_dir, experiment.problem.data)
-    one, cores = lanes.alone(experiment, name, 1), sorted(os.sched_getaffinity(0))
-    return [
-        *(
-            Way(way, count, partial(together, each, count))
-            for way, each in written.items()
-            for count in subject.counts
-        ),
-        Way("processes", len(cores), lambda: cells(apart.speed(one, place, cores))),
-        Way("PyTorch", 1, partial(eager, one)),
+    found = [
+        Way(way, n, partial(lanes.speed, alone(each, n), data_set))
+        for way, each in written.items()
+        for n in subject.counts
     ]
+    found.append(Way("processes", cores, lambda: processes(apart.in_jax)))
+    if updates.has_torch():
+        found += [
+            Way("PyTorch", 1, lambda: eager(one, place)),
+            Way("PyTorch, processes", cores, lambda: processes(apart.in_torch)),
+        ]
+    return found
 
 
-def eager(one: Experiment) -> rows.Row:
-    """Nothing where PyTorch is not installed."""
-    try:
-        from benchmarks.speed import eager_training
-    except ModuleNotFoundError:
-        return UNKNOWN
-    steps = one.part or lanes.PART
-    call = eager_training.training(one, steps)
+def alone(experiment: Experiment, count: int) -> Experiment:
+    return lanes.alone(experiment, experiment.optimizers[0], count)
+
+
+def eager(one: Experiment, place: Path | None) -> rows.Row:
+    call, examples = apart.in_torch(one, place)
     turns = timing.in_turns(call)
-    examples = steps * one.batch_sizes[0]
     return cells(timing.spread([examples / seconds for (seconds,) in turns]))
 
 
