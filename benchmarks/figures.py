@@ -23,7 +23,9 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
 LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1)), (0, (3, 3)), (0, (8, 2)), "-", "--")
 SIZES = (8, 6.5, 5.5, 4.5, 3.5, 3, 2.5, 4, 4)
 MARGIN = 0.16  # beyond the best, of what the enlarged part reaches
-LEGEND_ENTRY = 2.1  # inches
+LEGEND_ENTRY = 2.1  # inches, at least
+LEGEND_HANDLE, LEGEND_CHARACTER = 0.5, 0.065  # inches
+COLUMNS = 3  # of curves
 CHARACTERS = 11.3  # of a headline in an inch
 
 
@@ -105,7 +107,7 @@ def strengths(metrics: pd.DataFrame, meta: dict[str, Any]) -> Figure:
 
 
 def curves(metrics: pd.DataFrame, meta: dict[str, Any]) -> Figure:
-    """Every measure against the epoch: a row a group, a column a measure.
+    """Every measure against the epoch: a panel a measure, rows of them a group.
 
     Each method at its best trial, train dashed and test solid (validation, where the
     test split was used only once). Bands are standard errors.
@@ -115,9 +117,11 @@ def curves(metrics: pd.DataFrame, meta: dict[str, Any]) -> Figure:
     condition = analysis.conditions(meta)[0]
     every = metrics.groupby("epoch")[f"test_{score.name}"].count()
     split = "test" if every.min() > 0 else "validation"
-    drawn, parts = grid(e["groups"], len(score.labels), 5.0)
+    columns = min(COLUMNS, len(score.labels))
+    rows = -(-len(score.labels) // columns)
+    drawn, parts = grid(e["groups"], columns, 5.0, rows)
     for part, (title, names) in zip(parts, e["groups"], strict=True):
-        panels = part.subplots(1, len(score.labels))
+        panels = part.subplots(rows, columns, squeeze=False).ravel()
         for name, style in zip(names, styles(), strict=False):
             trial = analysis.best_trial(analysis.runs_of(last, condition, name), score)
             runs = analysis.runs_of(metrics, condition, name)
@@ -142,7 +146,7 @@ def curves(metrics: pd.DataFrame, meta: dict[str, Any]) -> Figure:
             axes.grid(True, which="major", alpha=0.3)
             if measure == "loss":
                 axes.set_yscale("log")
-        finish(part, title, panels[0])
+        finish(part, title, max(panels, key=lambda axes: len(axes.lines)))
     head(drawn, meta, "bands")
     return drawn
 
@@ -166,10 +170,10 @@ def mean_and_band(
 
 
 def grid(
-    groups: list[Any], columns: int, width: float
+    groups: list[Any], columns: int, width: float, rows: int = 1
 ) -> tuple[Figure, Sequence[SubFigure]]:
     """A figure and its part for each group."""
-    size = (width * columns, 4.1 * len(groups) + 0.5)
+    size = (width * columns, 4.1 * rows * len(groups) + 0.5)
     drawn = Figure(figsize=size, layout="constrained")
     return drawn, list(drawn.subfigures(len(groups), 1, squeeze=False)[:, 0])
 
@@ -202,7 +206,8 @@ def finish(part: SubFigure, title: str, axes: Axes) -> None:
     part.suptitle(title)
     handles, labels = axes.get_legend_handles_labels()
     inches = part.get_figure(root=True).get_figwidth()
-    columns = min(len(labels), int(inches / LEGEND_ENTRY))
+    longest = LEGEND_HANDLE + LEGEND_CHARACTER * max(map(len, labels))
+    columns = min(len(labels), int(inches / max(LEGEND_ENTRY, longest)))
     part.legend(
         handles, labels, loc="outside lower center", ncols=columns, frameon=False
     )

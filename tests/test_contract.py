@@ -434,7 +434,7 @@ def test_memory(tx, anchor_dtype):
     """One extra copy of the params; donated, no temporary of their size.
 
     But that a CPU's compiler writes the displacements of an int16 anchor down, 2 bytes
-    each, for the largest of them.
+    each, for the largest of them; that of jax 0.8 writes the float32 ones down too.
     """
     w = {"w": jnp.ones((256, 256)), "b": jnp.ones(256)}
     state = tx.init(w)
@@ -453,7 +453,8 @@ def test_memory(tx, anchor_dtype):
     )
 
     leaf = 256 * 256 * 4
-    allowed = leaf / 2 if anchor_dtype else 0
+    as_int16 = leaf / 2 if jax.__version_info__ >= (0, 10) else 3 * leaf / 2
+    allowed = as_int16 if anchor_dtype else 0
     assert compiled.memory_analysis().temp_size_in_bytes < allowed + leaf / 100
     entry = compiled.as_text().split("ENTRY")[1]
     assert not re.search(r"(f32|s16)\[256,256\]\S* copy\(", entry)
