@@ -29,7 +29,9 @@ DataDir = Annotated[
 Resume = Annotated[
     bool, typer.Option("--resume", help="Go on with a run that was interrupted.")
 ]
-Tiny = Annotated[bool, typer.Option("--tiny", help="The same code in a few seconds.")]
+Tiny = Annotated[
+    bool, typer.Option("--tiny", help="The same code with less of everything.")
+]
 Epochs = Annotated[
     int | None,
     typer.Option(min=1, help="Passes over the data; the decays move along."),
