@@ -38,13 +38,13 @@ PLAN = Plan(
     TREES,
     (speed.RESNET_64, speed.LANGUAGE),
     (
-        Subject(
-            speed.RESNET_64, (1, 4), speed.with_plain_convolutions(speed.RESNET_64)
-        ),
+        Subject(speed.LANGUAGE, (1, 4, 16)),
         Subject(
             speed.RESNET_16, (1, 4, 16), speed.with_plain_convolutions(speed.RESNET_16)
         ),
-        Subject(speed.LANGUAGE, (1, 4, 16)),
+        Subject(
+            speed.RESNET_64, (1, 4), speed.with_plain_convolutions(speed.RESNET_64)
+        ),
     ),
 )
 
@@ -88,6 +88,7 @@ def check_is_the_same(folder: Path, meta: dict[str, Any]) -> None:
     if not path.is_file():
         raise FileNotFoundError(f"Nothing to resume in {folder}; leave out --resume.")
     found = json.loads(path.read_text(encoding="utf-8"))
+    found["git_commit"] = meta["git_commit"]  # of the first call
     if changed := checkpoint.differences(found, meta):
         raise ValueError(
             f"What {folder} holds was measured otherwise:\n"

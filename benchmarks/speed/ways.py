@@ -52,27 +52,27 @@ def run(folder: Path, subjects: tuple[Subject, ...], data_dir: Path | None) -> N
 
 
 def ways(subject: Subject, data_set: DataSet, place: Path | None) -> list[Way]:
-    experiment = subject.experiment
-    written = {"lanes": experiment}
-    if subject.plain:
-        written["lanes, plain convolutions"] = subject.plain
-    one = alone(experiment, 1)
+    one = alone(subject.experiment, 1)
     cores = results.cores() or 1
 
     def processes(train: apart.Train) -> rows.Row:
         return cells(apart.speed(train, one, place, cores))
 
-    found = [
-        Way(way, n, partial(lanes.speed, alone(each, n), data_set))
-        for way, each in written.items()
-        for n in subject.counts
-    ]
+    def together(way: str, experiment: Experiment) -> list[Way]:
+        return [
+            Way(way, n, partial(lanes.speed, alone(experiment, n), data_set))
+            for n in subject.counts
+        ]
+
+    found = together("lanes", subject.experiment)
     found.append(Way("processes", cores, lambda: processes(apart.in_jax)))
     if updates.has_torch():
         found += [
             Way("PyTorch", 1, lambda: eager(one, place)),
             Way("PyTorch, processes", cores, lambda: processes(apart.in_torch)),
         ]
+    if subject.plain:
+        found += together("lanes, plain convolutions", subject.plain)
     return found
 
 
