@@ -32,12 +32,11 @@ def measure(experiment: Experiment, data_set: DataSet) -> rows.Row:
     bare_ms, ours_ms = (
         timing.spread([1e3 * turn[i] / both[i].steps for turn in turns]) for i in (0, 1)
     )
-    ratio = timing.spread([with_anchor / without for without, with_anchor in turns])
     return {
         "batch_size": str(experiment.batch_sizes[0]),
         "bare": bare,
         "ours": updates.OURS[bare],
         **timing.cells("bare_ms", bare_ms),
         **timing.cells("ours_ms", ours_ms),
-        **timing.cells("ratio", ratio),
+        **timing.cells("ratio", timing.ratio(turns, 1, 0)),
     }

@@ -22,6 +22,11 @@ def spread(values: list[float]) -> Times:
     return Times(statistics.median(values), min(values), max(values))
 
 
+def ratio(turns: list[tuple[float, ...]], which: int, to: int) -> Times:
+    """Of what `in_turns` found, paired by turn."""
+    return spread([turn[which] / turn[to] for turn in turns])
+
+
 def cells(name: str, times: Times, digits: int = 3) -> dict[str, str]:
     """As columns of a row."""
     names = (name, f"{name}_low", f"{name}_high")

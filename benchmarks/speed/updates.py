@@ -47,20 +47,16 @@ def measure(tree: Tree, bare: str) -> rows.Row:
         "ours": ours,
         "bare_ms": milliseconds(turns, 0),
         "ours_ms": milliseconds(turns, 1),
-        **timing.cells("ours_to_bare", ratio(turns, 1, 0)),
+        **timing.cells("ours_to_bare", timing.ratio(turns, 1, 0)),
     }
     if not has_torch():
         return found | dict.fromkeys(TORCH, "-")
-    slower = timing.cells("torch_to_ours", ratio(turns, 2, 1))
+    slower = timing.cells("torch_to_ours", timing.ratio(turns, 2, 1))
     return found | {"torch_ms": milliseconds(turns, 2)} | slower
 
 
 def has_torch() -> bool:
     return importlib.util.find_spec("torch") is not None
-
-
-def ratio(turns: list[tuple[float, ...]], which: int, to: int) -> timing.Times:
-    return timing.spread([turn[which] / turn[to] for turn in turns])
 
 
 def milliseconds(turns: list[tuple[float, ...]], which: int) -> str:
