@@ -25,7 +25,7 @@ class Built(NamedTuple):
     """A program ready to run.
 
     Attributes:
-      lanes: as they stand.
+      start: makes the lanes as they stand.
       advance: (lanes, number of the epoch, first step) -> lanes after that part of the
         epoch; consumes its lanes.
       weights: (optimizer, its lanes) -> the networks to evaluate: parameters by player
@@ -34,7 +34,7 @@ class Built(NamedTuple):
       seconds: to compile a part of an epoch.
     """
 
-    lanes: dict[str, train.Lane]
+    start: Callable[[], dict[str, train.Lane]]
     advance: Callable[[dict[str, train.Lane], int, int], dict[str, train.Lane]]
     weights: Callable[[str, train.Lane], tuple[dict[str, Any], Any]]
     evaluate: Scores
@@ -49,7 +49,7 @@ def build(
     position: Position,
     score: train.Evaluate,
 ) -> Built:
-    """Compile a program and take its lanes from the start or from the checkpoint.
+    """Compile a program, whose lanes go on from the start or from the checkpoint.
 
     `score` is `make_score`'s, one for all programs, to be compiled once.
     """
@@ -76,7 +76,7 @@ def build(
         return jitted.lower(like, data_set.train, trials, seeds, zero, zero).compile()
 
     began = time.perf_counter()
-    most = max(len(x["learning_rate"]) for x in trials.values())
+    most = sum(len(x["learning_rate"]) for x in trials.values())
     compiled = compile_to_fit(compile_epoch, most, MEMORY_USED * memory())
     seconds = time.perf_counter() - began
 
@@ -95,9 +95,13 @@ def build(
     def evaluate(name: str, lane: train.Lane, split: Any) -> dict[str, jax.Array]:
         return score(*weights(name, lane), split)
 
-    resumed = position > Position(position.program, 0)
-    lanes = checkpoint.load(folder, position, like) if resumed else init(trials, seeds)
-    return Built(lanes, advance, weights, evaluate, seconds)
+    def start() -> dict[str, train.Lane]:
+        if position > Position(position.program, 0):
+            lanes: dict[str, train.Lane] = checkpoint.load(folder, position, like)
+            return lanes
+        return init(trials, seeds)
+
+    return Built(start, advance, weights, evaluate, seconds)
 
 
 def make_score(experiment: Experiment, data_set: DataSet) -> train.Evaluate:

@@ -215,7 +215,7 @@ def run_program(
         return False
     with deadline.timing("compile"):
         built = program.build(experiment, run.data_set, which, folder, start, score)
-    lanes, progress = built.lanes, Progress(run, start, built.seconds, deadline)
+    lanes, progress = built.start(), Progress(run, start, built.seconds, deadline)
     size = sum(x.nbytes for x in jax.tree.leaves(lanes))
     deadline.last.setdefault("save", size / WRITTEN_A_SECOND)
     parts = assemble.parts(

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from benchmarks.optimizers import Method
+from benchmarks.optimizers import Method, OptState, Params
 from benchmarks.tasks import Task
 
 
@@ -39,7 +39,8 @@ class Lane(NamedTuple):
 Trials = Mapping[str, Mapping[str, Any]]
 """By optimizer, arrays of shape (l,) by name, such as `learning_rate`."""
 
-Epoch = Callable[..., dict[str, Lane]]
+Lanes = dict[str, Lane]
+Epoch = Callable[..., Lanes]
 Evaluate = Callable[[dict[str, Any], Any, Any], dict[str, jax.Array]]
 Perturb = Callable[[Any, jax.Array], Any]
 
@@ -71,62 +72,62 @@ def init_lane(task: Task, method: Method, trial: Any, seed: jax.Array) -> Lane:
     return Lane(params, stats, states, measures, jnp.asarray(False))
 
 
-def train_lane(
+def gradient(
     task: Task,
-    method: Method,
     perturb: Perturb,
+    player: str,
+    params: dict[str, Any],
+    stats: Any,
     data: Any,
-    trial: Any,
-    first: jax.Array | int,
-    inputs: tuple[Any, jax.Array],
-    lane: Lane,
-) -> Lane:
-    """A run after more steps of an epoch, from `first` on.
+    batch: Any,
+    key: jax.Array,
+) -> tuple[jax.Array, Any, dict[str, jax.Array], Any]:
+    """A player's loss in a lane, the new statistics, what it measures, its gradient.
 
-    `inputs` are the batches and keys of these steps.
+    `params` are, by player, those at which the gradient is taken.
     """
-    optimizer = method.make(trial)
 
-    def turn(player: str, number: int, carry: Any, batch: Any, key: jax.Array) -> Any:
-        params, stats, states = carry
-        seen = {name: method.gradient_at(x) for name, x in params.items()}
+    def loss(own: Any) -> Any:
+        return task.players[player](params | {player: own}, stats, data, batch, key)
 
-        def loss(own: Any) -> Any:
-            return task.players[player](seen | {player: own}, stats, data, batch, key)
+    value_and_grad = jax.value_and_grad(loss, has_aux=True)
+    (value, (stats, measures)), grads = value_and_grad(params[player])
+    number = [*task.players].index(player) + 1
+    return value, stats, measures, perturb(grads, jax.random.fold_in(key, number))
 
-        value_and_grad = jax.value_and_grad(loss, has_aux=True)
-        (value, (new_stats, found)), grads = value_and_grad(seen[player])
-        grads = perturb(grads, jax.random.fold_in(key, number))
-        updates, state = optimizer.update(grads, states[player], params[player])
-        own = optax.apply_updates(params[player], updates)
-        carry = (params | {player: own}, new_stats, states | {player: state})
-        return carry, value, found
 
-    def step(carry: Any, batch_and_key: Any) -> tuple[Any, Any]:
-        measures: dict[str, jax.Array] = {}
-        losses = []
-        for number, player in enumerate(task.players, start=1):
-            carry, value, found = turn(player, number, carry, *batch_and_key)
-            losses.append(value)
-            measures |= found
-        return carry, (measures, losses)
+def update(
+    method: Method, trial: Any, grads: Any, state: OptState, params: Params
+) -> tuple[Params, OptState]:
+    """A player's parameters in a lane and its optimizer's state after its turn."""
+    updates, state = method.make(trial).update(grads, state, params)
+    return optax.apply_updates(params, updates), state
 
-    start = (lane.params, lane.stats, lane.opt_state)
-    (params, stats, states), (measures, losses) = jax.lax.scan(step, start, inputs)
-    finite = jnp.isfinite(jnp.stack(losses)).all()
+
+def end_part(
+    lane: Lane,
+    first: jax.Array | int,
+    measures: dict[str, jax.Array],
+    losses: list[jax.Array],
+) -> Lane:
+    """The lanes of an optimizer after steps of an epoch from `first` on.
+
+    What these steps measured, and every player's losses, are stacked on axis 0.
+    """
 
     def mean_so_far(before: jax.Array, values: jax.Array) -> jax.Array:
-        mean = values.mean(dtype=jnp.float32)
+        mean = values.mean(axis=0, dtype=jnp.float32)
         part = len(values) / (first + len(values))
         return jnp.where(first == 0, mean, before + part * (mean - before))
 
     means = jax.tree.map(mean_so_far, lane.measures, measures)
-    return Lane(params, stats, states, means, lane.diverged | ~finite)
+    finite = jnp.isfinite(jnp.stack(losses)).all(axis=(0, 1))
+    return lane._replace(measures=means, diverged=lane.diverged | ~finite)
 
 
 def init_lanes(
     task: Task, methods: Mapping[str, Method], trials: Trials, seeds: jax.Array
-) -> dict[str, Lane]:
+) -> Lanes:
     """All runs before their first step, by optimizer.
 
     Args:
@@ -155,6 +156,8 @@ def make_epoch(
 ) -> Epoch:
     """The function that trains all lanes for one epoch, to be jit-compiled once.
 
+    In a step the gradients of all lanes are taken together, whatever their optimizer.
+
     It takes the lanes, the train split, the trials, seeds (s,), the number of the epoch
     and that of its first step, both from 0. In an epoch a seed sees the same batches,
     augmented in the same way, and the same noise in all its lanes.
@@ -163,8 +166,8 @@ def make_epoch(
       task: what is trained.
       methods: optimizers by name.
       perturb: (gradients, key) -> the gradients that the optimizer gets.
-      at_once: trials of an optimizer that run together, the others after them: with
-        fewer an epoch needs less memory. None takes all.
+      at_once: trials whose gradients are taken together, the others' after them: with
+        fewer a step needs less memory. None takes all.
       part: steps to train, from the first one on; None is the whole epoch.
     """
 
@@ -180,28 +183,81 @@ def make_epoch(
         start = number * steps + first
         return here, jax.vmap(partial(step_key, seed))(start + jnp.arange(size))
 
+    def turn(
+        player: str, lanes: Lanes, data: Any, trials: Trials, batch: Any, key: Any
+    ) -> tuple[Lanes, dict[str, Any]]:
+        """All lanes' gradients together, then each optimizer's updates."""
+
+        def of_seed(seen: Any, batch: Any, key: Any) -> Any:
+            def of_lane(seen: tuple[dict[str, Any], Any]) -> Any:
+                params, stats = seen
+                return gradient(task, perturb, player, params, stats, data, batch, key)
+
+            return in_parts(of_lane, at_once)(seen)
+
+        seen = {name: (seen_by(methods[name], x), x.stats) for name, x in lanes.items()}
+        found = jax.vmap(of_seed)(join(seen), batch, key)
+        after, measured = {}, {}
+        for name, (loss, stats, measures, grads) in split(found, lanes).items():
+            lane = lanes[name]
+            own, state = jax.vmap(
+                jax.vmap(partial(update, methods[name])), (None, 0, 0, 0)
+            )(trials[name], grads, lane.opt_state[player], lane.params[player])
+            after[name] = lane._replace(
+                params=lane.params | {player: own},
+                stats=stats,
+                opt_state=lane.opt_state | {player: state},
+            )
+            measured[name] = measures, loss
+        return after, measured
+
     def epoch(
-        lanes: dict[str, Lane],
+        lanes: Lanes,
         data: Any,
         trials: Trials,
         seeds: jax.Array,
         number: jax.Array,
         first: jax.Array | int = 0,
-    ) -> dict[str, Lane]:
-        batches_and_keys = jax.vmap(inputs, (0, None, None))(seeds, number, first)
+    ) -> Lanes:
+        def step(lanes: Lanes, batch_and_key: Any) -> Any:
+            measures: dict[str, dict[str, jax.Array]] = {name: {} for name in lanes}
+            losses: dict[str, list[jax.Array]] = {name: [] for name in lanes}
+            for player in task.players:
+                lanes, measured = turn(player, lanes, data, trials, *batch_and_key)
+                for name, (found, loss) in measured.items():
+                    measures[name] |= found
+                    losses[name].append(loss)
+            return lanes, (measures, losses)
 
-        def train(name: str) -> Lane:
-            run = partial(train_lane, task, methods[name], perturb, data)
-
-            def of_seed(inputs: Any, lanes: Lane) -> Lane:
-                in_turn = in_parts(lambda x: run(x[0], first, inputs, x[1]), at_once)
-                return in_turn((trials[name], lanes))
-
-            return jax.vmap(of_seed)(batches_and_keys, lanes[name])
-
-        return {name: train(name) for name in methods}
+        steps = jax.vmap(inputs, (0, None, None), 1)(seeds, number, first)
+        lanes, (measures, losses) = jax.lax.scan(step, lanes, steps)
+        return {
+            name: end_part(lane, first, measures[name], losses[name])
+            for name, lane in lanes.items()
+        }
 
     return epoch
+
+
+def seen_by(method: Method, lane: Lane) -> dict[str, Any]:
+    """By player, the parameters at which the lanes' gradients are taken."""
+    seen = jax.vmap(jax.vmap(method.gradient_at))
+    return {player: seen(params) for player, params in lane.params.items()}
+
+
+def join(by_name: Mapping[str, Any]) -> Any:
+    """One pytree for all optimizers: their trials one after the other."""
+    return jax.tree.map(lambda *xs: jnp.concatenate(xs, axis=1), *by_name.values())
+
+
+def split(joined: Any, lanes: Lanes) -> dict[str, Any]:
+    """What was joined, by optimizer again."""
+    parts, start = {}, 0
+    for name, lane in lanes.items():
+        end = start + lane.diverged.shape[1]
+        parts[name] = jax.tree.map(lambda x, s=slice(start, end): x[:, s], joined)
+        start = end
+    return parts
 
 
 def in_parts(function: Callable[[Any], Any], size: int | None) -> Callable[[Any], Any]:

@@ -75,7 +75,7 @@ def test_an_epoch_in_parts_is_the_epoch():
         whole = e.problem.load(None)
         which, score = assemble.programs(e)[1], program.make_score(e, whole)
         built = program.build(e, whole, which, None, Position(0, 0), score)
-        lanes = built.lanes
+        lanes = built.start()
         for first in assemble.parts(e, 128, 8):
             lanes = built.advance(lanes, 1, first)
         return lanes["trsgd"]
@@ -172,7 +172,7 @@ def test_the_plan_in_one_call_and_in_several(data, tmp_path, monkeypatch):
     monkeypatch.setattr(plans, "Deadline", Stop)
     outputs = []
     while not outputs or "Stopped in time" in outputs[-1]:
-        Stop.left = 35
+        Stop.left = 26
         again = ask("--data-dir", data, "--out", stopped)
         assert again.exit_code == 0, again.output
         outputs.append(again.output)
@@ -220,15 +220,20 @@ def test_the_floor_counts_what_an_update_has_to_move():
 
 
 def test_the_lanes_end_with_the_memory(tmp_path, monkeypatch):
-    def full(one, data_set):
-        if one.seeds < 4:
-            return dict.fromkeys(lanes.MEASURES, f"{10 * one.seeds}.0")
+    def work(one, data_set):
+        return lanes.Work(None, 8 * one.lanes, 128, 1, 0.5)
+
+    def full(work):
+        if work.examples < 4 * 8:
+            return dict.fromkeys(lanes.MEASURES, f"{work.examples}.0")
         raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: out of memory")
 
+    monkeypatch.setattr(lanes, "work", work)
     monkeypatch.setattr(lanes, "speed", full)
     for _ in range(2):  # the second time all is there
-        assert lanes.run(tmp_path, SMALL, (1, 2, 4, 8), None, Deadline())
+        cells = [(SMALL, n) for n in (1, 2, 4, 8)]
+        assert lanes.run(tmp_path, cells, None, Deadline())
     found = rows.read(tmp_path / "lanes.csv")
     assert [row["lanes"] for row in found] == ["1", "2", "4"]
     assert [lanes.fits(row) for row in found] == [True, True, False]
-    assert lanes.best(found, SMALL) == 20.0
+    assert lanes.best(found, SMALL) == 16.0

@@ -50,6 +50,6 @@ def test_a_program_trains_with_its_noise(tmp_path):
     def loss(noise):
         which = assemble.Program(32, noise, ("sgd",))
         built = program.build(few, whole, which, tmp_path, Position(0, 0), score)
-        return built.advance(built.lanes, 0, 0)["sgd"].measures["loss"]
+        return built.advance(built.start(), 0, 0)["sgd"].measures["loss"]
 
     assert not np.allclose(loss(Noise("gaussian", 0.3)), loss(Noise()))

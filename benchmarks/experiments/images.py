@@ -81,7 +81,7 @@ DEMO = Experiment(
     noises=(Noise(),),
     decays=PUBLISHED_DECAYS,
     settings=PUBLISHED,
-    together=True,
+    together=False,
     save_every=30.0,
 )
 
@@ -101,7 +101,6 @@ SENSITIVITY_DIGITS = replace(
     rate_scales=(("schedule-free", 10.0), *((name, 0.1) for name in ADAM)),
     epochs=20,
     batch_sizes=(1, 2, 4, 8, 32, 128),
-    together=False,
 )
 
 
@@ -194,7 +193,6 @@ PAPER_CIFAR10 = replace(
     rate_scales=(("adam", 0.01), ("tradam", 0.01)),
     epochs=200,
     evaluate_every=1,
-    together=False,
 )
 PAPER_CIFAR100 = replace(
     PAPER_CIFAR10,

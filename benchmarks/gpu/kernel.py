@@ -8,6 +8,7 @@ often, of a size that makes it move as many bytes as the update must.
 import itertools
 import statistics
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ FILE = "kernel.csv"
 OPTIMIZERS = ("sgd", "trsgd", "trsgdw", "adam", "tradam", "tradamw")
 DTYPES = ("float32", "bfloat16")
 UPDATES = 4 * PERIOD  # in a call
-GUESS = 20.0  # seconds of the first measurement, mostly to compile
+GUESS = 60.0  # seconds to compile, before it was timed
 
 Trees = Mapping[str, Callable[[], Tree]]
 
@@ -36,40 +37,55 @@ def cells(trees: Trees) -> list[tuple[str, str, str]]:
 
 
 def run(folder: Path, trees: Trees, deadline: Deadline) -> bool:
-    """Measure what is not measured yet; whether the deadline allowed all."""
-    deadline.last.setdefault("measurement", GUESS)
-    done = len(rows.read(folder / FILE))
-    for tree, dtype, name in cells(trees)[done:]:
+    """Measure what is not measured yet; whether the deadline allowed all.
+
+    All that is left is compiled first, side by side.
+    """
+    left = cells(trees)[len(rows.read(folder / FILE)) :]
+    deadline.last.setdefault("compile", GUESS)
+    deadline.last.setdefault("measurement", GUESS / 10)
+    if left and not deadline.allows("compile", "measurement"):
+        return False
+    with deadline.timing("compile"):
+        compiled = timing.in_threads(
+            [partial(Kernel, trees[tree](), dtype, name) for tree, dtype, name in left]
+        )
+    for (tree, dtype, name), kernel in zip(left, compiled, strict=True):
         if not deadline.allows("measurement"):
             return False
         print(f"kernel: {tree}, {dtype}, {name}", flush=True)
         with deadline.timing("measurement"):
-            found = measure(trees[tree](), dtype, name)
+            found = measure(kernel.result())
         rows.add(
             folder / FILE, {"tree": tree, "dtype": dtype, "optimizer": name} | found
         )
     return True
 
 
-def measure(tree: Tree, dtype: str, name: str) -> rows.Row:
+class Kernel:
+    """An update and the floor of its time, compiled."""
+
+    def __init__(self, tree: Tree, dtype: str, name: str):
+        shapes = {
+            k: jax.ShapeDtypeStruct(x.shape, jnp.dtype(dtype)) for k, x in tree.items()
+        }
+        self.parameters = sum(x.size for x in shapes.values())
+        self.arrays = arrays(name)
+        self.moved = self.arrays * size(shapes)
+        self.update, self.floor = updates(name, shapes), copies(self.moved)
+
+
+def measure(kernel: Kernel) -> rows.Row:
     """Of one update: microseconds and ratios to the floor, paired."""
-    shapes = {
-        k: jax.ShapeDtypeStruct(x.shape, jnp.dtype(dtype)) for k, x in tree.items()
-    }
-    moved = arrays(name) * size(shapes)
-    update, floor = updates(name, shapes), copies(moved)
-    pairs = timing.in_turns(update, floor)
-    ratio = timing.spread([ours / least for ours, least in pairs])
+    pairs = timing.in_turns(kernel.update(), kernel.floor())
     least = statistics.median(x for _, x in pairs)
     return {
-        "parameters": str(sum(x.size for x in shapes.values())),
-        "arrays": f"{arrays(name):.1f}",
+        "parameters": str(kernel.parameters),
+        "arrays": f"{kernel.arrays:.1f}",
         "microseconds": f"{statistics.median(x for x, _ in pairs) / UPDATES * 1e6:.2f}",
         "floor_microseconds": f"{least / UPDATES * 1e6:.2f}",
-        "floor_gigabytes_a_second": f"{moved * UPDATES / least / 1e9:.1f}",
-        "ratio": f"{ratio.median:.4f}",
-        "ratio_low": f"{ratio.low:.4f}",
-        "ratio_high": f"{ratio.high:.4f}",
+        "floor_gigabytes_a_second": f"{kernel.moved * UPDATES / least / 1e9:.1f}",
+        **timing.cells("ratio", timing.ratio(pairs, 0, 1), digits=4),
     }
 
 
@@ -82,7 +98,7 @@ def arrays(name: str) -> float:
     return budget.ordinary + (budget.anchoring - budget.ordinary) / PERIOD
 
 
-def updates(name: str, shapes: Tree) -> Callable[[], Any]:
+def updates(name: str, shapes: Tree) -> timing.Start:
     """A call makes `UPDATES` of them."""
     optimizer = METHODS[name].make()
 
@@ -97,16 +113,24 @@ def updates(name: str, shapes: Tree) -> Callable[[], Any]:
     def full() -> Any:
         return {k: jnp.full(x.shape, 0.01, x.dtype) for k, x in shapes.items()}
 
-    params, grads = full(), full()
+    init = jax.jit(optimizer.init)
     jitted = jax.jit(loop, donate_argnums=(0, 1))
-    return timing.repeated(jitted, (params, jax.jit(optimizer.init)(params)), (grads,))
+    compiled = jitted.lower(shapes, jax.eval_shape(init, shapes), shapes).compile()
+
+    def start() -> Callable[[], Any]:
+        params, grads = full(), full()
+        return timing.repeated(compiled, (params, init(params)), (grads,))
+
+    return start
 
 
-def copies(moved: float) -> Callable[[], Any]:
+def copies(moved: float) -> timing.Start:
     """A call reads and writes an array as often; so many bytes each time."""
 
     def loop(array: jax.Array) -> tuple[jax.Array]:
         return (jax.lax.fori_loop(0, UPDATES, lambda _, x: -x, array),)
 
-    array = jnp.ones(round(moved / 2 / 4), jnp.float32)
-    return timing.repeated(jax.jit(loop, donate_argnums=0), (array,))
+    shape = (round(moved / 2 / 4),)
+    abstract = jax.ShapeDtypeStruct(shape, jnp.float32)
+    compiled = jax.jit(loop, donate_argnums=0).lower(abstract).compile()
+    return lambda: timing.repeated(compiled, (jnp.ones(shape, jnp.float32),))

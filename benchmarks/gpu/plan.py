@@ -20,15 +20,18 @@ from benchmarks.deadline import Deadline
 from benchmarks.experiments import Experiment, gpu
 from benchmarks.gpu import kernel
 from benchmarks.run import prepare, run
-from benchmarks.speed import lanes, rows
+from benchmarks.speed import lanes, rows, ways
+from benchmarks.speed.ways import Subject
 from benchmarks.tasks.classify import Images
 from benchmarks.traffic.trees import TREES
 
 COMMAND = "python -m benchmarks gpu --data-dir DIR --out DIR"
 COMPILED = "compiled"  # what was compiled once: the next call runs the same programs
-COUNTS = (1, 2, 4, 8, 16, 32)
 RESERVE = 20.0  # seconds, for the imports before and the tables after
 SMALL_TREE = {"w": jax.ShapeDtypeStruct((64, 64), jnp.float32)}
+
+
+Counts = Sequence[tuple[Experiment, Sequence[int]]]
 
 
 class Plan(NamedTuple):
@@ -39,7 +42,9 @@ class Plan(NamedTuple):
       data_dir: a folder with CIFAR-10 and a text.
       command: for the meta data.
       trees: whose updates are timed.
-      counts: numbers of lanes that are timed.
+      lanes: experiments with the numbers of lanes that are timed, side by side.
+      plain: the same, after the others: they may take long to compile.
+      apart: what is timed as processes of their own too, and in PyTorch.
       experiments: in their order.
     """
 
@@ -47,17 +52,22 @@ class Plan(NamedTuple):
     data_dir: Path | None
     command: str = COMMAND
     trees: kernel.Trees = TREES
-    counts: Sequence[int] = COUNTS
+    lanes: Counts = gpu.LANES
+    plain: Counts = gpu.PLAIN
+    apart: tuple[Experiment, ...] = (gpu.PAPER,)
     experiments: tuple[Experiment, ...] = gpu.EXPERIMENTS
 
 
 def tiny(plan: Plan) -> Plan:
     """The same lines in a minute on a CPU."""
+    experiments = tuple(map(tiny_experiment, plan.experiments))
     return plan._replace(
         command=f"{plan.command} --tiny",
         trees={"one matrix": lambda: SMALL_TREE},
-        counts=plan.counts[:2],
-        experiments=tuple(map(tiny_experiment, plan.experiments)),
+        lanes=[(each, (1, 2)) for each in experiments],
+        plain=(),
+        apart=experiments[-1:],
+        experiments=experiments,
     )
 
 
@@ -103,11 +113,15 @@ def go_on(plan: Plan, meta: dict[str, Any], minutes: float, began: float) -> boo
     cache = (plan.folder / COMPILED).absolute()
     jax.config.update("jax_compilation_cache_dir", str(cache))
     at = began + 60 * minutes - min(RESERVE, 6 * minutes)
+
+    def keep(seconds: float | None) -> None:
+        call = {"minutes": minutes, "seconds": seconds, "git_commit": commit}
+        text = json.dumps(meta | {"calls": [*meta["calls"], call]}, indent=2)
+        results.write_text(plan.folder / results.META, text + "\n")
+
+    keep(None)
     finished = all(work(at) for work in works(plan))
-    seconds = round(time.monotonic() - began, 1)
-    call = {"minutes": minutes, "seconds": seconds, "git_commit": commit}
-    text = json.dumps(meta | {"calls": [*meta["calls"], call]}, indent=2)
-    results.write_text(plan.folder / results.META, text + "\n")
+    keep(round(time.monotonic() - began, 1))
     return finished
 
 
@@ -115,23 +129,21 @@ def works(plan: Plan) -> list[Callable[[float], bool]]:
     """In order; each takes the moment to stop and says whether it is finished."""
     return [
         lambda at: kernel.run(plan.folder, plan.trees, Deadline(at)),
-        partial(measure_lanes, plan),
+        partial(measure_lanes, plan, plan.lanes),
+        partial(measure_lanes, plan, plan.plain),
+        partial(measure_apart, plan),
         *(partial(train, plan, each) for each in plan.experiments),
     ]
 
 
-def measure_lanes(plan: Plan, at: float) -> bool:
-    deadline = Deadline(at)
-    return all(
-        lanes.run(
-            plan.folder,
-            each,
-            plan.counts,
-            lanes.data_of(plan.data_dir, each.problem.data),
-            deadline,
-        )
-        for each in plan.experiments
-    )
+def measure_lanes(plan: Plan, counts: Counts, at: float) -> bool:
+    cells = [(each, n) for each, several in counts for n in several]
+    return lanes.run(plan.folder, cells, plan.data_dir, Deadline(at))
+
+
+def measure_apart(plan: Plan, at: float) -> bool:
+    subjects = tuple(Subject(each, ()) for each in plan.apart)
+    return ways.run(plan.folder, subjects, plan.data_dir, Deadline(at))
 
 
 def train(plan: Plan, experiment: Experiment, at: float) -> bool:

@@ -11,7 +11,8 @@ from benchmarks import assemble, checkpoint, report, results
 from benchmarks.experiments import Experiment, images
 from benchmarks.gpu import kernel
 from benchmarks.gpu.plan import Plan
-from benchmarks.speed import lanes, rows, timing
+from benchmarks.speed import lanes, rows, timing, ways
+from benchmarks.speed.table import ways_table
 
 PUBLISHED = images.PAPER_CIFAR10
 
@@ -26,6 +27,8 @@ def text(plan: Plan) -> str:
     if found:
         parts += ["# Lanes", "\n".join(report.align(speeds(found))), LANE_NOTES]
         parts += costs(plan, found)
+    if apart := rows.read(plan.folder / ways.FILE):
+        parts += ["# Apart", "\n".join(report.align(ways_table(apart))), WAY_NOTES]
     for experiment in plan.experiments:
         parts += trained(plan, experiment)
     parts.append(origin(plan))
@@ -43,26 +46,24 @@ each in turns; ratio: of the pairs, with the least and the most."""
 LANE_NOTES = f"""\
 All lanes together, in parts of at most {lanes.PART} steps: the median of \
 {timing.REPEATS}, the least and the
-most. Lanes are seeds of the experiment's first optimizer."""
+most. Lanes are seeds of the experiment's first optimizer. Several programs are compiled
+side by side."""
+WAY_NOTES = """\
+A run a process, all on the one device, examples a second of all together. PyTorch
+trains eagerly, in automatic mixed precision, on one batch; it reads and augments
+nothing."""
 
 
 def status(
     plan: Plan, timed: Sequence[rows.Row], found: Sequence[rows.Row]
 ) -> list[report.Row]:
     """How far every item is."""
-    measured = sum(
-        len(plan.counts) if not all(map(lanes.fits, own)) else len(own)
-        for own in (lanes.of(each, found) for each in plan.experiments)
-    )
+    cells = [(each, n) for each, several in (*plan.lanes, *plan.plain) for n in several]
+    measured = sum(lanes.is_decided(cell, found) for cell in cells)
     return [
         ("item", "done", "seconds so far", "seconds of training in all"),
         ("kernels", f"{len(timed)} of {len(kernel.cells(plan.trees))}", "-", "-"),
-        (
-            "lanes",
-            f"{measured} of {len(plan.counts) * len(plan.experiments)}",
-            "-",
-            "-",
-        ),
+        ("lanes", f"{measured} of {len(cells)}", "-", "-"),
         *(experiment_status(plan, each, found) for each in plan.experiments),
     ]
 
@@ -186,7 +187,7 @@ def origin(plan: Plan) -> str:
     versions = ", ".join(f"{name} {x}" for name, x in meta["versions"].items())
     return (
         f"`{meta['command']}`, called {len(calls)} times for "
-        f"{sum(call['seconds'] for call in calls):.0f} s in all, on "
+        f"{sum(call['seconds'] or 0 for call in calls):.0f} s in all, on "
         f"{device['platform']} ({device['kind']}), {device['cores']} cores; {versions}."
     )
 

@@ -1,15 +1,21 @@
-"""Runs as processes of their own, each on its core, instead of lanes of one program."""
+"""Runs as processes of their own instead of lanes of one program."""
 
+import contextlib
 import multiprocessing
 import os
+import queue
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import jax
+
+from benchmarks import results
 from benchmarks.experiments import Experiment
 from benchmarks.speed import lanes, timing
 
-TIMEOUT = 1800.0  # seconds, to compile and to measure
+ON_A_GPU = 4  # processes
+TIMEOUT = 1800.0  # seconds, for the others to compile
 
 Train = Callable[[Experiment, Path | None], tuple[Callable[[], Any], int]]
 """From an experiment of one lane: a call that trains it, and the examples of a call."""
@@ -17,7 +23,7 @@ Train = Callable[[Experiment, Path | None], tuple[Callable[[], Any], int]]
 
 def in_jax(one: Experiment, data_dir: Path | None) -> tuple[Callable[[], Any], int]:
     work = lanes.work(one, one.problem.load(data_dir))
-    return work.call, work.steps * one.batch_sizes[0]
+    return work.start(), work.examples
 
 
 def in_torch(one: Experiment, data_dir: Path | None) -> tuple[Callable[[], Any], int]:
@@ -27,37 +33,59 @@ def in_torch(one: Experiment, data_dir: Path | None) -> tuple[Callable[[], Any],
     return eager_training.training(one, steps), steps * one.batch_sizes[0]
 
 
+def number() -> int:
+    """Of processes that share the device: one a core of the CPU."""
+    on_cpu = jax.default_backend() == "cpu"
+    return results.cores() or 1 if on_cpu else ON_A_GPU
+
+
 def speed(
     train: Train, one: Experiment, data_dir: Path | None, processes: int
 ) -> timing.Times:
-    """Examples a second of all processes, which train at the same time."""
+    """Examples a second of all processes, which train at the same time.
+
+    Raises:
+      RuntimeError: one of them failed.
+    """
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # they share a GPU
+    pinned = processes > 1 and jax.default_backend() == "cpu"
     spawn = multiprocessing.get_context("spawn")
     together, found = spawn.Barrier(processes), spawn.Queue()
     started = [
         spawn.Process(
-            target=work, args=(train, one, data_dir, core, together, found), daemon=True
+            target=work,
+            args=(train, one, data_dir, n if pinned else None, together, found),
+            daemon=True,
         )
-        for core in range(processes)
+        for n in range(processes)
     ]
     for process in started:
         process.start()
-    rates = [found.get(timeout=TIMEOUT) for _ in started]
+    rates = [next_of(found, started) for _ in started]
     for process in started:
         process.join()
     return timing.spread([sum(now) for now in zip(*rates, strict=True)])
+
+
+def next_of(found: Any, started: list[Any]) -> list[float]:
+    while not any(process.exitcode for process in started):
+        with contextlib.suppress(queue.Empty):
+            rates: list[float] = found.get(timeout=1.0)
+            return rates
+    raise RuntimeError("A process that was to be timed has failed; see above.")
 
 
 def work(
     train: Train,
     one: Experiment,
     data_dir: Path | None,
-    number: int,
+    core: int | None,
     together: Any,
     found: Any,
 ) -> None:
     """In a process of its own: puts the examples a second of each call into `found`."""
-    if hasattr(os, "sched_setaffinity"):  # before threads are counted
-        os.sched_setaffinity(0, {sorted(os.sched_getaffinity(0))[number]})
+    if core is not None and hasattr(os, "sched_setaffinity"):  # before threads start
+        os.sched_setaffinity(0, {sorted(os.sched_getaffinity(0))[core]})
     call, examples = train(one, data_dir)
     timing.seconds(call)
     rates = []

@@ -15,16 +15,22 @@ from benchmarks.tasks.language import Text
 
 def training(experiment: Experiment, steps: int) -> Callable[[], list[None]]:
     """Each call makes so many steps on one batch, at no cost for reading any data."""
-    model, inputs, labels = network(experiment)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    model, inputs, labels = (x.to(device) for x in network(experiment))
     optimizer = first_optimizer(experiment, model)
     loss_of = nn.CrossEntropyLoss()
+    assert isinstance(experiment.problem, Images | Text)
+    half = experiment.problem.dtype == "bfloat16"
 
     def call() -> list[None]:
         for _ in range(steps):
             optimizer.zero_grad()
-            loss = loss_of(model(inputs).flatten(0, -2), labels.flatten())
+            with torch.autocast(device.type, torch.bfloat16, enabled=half):
+                loss = loss_of(model(inputs).flatten(0, -2), labels.flatten())
             loss.backward()
             optimizer.step()
+        if device.type == "cuda":
+            torch.cuda.synchronize()
         return []
 
     return call

@@ -4,7 +4,9 @@ A lane is a seed of an experiment's first optimizer at its first learning rate.
 """
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,7 +21,7 @@ from benchmarks.tasks import DataSet
 
 FILE = "lanes.csv"
 PART = 25  # steps that are timed at once
-GUESS = 90.0  # seconds of the first measurement, mostly to compile
+GUESS = 90.0  # seconds to compile, before it was timed
 FULL = "out of memory"
 CIFAR10 = "cifar10-jpeg.tar.xz"
 MEASURES = (
@@ -30,27 +32,55 @@ MEASURES = (
 )
 
 
+Cell = tuple[Experiment, int]
+"""An experiment and a number of lanes."""
+
+
 def run(
-    folder: Path,
-    experiment: Experiment,
-    counts: Sequence[int],
-    data_dir: Path | None,
-    deadline: Deadline,
+    folder: Path, cells: Sequence[Cell], data_dir: Path | None, deadline: Deadline
 ) -> bool:
-    """Measure what is not measured yet; whether the deadline allowed all."""
-    deadline.last.setdefault("measurement", GUESS)
-    data_set = None
-    for count in counts[len(of(experiment, rows.read(folder / FILE))) :]:
-        if not all(map(fits, of(experiment, rows.read(folder / FILE)))):
-            break
-        if not deadline.allows("measurement", "measurement"):  # twice the lanes
+    """Measure what is not measured yet; whether the deadline allowed all.
+
+    All that is left is compiled first, side by side. The counts of an experiment stand
+    in `cells` from the least to the most.
+    """
+    found = rows.read(folder / FILE)
+    left = [cell for cell in cells if not is_decided(cell, found)]
+    deadline.last.setdefault("compile", GUESS)
+    deadline.last.setdefault("measurement", GUESS / 10)
+    if left and not deadline.allows("compile", "measurement"):
+        return False
+    with deadline.timing("compile"):
+        works = compile_all(left, data_dir)
+    for cell, compiled in zip(left, works, strict=True):
+        if is_decided(cell, rows.read(folder / FILE)):
+            continue
+        if not deadline.allows("measurement"):
             return False
+        experiment, count = cell
         print(f"lanes: {experiment.name}, {count}", flush=True)
-        data_set = data_set or experiment.problem.load(data_dir)
         with deadline.timing("measurement"):
-            row = measure(experiment, data_set, count)
+            row = measure(experiment, count, compiled.result)
         rows.add(folder / FILE, row)
     return True
+
+
+def is_decided(cell: Cell, found: Sequence[rows.Row]) -> bool:
+    """Whether it was measured, or fewer lanes had no room."""
+    experiment, count = cell
+    own = of(experiment, found)
+    return not all(map(fits, own)) or str(count) in [row["lanes"] for row in own]
+
+
+def compile_all(cells: Sequence[Cell], data_dir: Path | None) -> list[Future["Work"]]:
+    problems = {experiment.problem for experiment, _ in cells}
+    data_sets = {each: each.load(data_of(data_dir, each.data)) for each in problems}
+    return timing.in_threads(
+        [
+            partial(work, alone(each, each.optimizers[0], n), data_sets[each.problem])
+            for each, n in cells
+        ]
+    )
 
 
 def data_of(folder: Path | None, name: str) -> Path | None:
@@ -70,24 +100,24 @@ def fits(row: rows.Row) -> bool:
     return row[MEASURES[0]] != FULL
 
 
-def measure(experiment: Experiment, data_set: DataSet, count: int) -> rows.Row:
+def measure(
+    experiment: Experiment, count: int, compiled: Callable[[], "Work"]
+) -> rows.Row:
     """A row; of several batch sizes the first counts."""
-    name = experiment.optimizers[0]
-    one = alone(experiment, name, count)
     row = {
         "experiment": experiment.name,
-        "optimizer": name,
-        "batch_size": one.batch_sizes[0],
-        "examples_an_epoch": experiment.problem.examples(data_set),
-        "lanes": count,
+        "optimizer": experiment.optimizers[0],
+        "batch_size": str(experiment.batch_sizes[0]),
+        "lanes": str(count),
+        "examples_an_epoch": "-",
     }
     try:
-        measured = speed(one, data_set)
+        work = compiled()
+        return row | {"examples_an_epoch": str(work.epoch)} | speed(work)
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
-        measured = dict.fromkeys(MEASURES, FULL)
-    return {key: str(value) for key, value in (row | measured).items()}
+        return row | dict.fromkeys(MEASURES, FULL)
 
 
 def alone(experiment: Experiment, optimizer: str, seeds: int) -> Experiment:
@@ -106,12 +136,16 @@ class Work(NamedTuple):
     """Training that can be timed.
 
     Attributes:
-      call: trains a part of an epoch.
+      start: makes the lanes; what it returns trains a part of an epoch.
+      examples: of all lanes in a call.
+      epoch: examples of a lane in an epoch.
       steps: of a lane in a call.
       seconds: that it took to compile.
     """
 
-    call: Callable[[], Any]
+    start: timing.Start
+    examples: int
+    epoch: int
     steps: int
     seconds: float
 
@@ -125,8 +159,12 @@ def work(one: Experiment, data_set: DataSet) -> Work:
     def advance(lanes: dict[str, train.Lane]) -> tuple[dict[str, train.Lane]]:
         return (built.advance(lanes, 0, 0),)
 
-    call = timing.repeated(advance, (built.lanes,))
-    return Work(call, steps(one, data_set), built.seconds)
+    def start() -> Callable[[], Any]:
+        return timing.repeated(advance, (built.start(),))
+
+    count, epoch = steps(one, data_set), one.problem.examples(data_set)
+    examples = one.lanes * one.batch_sizes[0] * count
+    return Work(start, examples, epoch, count, built.seconds)
 
 
 def steps(one: Experiment, data_set: DataSet) -> int:
@@ -135,13 +173,11 @@ def steps(one: Experiment, data_set: DataSet) -> int:
     return assemble.parts(one, examples, one.batch_sizes[0]).step
 
 
-def speed(one: Experiment, data_set: DataSet) -> dict[str, str]:
+def speed(work: Work) -> rows.Row:
     """Examples a second of all lanes, and the seconds to compile."""
-    timed = work(one, data_set)
-    examples = one.seeds * one.batch_sizes[0] * timed.steps
-    turns = timing.in_turns(timed.call)
-    found = timing.spread([examples / seconds for (seconds,) in turns])
-    numbers = zip(MEASURES, (*found, timed.seconds), strict=True)
+    turns = timing.in_turns(work.start())
+    found = timing.spread([work.examples / seconds for (seconds,) in turns])
+    numbers = zip(MEASURES, (*found, work.seconds), strict=True)
     return {key: f"{x:.1f}" for key, x in numbers}
 
 

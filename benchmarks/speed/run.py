@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from benchmarks import checkpoint, experiments, results
+from benchmarks.deadline import Deadline
 from benchmarks.experiments import Experiment, speed
 from benchmarks.speed import lanes, steps, table, updates, ways
 from benchmarks.speed.ways import Subject
@@ -78,7 +79,7 @@ def run(plan: Plan, folder: Path, data_dir: Path | None, *, resume: bool) -> str
         results.write_text(folder / results.META, json.dumps(meta, indent=2) + "\n")
     updates.run(folder, plan.trees)
     steps.run(folder, plan.whole, data_dir)
-    ways.run(folder, plan.subjects, data_dir)
+    ways.run(folder, plan.subjects, data_dir, Deadline())
     return table.write(folder, meta)
 
 

@@ -28,7 +28,7 @@ def measure(experiment: Experiment, data_set: DataSet) -> rows.Row:
         lanes.work(lanes.alone(experiment, name, 1), data_set)
         for name in (bare, updates.OURS[bare])
     ]
-    turns = timing.in_turns(*(work.call for work in both))
+    turns = timing.in_turns(*(work.start() for work in both))
     bare_ms, ours_ms = (
         timing.spread([1e3 * turn[i] / both[i].steps for turn in turns]) for i in (0, 1)
     )

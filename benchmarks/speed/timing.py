@@ -2,12 +2,16 @@
 
 import statistics
 import time
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 
+from benchmarks import results
+
 REPEATS = 7
+T = TypeVar("T")
 
 
 class Times(NamedTuple):
@@ -50,6 +54,16 @@ def in_turns(*works: Callable[[], Any]) -> list[tuple[float, ...]]:
         order = -1 if turn % 2 else 1
         runs.append(tuple([seconds(work) for work in works[::order]][::order]))
     return runs[1:]
+
+
+Start = Callable[[], Callable[[], Any]]
+"""Allocates what a work needs, and returns the work: compiled before, timed after."""
+
+
+def in_threads(works: Sequence[Callable[[], T]]) -> list[Future[T]]:
+    """Done when it returns, a core each: while XLA compiles, Python is free."""
+    with ThreadPoolExecutor(results.cores()) as pool:
+        return [pool.submit(work) for work in works]
 
 
 def repeated(

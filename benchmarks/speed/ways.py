@@ -5,12 +5,13 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks import results
+from benchmarks.deadline import Deadline
 from benchmarks.experiments import Experiment
 from benchmarks.speed import apart, lanes, rows, timing, updates
 from benchmarks.tasks import DataSet
 
 FILE = "ways.csv"
+GUESS = 60.0  # seconds of one, before it was timed
 UNKNOWN = dict.fromkeys(lanes.MEASURES, "-")
 
 
@@ -36,8 +37,14 @@ class Way(NamedTuple):
     measure: Callable[[], rows.Row]
 
 
-def run(folder: Path, subjects: tuple[Subject, ...], data_dir: Path | None) -> None:
-    """Measure what is not measured yet."""
+def run(
+    folder: Path,
+    subjects: tuple[Subject, ...],
+    data_dir: Path | None,
+    deadline: Deadline,
+) -> bool:
+    """Measure what is not measured yet; whether the deadline allowed all."""
+    deadline.last.setdefault("way", GUESS)
     for subject in subjects:
         experiment = subject.experiment
         network, batch = experiment.name, str(experiment.batch_sizes[0])
@@ -46,30 +53,37 @@ def run(folder: Path, subjects: tuple[Subject, ...], data_dir: Path | None) -> N
             key = {"network": network, "way": way.name, "runs": str(way.runs)}
             if any(row.items() >= key.items() for row in rows.read(folder / FILE)):
                 continue
+            if not deadline.allows("way"):
+                return False
             print("ways:", *key.values(), flush=True)
-            found = way.measure()
+            with deadline.timing("way"):
+                found = way.measure()
             rows.add(folder / FILE, key | {"batch_size": batch} | found)
+    return True
 
 
 def ways(subject: Subject, data_set: DataSet, place: Path | None) -> list[Way]:
     one = alone(subject.experiment, 1)
-    cores = results.cores() or 1
+    number = apart.number()
 
-    def processes(train: apart.Train) -> rows.Row:
-        return cells(apart.speed(train, one, place, cores))
+    def processes(train: apart.Train, number: int) -> rows.Row:
+        times = apart.speed(train, one, place, number)
+        return UNKNOWN | timing.cells(lanes.MEASURES[0], times, digits=1)
 
     def together(way: str, experiment: Experiment) -> list[Way]:
-        return [
-            Way(way, n, partial(lanes.speed, alone(experiment, n), data_set))
-            for n in subject.counts
-        ]
+        def measure(n: int) -> rows.Row:
+            return lanes.speed(lanes.work(alone(experiment, n), data_set))
+
+        return [Way(way, n, partial(measure, n)) for n in subject.counts]
 
     found = together("lanes", subject.experiment)
-    found.append(Way("processes", cores, lambda: processes(apart.in_jax)))
+    found.append(Way("processes", number, lambda: processes(apart.in_jax, number)))
     if updates.has_torch():
         found += [
-            Way("PyTorch", 1, lambda: eager(one, place)),
-            Way("PyTorch, processes", cores, lambda: processes(apart.in_torch)),
+            Way("PyTorch", 1, lambda: processes(apart.in_torch, 1)),
+            Way(
+                "PyTorch, processes", number, lambda: processes(apart.in_torch, number)
+            ),
         ]
     if subject.plain:
         found += together("lanes, plain convolutions", subject.plain)
@@ -78,13 +92,3 @@ def ways(subject: Subject, data_set: DataSet, place: Path | None) -> list[Way]:
 
 def alone(experiment: Experiment, count: int) -> Experiment:
     return lanes.alone(experiment, experiment.optimizers[0], count)
-
-
-def eager(one: Experiment, place: Path | None) -> rows.Row:
-    call, examples = apart.in_torch(one, place)
-    turns = timing.in_turns(call)
-    return cells(timing.spread([examples / seconds for (seconds,) in turns]))
-
-
-def cells(times: timing.Times) -> rows.Row:
-    return UNKNOWN | timing.cells(lanes.MEASURES[0], times, digits=1)
