@@ -17,6 +17,10 @@ from benchmarks.speed import run as speed
 from benchmarks.tasks import Request, Sampler
 from benchmarks.traffic import run as traffic
 
+# On a GPU the compiler of jax 0.11.2 dies where it tiles matmuls of patches for Triton.
+NO_TRITON = "--xla_gpu_enable_triton_gemm=false"
+os.environ["XLA_FLAGS"] = f"{NO_TRITON} {os.environ.get('XLA_FLAGS', '')}"
+
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False)
 
 Name = Annotated[str, typer.Argument(help="An experiment, as `list` names it.")]
