@@ -63,9 +63,10 @@ def step_key(seed: jax.Array | int, step: jax.Array | int) -> jax.Array:
     return jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), 2), step)
 
 
-def init_lane(task: Task, method: Method, trial: Any, seed: jax.Array) -> Lane:
-    """A run before its first step."""
-    params, stats = task.init(init_key(seed))
+def init_lane(
+    task: Task, method: Method, params: dict[str, Any], stats: Any, trial: Any
+) -> Lane:
+    """A run before its first step, from the networks' parameters and statistics."""
     params = {player: method.start(own) for player, own in params.items()}
     states = {player: method.make(trial).init(own) for player, own in params.items()}
     measures = {name: jnp.float32(jnp.nan) for name in task.measures}
@@ -139,10 +140,11 @@ def init_lanes(
     Returns:
       Lanes stacked on (s, l). A seed starts from the same parameters in all of them.
     """
+    params, stats = jax.vmap(lambda seed: task.init(init_key(seed)))(seeds)
 
     def stack(name: str) -> Lane:
-        over_trials = jax.vmap(partial(init_lane, task, methods[name]), (0, None))
-        return jax.vmap(over_trials, (None, 0))(trials[name], seeds)
+        over_trials = jax.vmap(partial(init_lane, task, methods[name]), (None, None, 0))
+        return jax.vmap(over_trials, (0, 0, None))(params, stats, trials[name])
 
     return {name: stack(name) for name in methods}
 

@@ -42,7 +42,7 @@ WIDTH_16 = replace(
     name="paper-cifar10-width-16",
     question="The same over learning rates, with a quarter of the channels.",
     problem=replace(images.CIFAR10, channels=(16,)),
-    learning_rates=log_grid(-2.5, 0, per_decade=2),
+    learning_rates=log_grid(-2.5, -0.5, per_decade=2),
     evaluate_every=None,
 )
 LANGUAGE_11M = replace(
