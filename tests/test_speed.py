@@ -2,7 +2,6 @@
 
 import json
 import re
-from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -190,11 +189,10 @@ def test_units(monkeypatch):
     assert found["parameters"] == "6"
     assert (found["ours_to_bare"], found["torch_to_ours"]) == ("2.000", "3.000")
 
-    work = lanes.Work(None, 20, 5.0)
+    work = lanes.Work(lambda: None, 320, 160, 20, 5.0)
     monkeypatch.setattr(lanes, "work", lambda one, data_set: work)
-    two = replace(experiments.RESNET_64, seeds=2)
     turns[:] = [(4.0,)]
-    assert lanes.speed(two, None)["examples_a_second"] == "80.0"
+    assert lanes.speed(work)["examples_a_second"] == "80.0"
     turns[:] = [(4.0, 5.0)]
     whole = steps.measure(experiments.RESNET_64, None)
     assert (whole["bare_ms"], whole["ours_ms"]) == ("200.000", "250.000")

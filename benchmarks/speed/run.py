@@ -40,12 +40,8 @@ PLAN = Plan(
     (speed.RESNET_64, speed.LANGUAGE),
     (
         Subject(speed.LANGUAGE, (1, 4, 16)),
-        Subject(
-            speed.RESNET_16, (1, 4, 16), speed.with_plain_convolutions(speed.RESNET_16)
-        ),
-        Subject(
-            speed.RESNET_64, (1, 4), speed.with_plain_convolutions(speed.RESNET_64)
-        ),
+        Subject(speed.RESNET_16, (1, 4, 16), plain=(1, 4)),
+        Subject(speed.RESNET_64, (1, 4), plain=(1,)),
     ),
 )
 

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from benchmarks.deadline import Deadline
 from benchmarks.experiments import Experiment
+from benchmarks.experiments.speed import with_plain_convolutions
 from benchmarks.speed import apart, lanes, rows, timing, updates
 from benchmarks.tasks import DataSet
 
@@ -21,12 +22,12 @@ class Subject(NamedTuple):
     Attributes:
       experiment: the network.
       counts: of lanes.
-      plain: the same with XLA's own convolutions.
+      plain: of lanes with XLA's own convolutions.
     """
 
     experiment: Experiment
     counts: tuple[int, ...]
-    plain: Experiment | None = None
+    plain: tuple[int, ...] = ()
 
 
 class Way(NamedTuple):
@@ -70,13 +71,13 @@ def ways(subject: Subject, data_set: DataSet, place: Path | None) -> list[Way]:
         times = apart.speed(train, one, place, number)
         return UNKNOWN | timing.cells(lanes.MEASURES[0], times, digits=1)
 
-    def together(way: str, experiment: Experiment) -> list[Way]:
-        def measure(n: int) -> rows.Row:
-            return lanes.speed(lanes.work(alone(experiment, n), data_set))
+    def together(experiment: Experiment, number: int) -> rows.Row:
+        return lanes.speed(lanes.work(alone(experiment, number), data_set))
 
-        return [Way(way, n, partial(measure, n)) for n in subject.counts]
-
-    found = together("lanes", subject.experiment)
+    found = [
+        Way("lanes", n, partial(together, subject.experiment, n))
+        for n in subject.counts
+    ]
     found.append(Way("processes", number, lambda: processes(apart.in_jax, number)))
     if updates.has_torch():
         found += [
@@ -85,8 +86,9 @@ def ways(subject: Subject, data_set: DataSet, place: Path | None) -> list[Way]:
                 "PyTorch, processes", number, lambda: processes(apart.in_torch, number)
             ),
         ]
-    if subject.plain:
-        found += together("lanes, plain convolutions", subject.plain)
+    for n in subject.plain:
+        plain = with_plain_convolutions(subject.experiment)
+        found.append(Way("lanes, plain convolutions", n, partial(together, plain, n)))
     return found
 
 
