@@ -1,6 +1,7 @@
 """Ways to fill a machine with runs of a small batch, here and in PyTorch."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -12,6 +13,7 @@ from benchmarks.speed import apart, lanes, rows, timing, updates
 from benchmarks.tasks import DataSet
 
 FILE = "ways.csv"
+STEP_BY_STEP = "processes, plain convolutions, a step a call"
 GUESS = 60.0  # seconds of one, before it was timed
 UNKNOWN = dict.fromkeys(lanes.MEASURES, "-")
 
@@ -67,7 +69,7 @@ def ways(subject: Subject, data_set: DataSet, place: Path | None) -> list[Way]:
     one = alone(subject.experiment, 1)
     number = apart.number()
 
-    def processes(train: apart.Train, number: int) -> rows.Row:
+    def processes(train: apart.Train, one: Experiment, number: int) -> rows.Row:
         times = apart.speed(train, one, place, number)
         return UNKNOWN | timing.cells(lanes.MEASURES[0], times, digits=1)
 
@@ -78,14 +80,23 @@ def ways(subject: Subject, data_set: DataSet, place: Path | None) -> list[Way]:
         Way("lanes", n, partial(together, subject.experiment, n))
         for n in subject.counts
     ]
-    found.append(Way("processes", number, lambda: processes(apart.in_jax, number)))
+    found.append(
+        Way("processes", number, partial(processes, apart.in_jax, one, number))
+    )
     if updates.has_torch():
         found += [
-            Way("PyTorch", 1, lambda: processes(apart.in_torch, 1)),
+            Way("PyTorch", 1, partial(processes, apart.in_torch, one, 1)),
             Way(
-                "PyTorch, processes", number, lambda: processes(apart.in_torch, number)
+                "PyTorch, processes",
+                number,
+                partial(processes, apart.in_torch, one, number),
             ),
         ]
+    if subject.plain:
+        alike = replace(with_plain_convolutions(one), part=1)
+        found.append(
+            Way(STEP_BY_STEP, number, partial(processes, apart.in_jax, alike, number))
+        )
     for n in subject.plain:
         plain = with_plain_convolutions(subject.experiment)
         found.append(Way("lanes, plain convolutions", n, partial(together, plain, n)))
