@@ -1,5 +1,6 @@
 """`python -m benchmarks list`, `run`, `report`, `sample`, `traffic`, `speed`, `gpu`."""
 
+import importlib.util
 import os
 import sys
 import time
@@ -19,7 +20,8 @@ from benchmarks.traffic import run as traffic
 
 # On a GPU the compiler of jax 0.11.2 dies where it tiles matmuls of patches for Triton.
 NO_TRITON = "--xla_gpu_enable_triton_gemm=false"
-os.environ["XLA_FLAGS"] = f"{NO_TRITON} {os.environ.get('XLA_FLAGS', '')}"
+if any(map(importlib.util.find_spec, ("jax_cuda12_plugin", "jax_cuda13_plugin"))):
+    os.environ["XLA_FLAGS"] = f"{NO_TRITON} {os.environ.get('XLA_FLAGS', '')}"
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False)
 

@@ -77,6 +77,26 @@ def reached(folder: Path) -> Position:
     return max([*saved(folder), Position(done, 0)])
 
 
+def begun(folder: Path, wanted: dict[str, Any]) -> dict[str, Any] | None:
+    """The meta data of measurements begun in a folder; None where there are none.
+
+    Raises:
+      ValueError: they were begun otherwise than `wanted`; numbers of two machines, or
+        of two sets of versions, are not compared.
+    """
+    path = folder / results.META
+    if not path.is_file():
+        return None
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    if changed := differences(found, wanted):
+        raise ValueError(
+            f"What {folder} holds was begun otherwise:\n"
+            + "\n".join(changed)
+            + "\nGo on where it was begun, or give another --out."
+        )
+    return found
+
+
 def differences(found: Any, wanted: Any, name: str = "") -> list[str]:
     """A line each entry of nested dictionaries that differs."""
     if not (isinstance(found, dict) and isinstance(wanted, dict)):

@@ -1,4 +1,4 @@
-"""The training loop: epochs of a scan over vmapped lanes, compiled once.
+"""The training loop: parts of an epoch, steps of vmapped lanes, compiled once.
 
 A lane is one run: an optimizer, a trial of its numbers and a seed. The lanes of an
 optimizer are stacked on two leading axes, (seed, trial).
@@ -169,7 +169,8 @@ def make_epoch(
       methods: optimizers by name.
       perturb: (gradients, key) -> the gradients that the optimizer gets.
       at_once: trials whose gradients are taken together, the others' after them: with
-        fewer a step needs less memory. None takes all.
+        fewer a step needs less memory, though all gradients and a copy of all
+        parameters have room anyway. None takes all.
       part: steps to train, from the first one on; None is the whole epoch.
     """
 

@@ -1,6 +1,7 @@
 """Runs that stop in time and go on, and the plan for one GPU."""
 
 import json
+import shutil
 import time
 from dataclasses import replace
 
@@ -18,11 +19,12 @@ from benchmarks.__main__ import app
 from benchmarks.checkpoint import Position
 from benchmarks.data import spec
 from benchmarks.deadline import Deadline
-from benchmarks.experiments import images
+from benchmarks.experiments import gpu, images
 from benchmarks.gpu import kernel
 from benchmarks.gpu import plan as plans
 from benchmarks.run import prepare, run
 from benchmarks.speed import lanes, rows
+from benchmarks.tasks import classify
 
 # Two programs of two epochs of 16 steps, each in parts of 4.
 SMALL = replace(
@@ -80,10 +82,12 @@ def test_an_epoch_in_parts_is_the_epoch():
             lanes = built.advance(lanes, 1, first)
         return lanes["trsgd"]
 
-    whole, in_parts = trained(None), trained(4)
-    for a, b in zip(jax.tree.leaves(whole), jax.tree.leaves(in_parts), strict=True):
-        # Another program may round otherwise.
-        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
+    whole = trained(None)
+    for part in (4, 1):
+        in_parts = trained(part)
+        for a, b in zip(jax.tree.leaves(whole), jax.tree.leaves(in_parts), strict=True):
+            # Another program may round otherwise.
+            np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
     assert not jnp.isnan(whole.measures["loss"]).any()
 
 
@@ -111,26 +115,32 @@ def test_a_run_stopped_in_time_goes_on_to_the_same_numbers(undisturbed, tmp_path
     assert not (tmp_path / "checkpoints").exists()
 
 
-@pytest.fixture
-def data(monkeypatch, tmp_path):
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
     """A folder with random images for CIFAR-10 and a text."""
     whole = spec.SPECS["cifar10"]
-    monkeypatch.setitem(spec.SPECS, "cifar10", whole._replace(train=500, test=200))
     rng = np.random.default_rng(0)
     parts = (random_images(rng, whole, size) for size in (500, 200))
-    folder = tmp_path / "data"
-    folder.mkdir()
-    write_tar(tmp_path, *parts).rename(folder / lanes.CIFAR10)
+    folder = tmp_path_factory.mktemp("data")
+    archive = write_tar(tmp_path_factory.mktemp("images"), *parts)
+    archive.rename(folder / lanes.CIFAR10)
     (folder / "words.txt").write_text(
         "to be or not to be, that is the question.\n" * 50
     )
-    return folder
+    with pytest.MonkeyPatch.context() as patch:
+        small = whole._replace(train=500, test=200)
+        patch.setitem(spec.SPECS, "cifar10", small)
+        yield folder
 
 
 @pytest.fixture
 def no_cache():
     """Leave no cache of compiled programs to other tests."""
     yield
+    leave_no_cache()
+
+
+def leave_no_cache():
     jax.config.update("jax_compilation_cache_dir", None)
     compilation_cache.reset_cache()
 
@@ -150,11 +160,18 @@ def names_in(path, *columns):
     return [tuple(row[column] for column in columns) for row in rows.read(path)]
 
 
+@pytest.fixture(scope="module")
+def in_one_call(data, tmp_path_factory):
+    """The folder of the plan, and what was printed."""
+    folder = tmp_path_factory.mktemp("whole")
+    ran = ask("--minutes", 60, "--data-dir", data, "--out", folder)
+    leave_no_cache()
+    return folder, ran
+
+
 @pytest.mark.slow
-@pytest.mark.usefixtures("no_cache")
-def test_the_plan_in_one_call_and_in_several(data, tmp_path, monkeypatch):
-    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
-    ran = ask("--minutes", 60, "--data-dir", data, "--out", whole)
+def test_the_plan_in_one_call(data, in_one_call):
+    whole, ran = in_one_call
     assert ran.exit_code == 0, ran.output
     assert "Stopped in time" not in ran.output
     assert (whole / "plan.md").read_text() in ran.output
@@ -166,13 +183,21 @@ def test_the_plan_in_one_call_and_in_several(data, tmp_path, monkeypatch):
     assert cells == kernel.cells(tiny.trees)
     measured = [(each.name, str(n)) for each in tiny.experiments for n in (1, 2)]
     assert names_in(whole / "lanes.csv", "experiment", "lanes") == measured
-    meta = json.loads((whole / "meta.json").read_text())
-    assert str(tmp_path) not in json.dumps(meta)
+    assert "processes" in [way for (way,) in names_in(whole / "ways.csv", "way")]
+    assert "# Apart" in ran.output
+    meta = (whole / "meta.json").read_text()
+    assert str(data.parent) not in meta
 
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("no_cache")
+def test_the_plan_in_several_calls(data, in_one_call, tmp_path, monkeypatch):
+    (whole, _), stopped = in_one_call, tmp_path / "stopped"
     monkeypatch.setattr(plans, "Deadline", Stop)
+    shutil.copytree(whole / plans.COMPILED, stopped / plans.COMPILED)  # to save time
     outputs = []
     while not outputs or "Stopped in time" in outputs[-1]:
-        Stop.left = 26
+        Stop.left = 30
         again = ask("--data-dir", data, "--out", stopped)
         assert again.exit_code == 0, again.output
         outputs.append(again.output)
@@ -194,6 +219,7 @@ def test_out_of_time_before_the_first_measurement(data, tmp_path):
 
 
 def test_missing_data(data, tmp_path):
+    data = shutil.copytree(data, tmp_path / "data")
     nothing = ask("--out", tmp_path / "plan")
     assert nothing.exit_code == 1
     assert "CIFAR-10: no folder was named. Get cifar-10-python" in nothing.output
@@ -217,6 +243,12 @@ def test_the_floor_counts_what_an_update_has_to_move():
     """Of SGD g, m, w read and m, w written; the anchor read, and taken every tenth."""
     found = {name: kernel.arrays(name) for name in ("sgd", "trsgd", "adam", "tradam")}
     assert found == pytest.approx({"sgd": 5, "trsgd": 6.2, "adam": 7, "tradam": 8.2})
+
+
+@pytest.mark.parametrize("plain", [each for each, _ in gpu.PLAIN])
+def test_plain_convolutions_are_of_a_network_that_is_there(plain):
+    assert plain.problem.network in classify.NETWORKS
+    assert plain.name not in experiments.EXPERIMENTS
 
 
 def test_the_lanes_end_with_the_memory(tmp_path, monkeypatch):

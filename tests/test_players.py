@@ -1,5 +1,6 @@
 """Two networks trained in turn by the harness's one loop, against NumPy."""
 
+import itertools
 from functools import partial
 
 import jax
@@ -80,6 +81,32 @@ def test_players_take_turns_and_count_their_own_steps(method):
     assert int(lane.stats[0, 0]) == 11 * STEPS * EPOCHS
     assert set(lane.opt_state) == {"a", "b"}
     assert set(lane.measures) == {"first", "second"}
+
+
+@pytest.mark.parametrize(("at_once", "part"), [(None, None), (2, None), (None, 1)])
+def test_lanes_of_several_optimizers_are_those_of_each_alone(method, at_once, part):
+    """Of 3 and 2 trials, so that two at once are of two optimizers."""
+    sgd = Method(lambda trial: optax.sgd(trial["learning_rate"]))
+    methods = {"sgd": sgd, "trsgd": method}
+    rates = {"sgd": [RATE, 2 * RATE, 3 * RATE], "trsgd": [RATE, RATE / 2]}
+    trials = {name: {"learning_rate": jnp.asarray(x)} for name, x in rates.items()}
+
+    def trained(names, at_once=None, part=None):
+        few = {name: methods[name] for name in names}
+        lanes = train.init_lanes(TWO, few, trials, SEEDS)
+        epoch = jax.jit(train.make_epoch(TWO, few, at_once=at_once, part=part))
+        parts = range(0, STEPS, part or STEPS)
+        for number, first in itertools.product(range(EPOCHS), parts):
+            lanes = epoch(lanes, None, trials, SEEDS, jnp.int32(number), first)
+        return lanes
+
+    together = trained(methods, at_once, part)
+    for name, rate in rates.items():
+        assert together[name].diverged.shape == (len(SEEDS), len(rate))
+        alone = trained([name])[name]
+        for a, b in zip(*map(jax.tree.leaves, (together[name], alone)), strict=True):
+            # Another program may round otherwise: float32, 28 updates of order 1.
+            np.testing.assert_allclose(a, b, rtol=1e-5)
 
 
 @pytest.mark.parametrize("player", ["a", "b"])

@@ -27,6 +27,18 @@ def test_lanes_are_halved_until_they_fit(monkeypatch):
     assert tried == [None, None, 9, 5, 3, None, 9, 5, 3, 2, 1]
 
 
+def test_the_trials_of_all_optimizers_are_halved(monkeypatch, tmp_path):
+    together = replace(
+        experiments.tiny(images.DEMO), groups=(("", ("sgd", "trsgd", "adam")),)
+    )
+    found = []
+    monkeypatch.setattr(program, "compile_to_fit", lambda *args: found.append(args[1]))
+    whole = together.problem.load(None)
+    which = assemble.Program(8, Noise(), together.optimizers)
+    program.build(together, whole, which, tmp_path, Position(0, 0), None)
+    assert found == [3 * len(together.learning_rates)]
+
+
 def test_memory_needed_grows_with_the_lanes():
     def compiled(n):
         x = jax.ShapeDtypeStruct((n, 1000), jnp.float32)

@@ -1,7 +1,10 @@
 """What is timed on a machine: the same work in every way, and files that go on."""
 
 import json
+import queue
 import re
+from dataclasses import replace
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +17,7 @@ from typer.testing import CliRunner
 from benchmarks import models
 from benchmarks.__main__ import app
 from benchmarks.experiments import speed as experiments
-from benchmarks.speed import lanes, rows, run, steps, timing, updates
+from benchmarks.speed import apart, lanes, rows, run, steps, timing, updates
 from benchmarks.tasks import classify
 from benchmarks.traffic.methods import METHODS, PERIOD
 
@@ -197,6 +200,33 @@ def test_units(monkeypatch):
     whole = steps.measure(experiments.RESNET_64, None)
     assert (whole["bare_ms"], whole["ours_ms"]) == ("200.000", "250.000")
     assert whole["ratio"] == "1.250"
+
+
+def test_a_process_that_fails_ends_the_waiting():
+    running, failed = SimpleNamespace(exitcode=None), SimpleNamespace(exitcode=1)
+    found = queue.Queue()
+    found.put([8.0])
+    assert apart.next_of(found, [running, running]) == [8.0]
+    found.put([8.0])
+    with pytest.raises(RuntimeError, match="has failed"):
+        apart.next_of(found, [running, failed])
+
+
+@pytest.mark.parametrize(
+    ("part", "steps", "timed"),
+    [
+        (1, 16, range(16)),
+        (4, 16, range(0, 16, 4)),
+        (None, 16, range(0, 16, 16)),
+        (10, 60, range(0, 20, 10)),
+        (None, 60, range(0, 60, 60)),
+    ],
+)
+def test_parts_of_25_steps_together_are_timed_at_once_or_one_part(part, steps, timed):
+    data_set = SimpleNamespace(train=SimpleNamespace(labels=range(8 * steps)))
+    one = replace(experiments.RESNET_64, part=part)
+    assert lanes.parts(one, data_set) == timed
+    assert lanes.steps(one, data_set) == len(timed) * timed.step
 
 
 @pytest.mark.parametrize("experiment", [experiments.RESNET_64, experiments.RESNET_16])

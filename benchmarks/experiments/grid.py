@@ -34,7 +34,8 @@ class Experiment:
       noises: added to the gradients, one after the other.
       decays: (fraction of all steps, factor from there on, relative to the start).
       settings: what the optimizers share.
-      together: whether all optimizers are compiled into one program, or one each.
+      together: whether the gradients of all optimizers' lanes are taken together, in
+        one program, which fills a GPU; else each optimizer has a program of its own.
       save_every: seconds between two checkpoints, at the end of a part.
       part: steps after which a run can stop, at most; None is an epoch.
     """

@@ -10,7 +10,7 @@ import statistics
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -25,9 +25,9 @@ from benchmarks.traffic.trees import Tree, size
 FILE = "kernel.csv"
 OPTIMIZERS = ("sgd", "trsgd", "trsgdw", "adam", "tradam", "tradamw")
 DTYPES = ("float32", "bfloat16")
-ALIGNED = 1024  # elements; of other sizes XLA's copy moves 1.6 instead of 2.9 TB/s
+ALIGNED = 1024  # elements: XLA's copy of an odd number of them is slow on a GPU
 UPDATES = 4 * PERIOD  # in a call
-GUESS = 60.0  # seconds to compile, before it was timed
+GUESS = 2.5  # seconds to compile one beside others, or to time it
 
 Trees = Mapping[str, Callable[[], Tree]]
 
@@ -43,15 +43,15 @@ def run(folder: Path, trees: Trees, deadline: Deadline) -> bool:
     All that is left is compiled first, side by side.
     """
     left = cells(trees)[len(rows.read(folder / FILE)) :]
-    deadline.last.setdefault("compile", GUESS)
-    deadline.last.setdefault("measurement", GUESS / 10)
+    deadline.last.setdefault("compile", GUESS * len(left))
+    deadline.last.setdefault("measurement", GUESS)
     if left and not deadline.allows("compile", "measurement"):
         return False
     with deadline.timing("compile"):
-        compiled = timing.in_threads(
-            [partial(Kernel, trees[tree](), dtype, name) for tree, dtype, name in left]
+        kernels = timing.in_threads(
+            [partial(compiled, trees[tree](), dtype, x) for tree, dtype, x in left]
         )
-    for (tree, dtype, name), kernel in zip(left, compiled, strict=True):
+    for (tree, dtype, name), kernel in zip(left, kernels, strict=True):
         if not deadline.allows("measurement"):
             return False
         print(f"kernel: {tree}, {dtype}, {name}", flush=True)
@@ -63,17 +63,30 @@ def run(folder: Path, trees: Trees, deadline: Deadline) -> bool:
     return True
 
 
-class Kernel:
-    """An update and the floor of its time, compiled."""
+class Kernel(NamedTuple):
+    """An update and the floor of its time, compiled.
 
-    def __init__(self, tree: Tree, dtype: str, name: str):
-        shapes = {
-            k: jax.ShapeDtypeStruct(x.shape, jnp.dtype(dtype)) for k, x in tree.items()
-        }
-        self.parameters = sum(x.size for x in shapes.values())
-        self.arrays = arrays(name)
-        self.moved = self.arrays * size(shapes)
-        self.update, self.floor = updates(name, shapes), copies(self.moved)
+    Attributes:
+      parameters: how many.
+      arrays: of their size that are moved.
+      moved: bytes.
+      update: makes the updates.
+      floor: makes the copies.
+    """
+
+    parameters: int
+    arrays: float
+    moved: float
+    update: timing.Start
+    floor: timing.Start
+
+
+def compiled(tree: Tree, dtype: str, name: str) -> Kernel:
+    shapes = {
+        k: jax.ShapeDtypeStruct(x.shape, jnp.dtype(dtype)) for k, x in tree.items()
+    }
+    number, moved = sum(x.size for x in shapes.values()), arrays(name) * size(shapes)
+    return Kernel(number, arrays(name), moved, updates(name, shapes), copies(moved))
 
 
 def measure(kernel: Kernel) -> rows.Row:

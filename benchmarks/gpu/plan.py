@@ -42,9 +42,10 @@ class Plan(NamedTuple):
       data_dir: a folder with CIFAR-10 and a text.
       command: for the meta data.
       trees: whose updates are timed.
-      lanes: experiments with the numbers of lanes that are timed, side by side.
+      lanes: experiments with the numbers of lanes that are timed.
       plain: the same, after the others: they may take long to compile.
-      apart: what is timed as processes of their own too, and in PyTorch.
+      apart: what is timed as processes of their own too, and in PyTorch; at the very
+        end, as they may fail for want of memory.
       experiments: in their order.
     """
 
@@ -93,18 +94,7 @@ def start(plan: Plan) -> dict[str, Any]:
         problem.load(lanes.data_of(plan.data_dir, problem.data))
     device = results.environment()["device"]
     wanted = {"command": plan.command, "device": device, "versions": results.versions()}
-    path = plan.folder / results.META
-    if not path.is_file():
-        return wanted | {"calls": []}
-    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    changed = checkpoint.differences(found, wanted)
-    if changed:
-        raise ValueError(
-            f"The plan in {plan.folder} was begun otherwise:\n"
-            + "\n".join(changed)
-            + "\nGo on where it was begun, or give another --out."
-        )
-    return found
+    return checkpoint.begun(plan.folder, wanted) or wanted | {"calls": []}
 
 
 def go_on(plan: Plan, meta: dict[str, Any], minutes: float, began: float) -> bool:
@@ -131,8 +121,8 @@ def works(plan: Plan) -> list[Callable[[float], bool]]:
         lambda at: kernel.run(plan.folder, plan.trees, Deadline(at)),
         partial(measure_lanes, plan, plan.lanes),
         partial(measure_lanes, plan, plan.plain),
-        partial(measure_apart, plan),
         *(partial(train, plan, each) for each in plan.experiments),
+        partial(measure_apart, plan),
     ]
 
 

@@ -34,7 +34,7 @@ def in_torch(one: Experiment, data_dir: Path | None) -> tuple[Callable[[], Any],
 
 
 def number() -> int:
-    """Of processes that share the device: one a core of the CPU."""
+    """Of processes that share the device: one a core of the CPU, 4 on a GPU."""
     on_cpu = jax.default_backend() == "cpu"
     return results.cores() or 1 if on_cpu else ON_A_GPU
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import jax
 import torch
 from torch import nn
 
@@ -15,7 +16,7 @@ from benchmarks.tasks.language import Text
 
 def training(experiment: Experiment, steps: int) -> Callable[[], list[None]]:
     """Each call makes so many steps on one batch, at no cost for reading any data."""
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = torch.device("cpu" if jax.default_backend() == "cpu" else "cuda")
     model, inputs, labels = (x.to(device) for x in network(experiment))
     optimizer = first_optimizer(experiment, model)
     loss_of = nn.CrossEntropyLoss()

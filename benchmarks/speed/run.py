@@ -3,7 +3,7 @@
 import importlib.metadata
 import json
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -66,10 +66,20 @@ def run(plan: Plan, folder: Path, data_dir: Path | None, *, resume: bool) -> str
     """
     for each in plan.whole:
         each.problem.load(lanes.data_of(data_dir, each.problem.data))
-    meta = {"command": plan.command, "versions": versions(), **results.environment()}
+    environment = results.environment()
+    wanted = {
+        "command": plan.command,
+        "versions": versions(),
+        "device": environment["device"],
+    }
     if resume:
-        check_is_the_same(folder, meta)
+        meta = checkpoint.begun(folder, wanted)
+        if meta is None:
+            raise FileNotFoundError(
+                f"Nothing to resume in {folder}; leave out --resume."
+            )
     else:
+        meta = wanted | environment
         for file in FILES:
             (folder / file).unlink(missing_ok=True)
         results.write_text(folder / results.META, json.dumps(meta, indent=2) + "\n")
@@ -77,21 +87,6 @@ def run(plan: Plan, folder: Path, data_dir: Path | None, *, resume: bool) -> str
     steps.run(folder, plan.whole, data_dir)
     ways.run(folder, plan.subjects, data_dir, Deadline())
     return table.write(folder, meta)
-
-
-def check_is_the_same(folder: Path, meta: dict[str, Any]) -> None:
-    """One machine, one set of versions: numbers of two are not compared."""
-    path = folder / results.META
-    if not path.is_file():
-        raise FileNotFoundError(f"Nothing to resume in {folder}; leave out --resume.")
-    found = json.loads(path.read_text(encoding="utf-8"))
-    found["git_commit"] = meta["git_commit"]  # of the first call
-    if changed := checkpoint.differences(found, meta):
-        raise ValueError(
-            f"What {folder} holds was measured otherwise:\n"
-            + "\n".join(changed)
-            + "\nGo on where it was begun, or leave out --resume."
-        )
 
 
 def versions() -> dict[str, str]:

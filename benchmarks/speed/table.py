@@ -17,8 +17,8 @@ Medians of {timing.REPEATS} calls with the least and the most, float32 throughou
 - Whole steps: forward, backward and update of one lane in a scan of {STEPS} steps, as
   `run` trains, with the shuffle of so short an epoch.
 - Ways, timed one after the other: examples a second of all runs together. Lanes train
-  in one program; processes are a run each on a core of its own. PyTorch trains eagerly
-  on one batch, reads no data and augments nothing.
+  in one program; processes are a run each on a core of its own. Steps are a scan, or a
+  call each. PyTorch trains eagerly on one batch, reads no data and augments nothing.
 - Without PyTorch (`pip install torch`) its cells are - and its ways are missing."""
 
 

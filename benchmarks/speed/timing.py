@@ -61,7 +61,7 @@ Start = Callable[[], Callable[[], Any]]
 
 
 def in_threads(works: Sequence[Callable[[], T]]) -> list[Future[T]]:
-    """Done when it returns, a core each: while XLA compiles, Python is free."""
+    """All done, or failed, when it returns: XLA compiles while others run in Python."""
     with ThreadPoolExecutor(results.cores()) as pool:
         return [pool.submit(work) for work in works]
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,6 +12,7 @@ from benchmarks.speed import apart, lanes, rows, timing, updates
 from benchmarks.tasks import DataSet
 
 FILE = "ways.csv"
+PLAIN = "lanes, plain convolutions"
 STEP_BY_STEP = "processes, plain convolutions, a step a call"
 GUESS = 60.0  # seconds of one, before it was timed
 UNKNOWN = dict.fromkeys(lanes.MEASURES, "-")
@@ -66,40 +66,31 @@ def run(
 
 
 def ways(subject: Subject, data_set: DataSet, place: Path | None) -> list[Way]:
-    one = alone(subject.experiment, 1)
-    number = apart.number()
+    one, many = alone(subject.experiment, 1), apart.number()
 
-    def processes(train: apart.Train, one: Experiment, number: int) -> rows.Row:
-        times = apart.speed(train, one, place, number)
-        return UNKNOWN | timing.cells(lanes.MEASURES[0], times, digits=1)
+    def together(name: str, experiment: Experiment, number: int) -> Way:
+        def measure() -> rows.Row:
+            return lanes.speed(lanes.work(alone(experiment, number), data_set))
 
-    def together(experiment: Experiment, number: int) -> rows.Row:
-        return lanes.speed(lanes.work(alone(experiment, number), data_set))
+        return Way(name, number, measure)
 
-    found = [
-        Way("lanes", n, partial(together, subject.experiment, n))
-        for n in subject.counts
-    ]
-    found.append(
-        Way("processes", number, partial(processes, apart.in_jax, one, number))
-    )
+    def processes(name: str, train: apart.Train, one: Experiment, number: int) -> Way:
+        def measure() -> rows.Row:
+            times = apart.speed(train, one, place, number)
+            return UNKNOWN | timing.cells(lanes.MEASURES[0], times, digits=1)
+
+        return Way(name, number, measure)
+
+    found = [together("lanes", subject.experiment, n) for n in subject.counts]
+    found.append(processes("processes", apart.in_jax, one, many))
     if updates.has_torch():
-        found += [
-            Way("PyTorch", 1, partial(processes, apart.in_torch, one, 1)),
-            Way(
-                "PyTorch, processes",
-                number,
-                partial(processes, apart.in_torch, one, number),
-            ),
-        ]
+        found.append(processes("PyTorch", apart.in_torch, one, 1))
+        found.append(processes("PyTorch, processes", apart.in_torch, one, many))
     if subject.plain:
-        alike = replace(with_plain_convolutions(one), part=1)
-        found.append(
-            Way(STEP_BY_STEP, number, partial(processes, apart.in_jax, alike, number))
-        )
-    for n in subject.plain:
         plain = with_plain_convolutions(subject.experiment)
-        found.append(Way("lanes, plain convolutions", n, partial(together, plain, n)))
+        step = replace(alone(plain, 1), part=1)
+        found.append(processes(STEP_BY_STEP, apart.in_jax, step, many))
+        found += [together(PLAIN, plain, n) for n in subject.plain]
     return found
 
 

@@ -26,7 +26,7 @@ class Task(NamedTuple):
     Attributes:
       init: key -> (parameters by player, statistics).
       batches: (key, epoch) -> a pytree of arrays with a leading axis of steps; the
-        loop scans over it. The same key and epoch give the same batches.
+        loop goes through it. The same key and epoch give the same batches.
       players: by name, in the order of their turns in a step, (parameters by player,
         statistics, data, batch, key) -> (scalar, (new statistics, measures by name)).
         The loop differentiates by the player's own parameters; of the others it gives
