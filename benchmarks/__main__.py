@@ -160,7 +160,7 @@ def measure_speed(
 ) -> None:
     """Time updates, whole steps and lanes on this machine, beside PyTorch.
 
-    About 20 minutes on 2 CPU cores; --tiny needs the .txt alone.
+    About 45 minutes on 2 CPU cores; --tiny needs the .txt alone.
     """
     plan = speed.tiny() if tiny else speed.PLAN
     folder = out or results.FOLDER / ("speed-tiny" if tiny else "speed")

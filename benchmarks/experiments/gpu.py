@@ -13,7 +13,7 @@ PAPER = replace(
     question="The published comparison on CIFAR-10 in fewer than its 200 epochs, with "
     "the decoupled forms and the controls.",
     cost="not run",
-    gpu_cost="50 minutes on an H100: 3.0 s a run and epoch in 33 lanes",
+    gpu_cost="about 50 minutes on an H100: 3.0 s a run and epoch of 2",
     groups=(
         ("SGD against TRSGD", ("sgd", "trsgd")),
         ("Adam against TRAdam", ("adam", "tradam")),
@@ -39,7 +39,7 @@ PAPER = replace(
 WIDTH_16 = replace(
     PAPER,
     name="paper-cifar10-width-16",
-    gpu_cost="80 minutes on an H100: 0.9 s a run and epoch in 165 lanes",
+    gpu_cost="about 75 minutes on an H100: 0.9 s a run and epoch of 1",
     question="The same over learning rates, with a quarter of the channels.",
     problem=replace(images.CIFAR10, channels=(16,)),
     learning_rates=log_grid(-2.5, -0.5, per_decade=2),
