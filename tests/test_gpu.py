@@ -137,10 +137,6 @@ def data(tmp_path_factory):
 def no_cache():
     """Leave no cache of compiled programs to other tests."""
     yield
-    leave_no_cache()
-
-
-def leave_no_cache():
     jax.config.update("jax_compilation_cache_dir", None)
     compilation_cache.reset_cache()
 
@@ -160,18 +156,11 @@ def names_in(path, *columns):
     return [tuple(row[column] for column in columns) for row in rows.read(path)]
 
 
-@pytest.fixture(scope="module")
-def in_one_call(data, tmp_path_factory):
-    """The folder of the plan, and what was printed."""
-    folder = tmp_path_factory.mktemp("whole")
-    ran = ask("--minutes", 60, "--data-dir", data, "--out", folder)
-    leave_no_cache()
-    return folder, ran
-
-
 @pytest.mark.slow
-def test_the_plan_in_one_call(data, in_one_call):
-    whole, ran = in_one_call
+@pytest.mark.usefixtures("no_cache")
+def test_the_plan_in_one_call(data, tmp_path):
+    whole = tmp_path / "whole"
+    ran = ask("--minutes", 60, "--data-dir", data, "--out", whole)
     assert ran.exit_code == 0, ran.output
     assert "Stopped in time" not in ran.output
     assert (whole / "plan.md").read_text() in ran.output
@@ -191,13 +180,24 @@ def test_the_plan_in_one_call(data, in_one_call):
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("no_cache")
-def test_the_plan_in_several_calls(data, in_one_call, tmp_path, monkeypatch):
-    (whole, _), stopped = in_one_call, tmp_path / "stopped"
+def test_the_plan_in_several_calls(data, tmp_path, monkeypatch):
+    """Of one experiment that trains its optimizers together, and one that does not."""
+    whole, stopped, tiny = tmp_path / "whole", tmp_path / "stopped", plans.tiny
+
+    def shorter(plan):
+        plan = tiny(plan)
+        few, lanes = plan.experiments[::2], plan.lanes[::2]
+        return plan._replace(experiments=few, lanes=lanes, apart=())
+
+    monkeypatch.setattr(plans, "tiny", shorter)
+    ran = ask("--data-dir", data, "--out", whole)
+    assert ran.exit_code == 0, ran.output
+    assert len(metrics_of(whole)) == 2
     monkeypatch.setattr(plans, "Deadline", Stop)
     shutil.copytree(whole / plans.COMPILED, stopped / plans.COMPILED)  # to save time
     outputs = []
     while not outputs or "Stopped in time" in outputs[-1]:
-        Stop.left = 30
+        Stop.left = 26
         again = ask("--data-dir", data, "--out", stopped)
         assert again.exit_code == 0, again.output
         outputs.append(again.output)
