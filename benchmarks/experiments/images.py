@@ -182,7 +182,7 @@ PAPER_CIFAR10 = replace(
     name="paper-cifar10",
     question="The published comparison on CIFAR-10: batch 8, one learning rate each.",
     cost="not run in full: 4 x 5 lanes of 1,125,000 steps of ResNet-18; --tiny takes "
-    "3 minutes on 2 CPU cores",
+    "a minute on 2 CPU cores",
     gpu_cost="not run; about 3.3 hours on an H100 at the 3.0 s a run and epoch of "
     "paper-cifar10-controls",
     problem=CIFAR10,
