@@ -72,8 +72,8 @@ def test_programs_cover_every_optimizer_and_batch_size_once():
         for name in program.optimizers
     ]
     assert len(set(pairs)) == len(pairs) == 6 * 22
-    (demo,) = assemble.programs(images.DEMO)
-    assert demo.optimizers == images.DEMO.optimizers
+    (paper,) = assemble.programs(images.PAPER_CIFAR10)
+    assert paper.optimizers == images.PAPER_CIFAR10.optimizers
     noises = [each.noise for each in assemble.programs(images.NOISE_DIGITS)]
     assert {noises.count(noise) for noise in images.NOISE_DIGITS.noises} == {16}
 
