@@ -73,7 +73,8 @@ def test_a_single_rate_is_tested_at_every_evaluation(experiment):
 
 def test_each_optimizer_gets_its_own_scores(experiment):
     """Compiled functions return dictionaries in the order of the alphabet."""
-    both = replace(experiment, groups=(("", ("trsgd", "sgd")),), learning_rates=(0.1,))
+    groups = (("", ("trsgd", "sgd")),)
+    both = replace(experiment, groups=groups, learning_rates=(0.1,), together=True)
     (program,) = assemble.programs(both)
     measures = {"loss": jnp.ones((2, 1)), "accuracy": jnp.ones((2, 1))}
 
