@@ -202,6 +202,16 @@ def test_units(monkeypatch):
     assert whole["ratio"] == "1.250"
 
 
+def test_the_examples_of_a_call_are_those_of_all_lanes(monkeypatch):
+    """2 seeds of 20 steps of 8, of an epoch of 160."""
+    built = SimpleNamespace(start=None, advance=None, seconds=5.0)
+    monkeypatch.setattr(lanes.program, "build", lambda *args: built)
+    monkeypatch.setattr(lanes.program, "make_score", lambda *args: None)
+    data_set = SimpleNamespace(train=SimpleNamespace(labels=range(160)))
+    work = lanes.work(lanes.alone(experiments.RESNET_64, "sgd", 2), data_set)
+    assert work[1:] == (320, 160, 20, 5.0)
+
+
 def test_a_process_that_fails_ends_the_waiting():
     running, failed = SimpleNamespace(exitcode=None), SimpleNamespace(exitcode=1)
     found = queue.Queue()

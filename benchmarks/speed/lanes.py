@@ -156,8 +156,10 @@ def work(one: Experiment, data_set: DataSet) -> Work:
     score = program.make_score(one, data_set)
     built = program.build(one, data_set, which, Path(), Position(0, 0), score)
 
+    timed = parts(one, data_set)
+
     def advance(lanes: dict[str, train.Lane]) -> tuple[dict[str, train.Lane]]:
-        for first in parts(one, data_set):
+        for first in timed:
             lanes = built.advance(lanes, 0, first)
         return (lanes,)
 
