@@ -9,6 +9,7 @@ from jax.typing import ArrayLike
 
 from prox_optax import _validation
 from prox_optax._anchor import Weights, anchored, held
+from prox_optax._arguments import is_schedule
 from prox_optax._proximal import pull_gradient, pull_step
 from prox_optax._schedule import inner_decay, scale_by_inner_decay
 
@@ -324,17 +325,17 @@ def _coupled(
     _validation.check_weights("lambda_w", lambda_w)
 
     def strength(t: ArrayLike) -> Any:
-        eta = learning_rate(t) if callable(learning_rate) else learning_rate
-        lam = lambda_w(t) if callable(lambda_w) else lambda_w
+        eta = learning_rate(t) if is_schedule(learning_rate) else learning_rate
+        lam = lambda_w(t) if is_schedule(lambda_w) else lambda_w
         return jax.tree.map(lambda x: _ratio(x, eta), lam)
 
-    scheduled = callable(learning_rate) or callable(lambda_w)
+    scheduled = is_schedule(learning_rate) or is_schedule(lambda_w)
     weights = strength if scheduled else strength(0)
     return anchored(pull_gradient, "lambda_w", weights, period, 1.0, anchor_dtype)
 
 
 def _at_start(learning_rate: optax.ScalarOrSchedule) -> Any:
-    if not callable(learning_rate):
+    if not is_schedule(learning_rate):
         return learning_rate
     with jax.ensure_compile_time_eval():
         eta_0 = learning_rate(jnp.zeros([], jnp.int32))
@@ -363,7 +364,7 @@ def _decoupled(
     """``base``, inner decay, and the pull under it: r_k = 2 lambda_w / (k + 1)."""
     _validation.check_period(period)
     _validation.check_weights("lambda_w", lambda_w)
-    repeats = period is not None and not callable(lambda_w)
+    repeats = period is not None and not is_schedule(lambda_w)
     weights = lambda_w if period is None else inner_decay(lambda_w, period)
     pull = anchored(
         pull_step, "lambda_w", weights, period, 1.0, anchor_dtype, repeats=repeats

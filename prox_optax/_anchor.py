@@ -10,6 +10,7 @@ import optax
 from jax.typing import ArrayLike
 
 from prox_optax import _compact, _validation
+from prox_optax._arguments import is_schedule
 from prox_optax._compact import CompactState
 
 _LAST_STEP = 2**31 - 1
@@ -135,10 +136,10 @@ def anchored(
     _validation.check_period(period)
     _validation.check_anchor_step(anchor_step)
     _validation.check_anchor_dtype(anchor_dtype, period, anchor_step)
-    counts_on = callable(weights) and not repeats
+    counts_on = is_schedule(weights) and not repeats
 
     def weights_at(t: jax.Array, params: optax.Params) -> Any:
-        lam: Any = weights(t) if callable(weights) else weights
+        lam: Any = weights(t) if is_schedule(weights) else weights
         if jax.tree_util.all_leaves([lam]) and jnp.ndim(lam) == 0:
             return jax.tree.map(lambda _: lam, params)
         lam = without_masked(lam, params)

@@ -16,6 +16,7 @@ from prox_optax._anchor import (
     wide_dtype,
     without_masked,
 )
+from prox_optax._arguments import is_schedule
 from prox_optax._compact import CompactState
 
 
@@ -131,7 +132,7 @@ def pull_ratio(
       >>> float(ratio)
       0.5
     """
-    if callable(strength):
+    if is_schedule(strength):
         raise TypeError("strength is a schedule; give its value at the step.")
     _validation.check_weights("strength", strength)
     known = _known(opt_state, params)

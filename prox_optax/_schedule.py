@@ -8,6 +8,7 @@ import optax
 from jax.typing import ArrayLike
 
 from prox_optax import _validation
+from prox_optax._arguments import is_schedule
 
 
 def inner_decay(
@@ -49,7 +50,7 @@ def inner_decay(
     _validation.check_weights("learning_rate", learning_rate)
 
     def schedule(t: Any) -> Any:
-        eta = learning_rate(t) if callable(learning_rate) else learning_rate
+        eta = learning_rate(t) if is_schedule(learning_rate) else learning_rate
         return jax.tree.map(lambda x: x / (t % period + 1), eta)
 
     return schedule

@@ -11,6 +11,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from prox_optax._arguments import is_schedule
+
 
 def check_period(period: Any, none_allowed: bool = True) -> None:
     """``period``: None, a whole number of steps >= 1, or a traced integer."""
@@ -31,7 +33,7 @@ def check_period(period: Any, none_allowed: bool = True) -> None:
 
 def check_weights(name: str, weights: Any) -> None:
     """``weights``: a schedule, or a number or tree of numbers, finite and >= 0."""
-    if callable(weights):
+    if is_schedule(weights):
         return
     if weights is None:
         raise TypeError(
@@ -54,7 +56,7 @@ def check_anchor_step(anchor_step: Any) -> None:
 
 def check_learning_rate(learning_rate: Any) -> None:
     """``learning_rate``: a schedule, or a finite number >= 0."""
-    if not callable(learning_rate):
+    if not is_schedule(learning_rate):
         _check_scalar("learning_rate", learning_rate)
 
 
