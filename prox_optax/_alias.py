@@ -9,7 +9,13 @@ from jax.typing import ArrayLike
 
 from prox_optax import _validation
 from prox_optax._anchor import Weights, anchored, held
-from prox_optax._arguments import is_schedule
+from prox_optax._arguments import (
+    Period,
+    at_start,
+    concrete,
+    is_schedule,
+    judged_at_init,
+)
 from prox_optax._proximal import pull_gradient, pull_step
 from prox_optax._schedule import inner_decay, scale_by_inner_decay
 
@@ -23,7 +29,7 @@ def trsgd(
     accumulator_dtype: Any = None,
     *,
     lambda_w: Weights | None = None,
-    period: ArrayLike | None = 10,
+    period: Period | None = 10,
     weight_decay: optax.ScalarOrSchedule = 0.0,
     anchor_dtype: Any = None,
 ) -> optax.GradientTransformationExtraArgs:
@@ -87,12 +93,15 @@ def trsgd(
       Zhang et al., "Taming the Noisy Gradient", IJCAI 2019,
       https://doi.org/10.24963/ijcai.2019/604
     """
-    return optax.chain(
+    _validation.check_sgd(momentum, nesterov, accumulator_dtype)
+    _check_rates(learning_rate, weight_decay)
+    tx = optax.chain(
         _coupled(learning_rate, lambda_w, period, anchor_dtype),
         optax.add_decayed_weights(weight_decay),
         optax.sgd(learning_rate, momentum, nesterov, accumulator_dtype),
         _inner(period),
     )
+    return _judged_at_init(tx, learning_rate, weight_decay, lambda_w)
 
 
 def tradam(
@@ -105,7 +114,7 @@ def tradam(
     *,
     nesterov: bool = False,
     lambda_w: Weights | None = None,
-    period: ArrayLike | None = 10,
+    period: Period | None = 10,
     weight_decay: optax.ScalarOrSchedule = 0.0,
     anchor_dtype: Any = None,
 ) -> optax.GradientTransformationExtraArgs:
@@ -162,12 +171,15 @@ def tradam(
       Zhang et al., "Taming the Noisy Gradient", IJCAI 2019,
       https://doi.org/10.24963/ijcai.2019/604
     """
-    return optax.chain(
+    _validation.check_adam(b1, b2, eps, eps_root, mu_dtype, nesterov)
+    _check_rates(learning_rate, weight_decay)
+    tx = optax.chain(
         _coupled(learning_rate, lambda_w, period, anchor_dtype),
         optax.add_decayed_weights(weight_decay),
         optax.adam(learning_rate, b1, b2, eps, eps_root, mu_dtype, nesterov=nesterov),
         _inner(period),
     )
+    return _judged_at_init(tx, learning_rate, weight_decay, lambda_w)
 
 
 def trsgdw(
@@ -177,7 +189,7 @@ def trsgdw(
     accumulator_dtype: Any = None,
     *,
     lambda_w: Weights = 0.01,
-    period: ArrayLike | None = 10,
+    period: Period | None = 10,
     weight_decay: optax.ScalarOrSchedule = 0.0,
     anchor_dtype: Any = None,
 ) -> optax.GradientTransformationExtraArgs:
@@ -230,7 +242,8 @@ def trsgdw(
       Zhang et al., IJCAI 2019, https://doi.org/10.24963/ijcai.2019/604, decoupled as
       in Loshchilov and Hutter, ICLR 2019, https://arxiv.org/abs/1711.05101
     """
-    _validation.check_learning_rate(learning_rate)
+    _validation.check_sgd(momentum, nesterov, accumulator_dtype)
+    _check_rates(learning_rate, weight_decay)
     trace = optax.identity()
     if momentum is not None:
         trace = optax.trace(momentum, nesterov, accumulator_dtype)
@@ -239,7 +252,8 @@ def trsgdw(
         optax.add_decayed_weights(weight_decay),
         optax.scale_by_learning_rate(learning_rate),
     )
-    return _decoupled(sgdw, lambda_w, period, anchor_dtype)
+    tx = _decoupled(sgdw, lambda_w, period, anchor_dtype)
+    return _judged_at_init(tx, learning_rate, weight_decay, lambda_w)
 
 
 def tradamw(
@@ -252,7 +266,7 @@ def tradamw(
     *,
     nesterov: bool = False,
     lambda_w: Weights = 0.01,
-    period: ArrayLike | None = 10,
+    period: Period | None = 10,
     weight_decay: optax.ScalarOrSchedule = 0.0,
     anchor_dtype: Any = None,
 ) -> optax.GradientTransformationExtraArgs:
@@ -305,21 +319,42 @@ def tradamw(
     Reference:
       As :func:`trsgdw`, around Adam.
     """
-    _validation.check_learning_rate(learning_rate)
+    _validation.check_adam(b1, b2, eps, eps_root, mu_dtype, nesterov)
+    _check_rates(learning_rate, weight_decay)
     adamw = optax.adamw(
         learning_rate, b1, b2, eps, eps_root, mu_dtype, weight_decay, nesterov=nesterov
     )
-    return _decoupled(adamw, lambda_w, period, anchor_dtype)
+    tx = _decoupled(adamw, lambda_w, period, anchor_dtype)
+    return _judged_at_init(tx, learning_rate, weight_decay, lambda_w)
+
+
+def _check_rates(learning_rate: Any, weight_decay: Any) -> None:
+    _validation.check_rate("learning_rate", learning_rate)
+    _validation.check_rate("weight_decay", weight_decay)
+
+
+def _judged_at_init(
+    tx: optax.GradientTransformationExtraArgs,
+    learning_rate: Any,
+    weight_decay: Any,
+    lambda_w: Any,
+) -> optax.GradientTransformationExtraArgs:
+    """Make ``init`` of an alias check what its schedules start with."""
+    return judged_at_init(
+        tx,
+        (_validation.check_rate, "learning_rate", learning_rate),
+        (_validation.check_rate, "weight_decay", weight_decay),
+        (_validation.check_weights, "lambda_w", lambda_w),
+    )
 
 
 def _coupled(
     learning_rate: optax.ScalarOrSchedule,
     lambda_w: Weights | None,
-    period: ArrayLike | None,
+    period: Period | None,
     anchor_dtype: Any,
 ) -> optax.GradientTransformationExtraArgs:
     """``proximal`` with strength_t = lambda_w / learning_rate_t, or 0 over 0."""
-    _validation.check_learning_rate(learning_rate)
     if lambda_w is None:
         lambda_w = 0.1 * _at_start(learning_rate)
     _validation.check_weights("lambda_w", lambda_w)
@@ -337,10 +372,10 @@ def _coupled(
 def _at_start(learning_rate: optax.ScalarOrSchedule) -> Any:
     if not is_schedule(learning_rate):
         return learning_rate
-    with jax.ensure_compile_time_eval():
-        eta_0 = learning_rate(jnp.zeros([], jnp.int32))
-        starts_at_0 = not isinstance(eta_0, jax.core.Tracer) and bool(eta_0 == 0)
-    if starts_at_0:
+    eta_0 = at_start(learning_rate)
+    known = concrete(eta_0)
+    _validation.check_rate("learning_rate(0)", known)
+    if not isinstance(known, jax.Array) and known == 0:
         raise ValueError(
             "lambda_w=None means 0.1 * the learning rate at step 0, and this schedule "
             "starts at 0; give it, for example lambda_w=0.1 * peak_learning_rate."
@@ -358,7 +393,7 @@ def _ratio(x: Any, eta: Any) -> Any:
 def _decoupled(
     base: optax.GradientTransformation,
     lambda_w: Any,
-    period: ArrayLike | None,
+    period: Period | None,
     anchor_dtype: Any,
 ) -> optax.GradientTransformationExtraArgs:
     """``base``, inner decay, and the pull under it: r_k = 2 lambda_w / (k + 1)."""
@@ -384,5 +419,5 @@ def _decoupled(
     return optax.GradientTransformationExtraArgs(chain.init, update_fn)
 
 
-def _inner(period: ArrayLike | None) -> optax.GradientTransformation:
+def _inner(period: Period | None) -> optax.GradientTransformation:
     return optax.identity() if period is None else scale_by_inner_decay(period)

@@ -1,9 +1,117 @@
-"""What a number or schedule given as an argument may be."""
+"""What an argument may be: one check of a number, of a dtype, of a schedule's start.
 
-from typing import Any, TypeGuard
+Only values known while Python runs are judged. A ``jax.Array`` may be a tracer
+(``vmap`` and ``optax.inject_hyperparams`` make every number one), so its dtype and
+shape are checked and its value is not.
+"""
+
+import functools
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeAlias, TypeGuard
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 import optax
+
+Period: TypeAlias = int | np.integer[Any] | np.ndarray | jax.Array
+
+Judgement: TypeAlias = tuple[Callable[[str, Any], None], str, Any]
+"""A check, the name of an argument, and its value."""
+
+
+def _in_float32(value: Any) -> Any:
+    """Return a Python or NumPy number as float32 holds it: too large is infinite."""
+    try:
+        with np.errstate(over="ignore"):
+            return np.asarray(value, np.float64).astype(np.float32)
+    except OverflowError:  # an int that float64 cannot hold
+        return np.float32(math.inf)
+
+
+class Numbers(NamedTuple):
+    """The numbers that an argument may be.
+
+    Attributes:
+      kind: what to call one.
+      dtypes: its dtype is one of these kinds.
+      held: returns a number as a compiled program holds it.
+      range: the range in words.
+      contains: whether a number lies in the range.
+    """
+
+    kind: str
+    dtypes: tuple[Any, ...]
+    held: Callable[[Any], Any]
+    range: str
+    contains: Callable[[Any], Any]
+
+
+_REAL = functools.partial(
+    Numbers, "a real number", (jnp.floating, jnp.integer), _in_float32
+)
+_WHOLE = functools.partial(Numbers, "one integer", (jnp.integer,), lambda n: n)
+
+NOT_NEGATIVE = _REAL("be finite and not negative", lambda x: (x >= 0) & (x < math.inf))
+POSITIVE = _REAL("be positive and finite", lambda x: (x > 0) & (x < math.inf))
+DECAY = _REAL("lie in [0, 1)", lambda x: (x >= 0) & (x < 1))
+FRACTION = _REAL("lie in (0, 1]", lambda x: (x > 0) & (x <= 1))
+PERIOD = _WHOLE("be at least 1 and below 2**31", lambda n: (n >= 1) & (n < 2**31))
+STEP = _WHOLE("be at least 0 and below 2**31", lambda n: (n >= 0) & (n < 2**31))
+
+
+def check_number(name: str, value: Any, allowed: Numbers, hint: str) -> None:
+    """Check a number, or each number of an array."""
+    if not _is_a(value, allowed.dtypes):
+        raise TypeError(f"{name} must be {allowed.kind}, got {value!r}; {hint}.")
+    if not isinstance(value, int | float | np.ndarray | np.generic):
+        return
+    for held, where in ((value, ""), (allowed.held(value), " in float32")):
+        if not np.all(allowed.contains(held)):
+            raise ValueError(
+                f"{name} must {allowed.range}{where}, got {value!r}; {hint}."
+            )
+
+
+def check_one_number(name: str, value: Any, allowed: Numbers, hint: str) -> None:
+    """Check a number that is no array of several."""
+    check_number(name, value, allowed, hint)
+    if jnp.shape(value) != ():
+        raise TypeError(
+            f"{name} must be one number, got shape {jnp.shape(value)}; {hint}."
+        )
+
+
+def check_constant(name: str, value: Any, allowed: Numbers, hint: str) -> None:
+    """Check one number of an optimizer that takes no schedule for it."""
+    if is_schedule(value):
+        raise TypeError(
+            f"{name} takes no schedule, got {value!r}; write optax.inject_hyperparams("
+            f"optimizer)(..., {name}=schedule), with the function for optimizer."
+        )
+    check_one_number(name, value, allowed, hint)
+
+
+def check_dtype(name: str, dtype: Any, kind: Any, what: str, hint: str) -> None:
+    """Check a dtype of the ``kind``, one that JAX computes with."""
+    if isinstance(dtype, jax.Array):
+        raise TypeError(
+            f"{name} is an array: optax.inject_hyperparams took the dtype for a "
+            f"schedule; {hint}, or name it in static_args."
+        )
+    if not is_dtype(dtype, kind):
+        raise TypeError(f"{name} must be {what}, got {dtype!r}; {hint}.")
+
+
+def is_dtype(dtype: Any, kind: Any) -> bool:
+    if not isinstance(dtype, type | str | np.dtype):
+        return False
+    try:
+        jnp.promote_types(dtype, jnp.float32)  # which float8 does not
+        return jnp.issubdtype(jnp.dtype(dtype), kind)
+    except (TypeError, ValueError):
+        return False
 
 
 def is_schedule(value: Any) -> TypeGuard[optax.Schedule]:
@@ -11,5 +119,55 @@ def is_schedule(value: Any) -> TypeGuard[optax.Schedule]:
 
     The module of a network is both a tree and callable: it is taken as a tree.
     """
+    if not callable(value) or isinstance(value, type):
+        return False
     is_partial = isinstance(value, jax.tree_util.Partial)
-    return callable(value) and (is_partial or jax.tree_util.all_leaves([value]))
+    return is_partial or jax.tree_util.all_leaves([value])
+
+
+def at_start(schedule: optax.Schedule) -> Any:
+    """Return the value of a schedule at step 0, under ``jit`` too."""
+    with jax.ensure_compile_time_eval():
+        return schedule(jnp.zeros([], jnp.int32))
+
+
+def concrete(value: Any) -> Any:
+    """Return a tree with NumPy numbers for the arrays whose values are known."""
+
+    def known(x: Any) -> Any:
+        is_array = isinstance(x, jax.Array) and not isinstance(x, jax.core.Tracer)
+        is_known = is_array and jnp.issubdtype(x.dtype, np.number)
+        return np.asarray(x)[()] if is_known else x
+
+    return jax.tree.map(known, value)
+
+
+def judged_at_init(
+    tx: optax.GradientTransformationExtraArgs, *judgements: Judgement
+) -> optax.GradientTransformationExtraArgs:
+    """Make ``init`` of ``tx`` check the value of each schedule at step 0."""
+
+    def init_fn(params: optax.Params) -> optax.OptState:
+        for check, name, value in judgements:
+            if not is_schedule(value):
+                continue
+            try:
+                start = at_start(value)
+            except NameError:  # it asks which worker it runs on, and init has none
+                continue
+            check(f"{name}(0)", concrete(start))
+        return tx.init(params)
+
+    return optax.GradientTransformationExtraArgs(init_fn, tx.update)
+
+
+def _is_a(value: Any, dtypes: tuple[Any, ...]) -> bool:
+    dtype = getattr(value, "dtype", None)
+    if isinstance(value, bool | type):
+        return False
+    if dtype is None and isinstance(value, int | float):
+        dtype = int if isinstance(value, int) else float
+    try:
+        return dtype is not None and any(jnp.issubdtype(dtype, x) for x in dtypes)
+    except TypeError:  # the dtype of another library
+        return False

@@ -8,11 +8,12 @@ from jax.typing import ArrayLike
 
 from prox_optax import _validation
 from prox_optax._anchor import Weights, anchored
+from prox_optax._arguments import Period, judged_at_init
 
 
 def proximal(
     strength: Weights = 0.1,
-    period: ArrayLike | None = 10,
+    period: Period | None = 10,
     *,
     anchor_step: ArrayLike = 1.0,
     anchor_dtype: Any = None,
@@ -80,14 +81,15 @@ def proximal(
       https://doi.org/10.24963/ijcai.2019/604
     """
     _validation.check_weights("strength", strength)
-    return anchored(
+    tx = anchored(
         pull_gradient, "strength", strength, period, anchor_step, anchor_dtype
     )
+    return judged_at_init(tx, (_validation.check_weights, "strength", strength))
 
 
 def decoupled_proximal(
     lambda_w: Weights = 0.01,
-    period: ArrayLike | None = 10,
+    period: Period | None = 10,
     *,
     anchor_step: ArrayLike = 1.0,
     anchor_dtype: Any = None,
@@ -149,7 +151,8 @@ def decoupled_proximal(
       https://arxiv.org/abs/1711.05101
     """
     _validation.check_weights("lambda_w", lambda_w)
-    return anchored(pull_step, "lambda_w", lambda_w, period, anchor_step, anchor_dtype)
+    tx = anchored(pull_step, "lambda_w", lambda_w, period, anchor_step, anchor_dtype)
+    return judged_at_init(tx, (_validation.check_weights, "lambda_w", lambda_w))
 
 
 def pull_gradient(

@@ -83,11 +83,8 @@ def test_inner_decay_needs_a_period_and_a_rate():
 
 @pytest.mark.parametrize("make", PULLS)
 def test_anchor_step(make):
-    for anchor_step in (0, 0.0, 1.5):
+    for anchor_step in (0, 0.0, 1.5, -0.1, math.nan, 1e-50):
         with pytest.raises(ValueError, match=r"anchor_step must lie in \(0, 1\].*1\.0"):
-            make(anchor_step=anchor_step)
-    for anchor_step in (-0.1, math.nan):
-        with pytest.raises(ValueError, match="anchor_step must be finite"):
             make(anchor_step=anchor_step)
     with pytest.raises(TypeError, match="anchor_step must be a real number"):
         make(anchor_step="1")
