@@ -8,13 +8,14 @@ import optax
 from jax.typing import ArrayLike
 
 from prox_optax import _validation
-from prox_optax._anchor import Weights, anchored, held
+from prox_optax._anchor import anchored, held
 from prox_optax._arguments import (
     Period,
-    at_start,
-    concrete,
+    Weights,
     is_schedule,
     judged_at_init,
+    known,
+    start_of,
 )
 from prox_optax._proximal import pull_gradient, pull_step
 from prox_optax._schedule import inner_decay, scale_by_inner_decay
@@ -59,18 +60,19 @@ def trsgd(
     optimizer before comparing.
 
     Args:
-      learning_rate: :math:`\eta > 0`, a number or a schedule (step -> number).
+      learning_rate: :math:`\eta \ge 0`, a number or a schedule (step -> number).
       momentum: :math:`\mu` in [0, 1), or None for none.
-      nesterov: whether to use Nesterov momentum (the reference implementation takes
-        and ignores it; here it works as in ``optax.sgd``).
-      accumulator_dtype: the dtype of the momentum; None is the params' own.
+      nesterov: whether to use Nesterov momentum, a bool (the reference implementation
+        takes and ignores it; here it works as in ``optax.sgd``).
+      accumulator_dtype: the dtype of the momentum, a real floating one of 16 bits or
+        more; None is the params' own.
       lambda_w: :math:`\lambda_w \ge 0`, strength times learning rate, without unit: a
         number, a schedule, or a tree with the structure of the params. None means 0.1
         times the learning rate at step 0. Under ``optax.inject_hyperparams`` the
         learning rate of each step looks like a constant: give ``lambda_w`` there.
       period: :math:`S`, an integer >= 1, or None: the anchor stays and there is no
         inner decay.
-      weight_decay: :math:`\delta \ge 0`, L2 in the gradient.
+      weight_decay: :math:`\delta \ge 0`, a number or a schedule, L2 in the gradient.
       anchor_dtype: the dtype of the anchor, as in :func:`proximal`.
 
     Returns:
@@ -78,7 +80,7 @@ def trsgd(
 
     Raises:
       TypeError, ValueError: as :func:`proximal`; also for ``lambda_w=None`` with a
-        schedule that starts at 0.
+        schedule of the learning rate that starts at 0.
 
     Example:
       >>> import jax.numpy as jnp, optax, prox_optax
@@ -139,17 +141,19 @@ def tradam(
     strong it is depends on the size of the gradients; in :func:`tradamw` it does not.
 
     Args:
-      learning_rate: :math:`\eta > 0`, a number or a schedule (step -> number).
+      learning_rate: :math:`\eta \ge 0`, a number or a schedule (step -> number).
       b1: :math:`\beta_1` in [0, 1).
       b2: :math:`\beta_2` in [0, 1); see :func:`rescale_b2` for small batches.
-      eps: :math:`\varepsilon`, added outside the root, as in ``optax.adam`` (the
-        reference implementation adds it before the bias correction).
-      eps_root: added inside the root, as in ``optax.adam``.
-      mu_dtype: the dtype of the first moment; None is the params' own.
-      nesterov: whether to use Nesterov momentum, as in ``optax.adam``.
+      eps: :math:`\varepsilon \ge 0`, added outside the root, as in ``optax.adam`` (the
+        reference implementation adds it before the bias correction). With 0 here and
+        in ``eps_root`` a weight whose gradient is 0 from the start becomes NaN.
+      eps_root: added inside the root, as in ``optax.adam``, >= 0.
+      mu_dtype: the dtype of the first moment, a real floating one of 16 bits or more;
+        None is the params' own.
+      nesterov: whether to use Nesterov momentum, as in ``optax.adam``, a bool.
       lambda_w: as in :func:`trsgd`.
       period: as in :func:`trsgd`.
-      weight_decay: :math:`\delta \ge 0`, L2 in the gradient.
+      weight_decay: :math:`\delta \ge 0`, a number or a schedule, L2 in the gradient.
       anchor_dtype: the dtype of the anchor, as in :func:`proximal`.
 
     Returns:
@@ -212,14 +216,15 @@ def trsgdw(
     removes them.
 
     Args:
-      learning_rate: :math:`\eta > 0`, a number or a schedule (step -> number).
+      learning_rate: :math:`\eta \ge 0`, a number or a schedule (step -> number).
       momentum: :math:`\mu` in [0, 1), or None for none.
-      nesterov: whether to use Nesterov momentum, as in ``optax.sgd``.
-      accumulator_dtype: the dtype of the momentum; None is the params' own.
+      nesterov: whether to use Nesterov momentum, as in ``optax.sgd``, a bool.
+      accumulator_dtype: as in :func:`trsgd`.
       lambda_w: :math:`\lambda_w \ge 0`, without unit: a number, a schedule, or a tree
         with the structure of the params. It does not follow the learning rate.
       period: as in :func:`trsgd`.
-      weight_decay: :math:`\delta \ge 0`, decoupled as in ``optax.adamw``.
+      weight_decay: :math:`\delta \ge 0`, a number or a schedule, decoupled as in
+        ``optax.adamw``.
       anchor_dtype: the dtype of the anchor, as in :func:`proximal`.
 
     Returns:
@@ -289,16 +294,17 @@ def tradamw(
     as in :func:`trsgd`.
 
     Args:
-      learning_rate: :math:`\eta > 0`, a number or a schedule (step -> number).
+      learning_rate: :math:`\eta \ge 0`, a number or a schedule (step -> number).
       b1: as in :func:`tradam`.
       b2: as in :func:`tradam`.
-      eps: as in ``optax.adamw``.
-      eps_root: as in ``optax.adamw``.
-      mu_dtype: the dtype of the first moment; None is the params' own.
-      nesterov: whether to use Nesterov momentum, as in ``optax.adamw``.
+      eps: as in :func:`tradam`.
+      eps_root: as in :func:`tradam`.
+      mu_dtype: as in :func:`tradam`.
+      nesterov: as in :func:`tradam`.
       lambda_w: as in :func:`trsgdw`.
       period: as in :func:`trsgd`.
-      weight_decay: :math:`\delta \ge 0`, decoupled as in ``optax.adamw``.
+      weight_decay: :math:`\delta \ge 0`, a number or a schedule, decoupled as in
+        ``optax.adamw``.
       anchor_dtype: the dtype of the anchor, as in :func:`proximal`.
 
     Returns:
@@ -342,9 +348,9 @@ def _judged_at_init(
     """Make ``init`` of an alias check what its schedules start with."""
     return judged_at_init(
         tx,
-        (_validation.check_rate, "learning_rate", learning_rate),
-        (_validation.check_rate, "weight_decay", weight_decay),
-        (_validation.check_weights, "lambda_w", lambda_w),
+        ("learning_rate", learning_rate, _validation.check_rate),
+        ("weight_decay", weight_decay, _validation.check_rate),
+        ("lambda_w", lambda_w, _validation.check_weights),
     )
 
 
@@ -366,16 +372,15 @@ def _coupled(
 
     scheduled = is_schedule(learning_rate) or is_schedule(lambda_w)
     weights = strength if scheduled else strength(0)
+    _validation.check_weights("lambda_w / learning_rate", weights)
     return anchored(pull_gradient, "lambda_w", weights, period, 1.0, anchor_dtype)
 
 
 def _at_start(learning_rate: optax.ScalarOrSchedule) -> Any:
     if not is_schedule(learning_rate):
         return learning_rate
-    eta_0 = at_start(learning_rate)
-    known = concrete(eta_0)
-    _validation.check_rate("learning_rate(0)", known)
-    if not isinstance(known, jax.Array) and known == 0:
+    eta_0 = start_of("learning_rate", learning_rate, _validation.check_rate)
+    if not isinstance(eta_0, jax.core.Tracer) and known(eta_0) == 0:
         raise ValueError(
             "lambda_w=None means 0.1 * the learning rate at step 0, and this schedule "
             "starts at 0; give it, for example lambda_w=0.1 * peak_learning_rate."

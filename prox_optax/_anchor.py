@@ -10,12 +10,11 @@ import optax
 from jax.typing import ArrayLike
 
 from prox_optax import _compact, _validation
-from prox_optax._arguments import is_schedule
+from prox_optax._arguments import Weights, is_schedule
 from prox_optax._compact import CompactState
 
 _LAST_STEP = 2**31 - 1
 
-Weights: TypeAlias = ArrayLike | optax.Schedule | optax.Params
 _Pull: TypeAlias = Callable[..., tuple[jax.Array, jax.Array]]
 
 

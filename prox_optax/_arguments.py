@@ -5,20 +5,26 @@ Only values known while Python runs are judged. A ``jax.Array`` may be a tracer
 shape are checked and its value is not.
 """
 
+import contextlib
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple, TypeAlias, TypeGuard
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.typing import ArrayLike
 
 Period: TypeAlias = int | np.integer[Any] | np.ndarray | jax.Array
 
-Judgement: TypeAlias = tuple[Callable[[str, Any], None], str, Any]
-"""A check, the name of an argument, and its value."""
+# optax.Params without its forward reference, which checkers at run time cannot resolve.
+Tree: TypeAlias = Iterable[Any] | Mapping[Any, Any]
+Weights: TypeAlias = ArrayLike | optax.Schedule | Tree
+
+Check: TypeAlias = Callable[[str, Any], None]
+"""Raises for a value, given its name, that is not allowed."""
 
 
 def _in_float32(value: Any) -> Any:
@@ -54,6 +60,9 @@ _REAL = functools.partial(
 _WHOLE = functools.partial(Numbers, "one integer", (jnp.integer,), lambda n: n)
 
 NOT_NEGATIVE = _REAL("be finite and not negative", lambda x: (x >= 0) & (x < math.inf))
+RATE = NOT_NEGATIVE._replace(  # optax takes a learning rate times -1
+    kind="a signed real number", dtypes=(jnp.floating, jnp.signedinteger)
+)
 POSITIVE = _REAL("be positive and finite", lambda x: (x > 0) & (x < math.inf))
 DECAY = _REAL("lie in [0, 1)", lambda x: (x >= 0) & (x < 1))
 FRACTION = _REAL("lie in (0, 1]", lambda x: (x > 0) & (x <= 1))
@@ -125,49 +134,46 @@ def is_schedule(value: Any) -> TypeGuard[optax.Schedule]:
     return is_partial or jax.tree_util.all_leaves([value])
 
 
-def at_start(schedule: optax.Schedule) -> Any:
-    """Return the value of a schedule at step 0, under ``jit`` too."""
+def start_of(name: str, schedule: optax.Schedule, check: Check) -> Any:
+    """Return the value of a schedule at step 0, under ``jit`` too, and check it."""
     with jax.ensure_compile_time_eval():
-        return schedule(jnp.zeros([], jnp.int32))
+        start = schedule(jnp.zeros([], jnp.int32))
+    if is_schedule(start):
+        raise TypeError(
+            f"{name}(0) must be a number, got {start!r}; write the function of the "
+            "step itself."
+        )
+    check(f"{name}(0)", jax.tree.map(known, start))
+    return start
 
 
-def concrete(value: Any) -> Any:
-    """Return a tree with NumPy numbers for the arrays whose values are known."""
-
-    def known(x: Any) -> Any:
-        is_array = isinstance(x, jax.Array) and not isinstance(x, jax.core.Tracer)
-        is_known = is_array and jnp.issubdtype(x.dtype, np.number)
-        return np.asarray(x)[()] if is_known else x
-
-    return jax.tree.map(known, value)
+def known(x: Any) -> Any:
+    """Return a NumPy number for a JAX array whose value is known."""
+    is_array = isinstance(x, jax.Array) and not isinstance(x, jax.core.Tracer)
+    return np.asarray(x)[()] if is_array and jnp.issubdtype(x.dtype, np.number) else x
 
 
 def judged_at_init(
-    tx: optax.GradientTransformationExtraArgs, *judgements: Judgement
+    tx: optax.GradientTransformationExtraArgs, *judgements: tuple[str, Any, Check]
 ) -> optax.GradientTransformationExtraArgs:
-    """Make ``init`` of ``tx`` check the value of each schedule at step 0."""
+    """Make ``init`` of ``tx`` check each argument that is a schedule at step 0."""
 
     def init_fn(params: optax.Params) -> optax.OptState:
-        for check, name, value in judgements:
-            if not is_schedule(value):
-                continue
-            try:
-                start = at_start(value)
-            except NameError:  # it asks which worker it runs on, and init has none
-                continue
-            check(f"{name}(0)", concrete(start))
+        for name, value, check in judgements:
+            if is_schedule(value):
+                # It may ask which worker it runs on, and init may be run on none.
+                with contextlib.suppress(NameError):
+                    start_of(name, value, check)
         return tx.init(params)
 
     return optax.GradientTransformationExtraArgs(init_fn, tx.update)
 
 
 def _is_a(value: Any, dtypes: tuple[Any, ...]) -> bool:
-    dtype = getattr(value, "dtype", None)
-    if isinstance(value, bool | type):
+    if isinstance(value, type):
         return False
-    if dtype is None and isinstance(value, int | float):
-        dtype = int if isinstance(value, int) else float
-    try:
-        return dtype is not None and any(jnp.issubdtype(dtype, x) for x in dtypes)
-    except TypeError:  # the dtype of another library
-        return False
+    dtype: Any = next((x for x in (bool, int, float) if isinstance(value, x)), object)
+    is_array = isinstance(value, jax.Array | np.ndarray | np.generic)
+    if is_array or hasattr(value, "__jax_array__"):  # as a variable of Flax has
+        dtype = value.dtype
+    return any(is_dtype(dtype, x) for x in dtypes)

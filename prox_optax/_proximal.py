@@ -7,8 +7,8 @@ import optax
 from jax.typing import ArrayLike
 
 from prox_optax import _validation
-from prox_optax._anchor import Weights, anchored
-from prox_optax._arguments import Period, judged_at_init
+from prox_optax._anchor import anchored
+from prox_optax._arguments import Period, Weights, judged_at_init
 
 
 def proximal(
@@ -40,18 +40,21 @@ def proximal(
     Args:
       strength: :math:`\lambda \ge 0`, in units of the loss over squared parameters: a
         number, a schedule (step -> number), or a tree with the structure of the
-        params, a number or an array a leaf.
+        params, a number or an array a leaf. A module of a network is a tree, also
+        where it can be called.
       period: :math:`S`, the number of steps between moves of the anchor, an integer
         >= 1, or None for an anchor that never moves by itself (pretrained weights, or
         :func:`set_anchor`).
       anchor_step: :math:`s`, the fraction in (0, 1] of the way to the params that the
         anchor moves. With ``period=1``, ``anchor_step=0.01`` the anchor is an
         exponential average of the params (of 16-bit params give
-        ``anchor_dtype="float32"``: smaller moves would be rounded away).
-      anchor_dtype: the dtype of the anchor; None is the params' own. A lower precision
-        than the params' pulls towards the rounding error, and warns at init.
-        ``"int16"`` keeps 16 bits of each parameter and takes the pull from the whole of
-        them, for an anchor that is taken anew each period (:class:`CompactState`).
+        ``anchor_dtype="float32"``: smaller moves would be rounded away). For a
+        schedule of it use ``optax.inject_hyperparams``.
+      anchor_dtype: the dtype of the anchor, a floating one of 16 bits or more, or
+        ``"int16"``; None is the params' own. A lower precision than the params' pulls
+        towards the rounding error, and warns at init. ``"int16"`` keeps 16 bits
+        of each parameter and takes the pull from the whole of them, for an anchor that
+        is taken anew each period (:class:`CompactState`).
 
     Returns:
       A transformation with state :class:`ProximalState` (or :class:`CompactState`).
@@ -61,9 +64,11 @@ def proximal(
       gradients.
 
     Raises:
-      TypeError, ValueError: at construction for numbers of the wrong kind or range; at
-        init for integer params or a strength that does not fit them; at update for
-        missing params, or params that do not fit the anchor.
+      TypeError, ValueError: at construction for an argument of the wrong kind or
+        range, numbers as float32 holds them (of a ``jax.Array`` only the dtype and the
+        shape are judged); at init for a schedule of which that is true at step 0, for
+        integer params or a strength that does not fit them; at update for missing
+        params, or params that do not fit the anchor.
 
     Example:
       >>> import jax.numpy as jnp, optax, prox_optax
@@ -84,7 +89,7 @@ def proximal(
     tx = anchored(
         pull_gradient, "strength", strength, period, anchor_step, anchor_dtype
     )
-    return judged_at_init(tx, (_validation.check_weights, "strength", strength))
+    return judged_at_init(tx, ("strength", strength, _validation.check_weights))
 
 
 def decoupled_proximal(
@@ -152,7 +157,7 @@ def decoupled_proximal(
     """
     _validation.check_weights("lambda_w", lambda_w)
     tx = anchored(pull_step, "lambda_w", lambda_w, period, anchor_step, anchor_dtype)
-    return judged_at_init(tx, (_validation.check_weights, "lambda_w", lambda_w))
+    return judged_at_init(tx, ("lambda_w", lambda_w, _validation.check_weights))
 
 
 def pull_gradient(

@@ -10,12 +10,10 @@ import optax
 from jax.typing import ArrayLike
 
 from prox_optax import _validation
-from prox_optax._arguments import Period, is_schedule
+from prox_optax._arguments import Period, Weights, is_schedule
 
 
-def inner_decay(
-    learning_rate: optax.ScalarOrSchedule | optax.Params, period: Period = 10
-) -> optax.Schedule:
+def inner_decay(learning_rate: Weights, period: Period = 10) -> optax.Schedule:
     r"""The learning rate of TRSGD and TRAdam: it decays within each period.
 
     .. math:: \eta'_t = \frac{\eta_t}{(t \bmod S) + 1}

@@ -12,6 +12,7 @@ from prox_optax._arguments import (
     NOT_NEGATIVE,
     PERIOD,
     POSITIVE,
+    RATE,
     STEP,
     Numbers,
     check_constant,
@@ -64,7 +65,7 @@ def check_weights(name: str, weights: Any) -> None:
 def check_rate(name: str, rate: Any) -> None:
     """A learning rate or weight decay: a schedule, or a finite number >= 0."""
     if not is_schedule(rate):
-        check_one_number(name, rate, NOT_NEGATIVE, _NUMBER)
+        check_one_number(name, rate, RATE, _NUMBER)
 
 
 def check_sgd(momentum: Any, nesterov: Any, accumulator_dtype: Any) -> None:

@@ -35,6 +35,9 @@ VALUES = {
     "beyond float32": 1e40,
     "beyond float64": 10**400,
     "just below one": 1 - 1e-9,
+    "unsigned": np.uint8(1),
+    "small float": jnp.float8_e4m3fn(0.5),
+    "large float": np.longdouble(0.5),
     "NumPy nan": np.float32("nan"),
     "NumPy negative": np.array(-1.0),
     "bool": True,
@@ -50,20 +53,21 @@ VALUES = {
     "fraction": Fraction(1, 2),
     "object": object(),
     "class": dict,
+    "shape": jax.ShapeDtypeStruct((), jnp.float32),
     "dtype": np.float32,
     "small dtype": jnp.float8_e4m3fn,
     "complex dtype": np.complex64,
     "integer dtype": np.int32,
 }
-FINITE = {"zero", "zero float", "half", "one", "just below one"}
+FINITE = {"zero", "zero float", "half", "one", "just below one", "unsigned"}
 DECAYS = {"zero", "zero float", "half"}
 LEGAL = {
     "strength": FINITE,
     "lambda_w": FINITE,
-    "learning_rate": FINITE,
-    "weight_decay": FINITE,
-    "period": {"one", "none"},
-    "anchor_step": {"half", "one", "just below one"},
+    "learning_rate": FINITE - {"unsigned"},
+    "weight_decay": FINITE - {"unsigned"},
+    "period": {"one", "unsigned", "none"},
+    "anchor_step": {"half", "one", "just below one", "unsigned"},
     "anchor_dtype": {"none", "dtype"},
     "b1": DECAYS,
     "b2": DECAYS,
@@ -73,14 +77,14 @@ LEGAL = {
     "mu_dtype": {"none", "dtype"},
     "accumulator_dtype": {"none", "dtype"},
     "nesterov": {"bool", "NumPy bool"},
-    "batch_size": {"half", "one", "just below one"},
-    "reference_batch_size": {"half", "one", "just below one"},
-    "step": {"zero", "one"},
+    "batch_size": FINITE - {"zero", "zero float"},
+    "reference_batch_size": FINITE - {"zero", "zero float"},
+    "step": {"zero", "one", "unsigned"},
 }
 LEGAL_IN = {  # where it differs
     ("trsgd", "lambda_w"): FINITE | {"none"},
     ("tradam", "lambda_w"): FINITE | {"none"},
-    ("inner_decay", "period"): {"one"},
+    ("inner_decay", "period"): {"one", "unsigned"},
     ("inner_decay", "learning_rate"): FINITE
     | {"list", "dict", "wrong shape", "JAX array of wrong shape"},  # trees of numbers
 }
@@ -144,10 +148,12 @@ def schedules():
     """A schedule of each value, and of each number as a JAX array."""
     for label, value in VALUES.items():
         yield label, lambda t, value=value: value
-        if isinstance(value, float | complex | bool | np.generic | np.ndarray):
+        numbers = float | complex | bool | np.bool_ | np.float32 | np.ndarray
+        if isinstance(value, numbers):
             with np.errstate(over="ignore"):
                 array = jnp.asarray(value)
             yield label, lambda t, array=array: array
+    yield "a schedule", lambda t: optax.constant_schedule(0.1)
 
 
 SCHEDULES = list(schedules())
