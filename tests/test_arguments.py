@@ -291,6 +291,12 @@ def test_start_of_a_schedule_of_the_worker():
     [
         ("proximal", {"strength": 1e40}, ValueError, "not negative in float32, got 1e"),
         ("proximal", {"anchor_step": 1e-50}, ValueError, r"lie in \(0, 1\] in float32"),
+        (
+            "trsgd",
+            {"learning_rate": 1e-10, "lambda_w": 1e35},
+            ValueError,
+            "lambda_w / learning_rate must be finite .* in float32",
+        ),
         ("tradam", {"b1": 1 - 1e-9}, ValueError, r"in \[0, 1\) in float32.*write b1=0"),
         ("tradam", {"b2": 1.0}, ValueError, r"lie in \[0, 1\), got 1\.0; write b2=0"),
         ("tradamw", {"eps": -1e-8}, ValueError, "eps must be finite and not negative"),
