@@ -104,15 +104,6 @@ def _check_taken(period: Any, anchor_step: Any) -> None:
         )
 
 
-def check_can_be_set(state: Any) -> None:
-    """The anchor in ``state`` may lie anywhere."""
-    if not hasattr(state, "anchor"):
-        raise ValueError(
-            "an anchor of anchor_dtype='int16' cannot be set: it is known only near "
-            "the params; build the optimizer with anchor_dtype=None."
-        )
-
-
 def _check_number(name: str, value: Any) -> None:
     if hasattr(value, "dtype"):
         real = jnp.issubdtype(value.dtype, jnp.floating) or jnp.issubdtype(
@@ -141,121 +132,6 @@ def _check_scalar(name: str, value: Any) -> None:
             f"{name} must be one number, got shape {jnp.shape(value)}; write a number "
             "such as 0.1."
         )
-
-
-def check_params(params: Any, anchor_dtype: Any) -> None:
-    """Each leaf of ``params`` is a floating or complex array."""
-    for path, w in jax.tree_util.tree_leaves_with_path(params):
-        dtype = jnp.result_type(w)
-        leaf = "params" + jax.tree_util.keystr(path)
-        if not jnp.issubdtype(dtype, jnp.inexact):
-            raise TypeError(
-                f"{leaf} has dtype {dtype}: only floating or complex parameters can be "
-                "pulled; keep the others out with optax.masked."
-            )
-        if is_compact(anchor_dtype):
-            if dtype not in (jnp.float32, jnp.float64):
-                raise TypeError(
-                    f"{leaf} has dtype {dtype}: anchor_dtype='int16' saves memory for "
-                    "params of float32 or float64; write anchor_dtype=None."
-                )
-        elif anchor_dtype is not None and (
-            jnp.issubdtype(dtype, jnp.complexfloating)
-            != jnp.issubdtype(jnp.dtype(anchor_dtype), jnp.complexfloating)
-        ):
-            raise TypeError(
-                f"{leaf} has dtype {dtype} and anchor_dtype is "
-                f"{jnp.dtype(anchor_dtype).name}: both must be real or both complex; "
-                "write anchor_dtype=None."
-            )
-
-
-def check_weights_fit(name: str, weights: Any, params: Any) -> None:
-    """``weights`` has the structure of ``params``, leaves broadcast to its shapes."""
-    _check_same_leaves(
-        weights,
-        params,
-        f"{name} must be one number or have the structure of params, but",
-    )
-    for (path, weight), w in zip(
-        jax.tree_util.tree_leaves_with_path(weights),
-        jax.tree.leaves(params),
-        strict=True,
-    ):
-        if not _broadcasts(jnp.shape(weight), jnp.shape(w)):
-            raise ValueError(
-                f"{name}{jax.tree_util.keystr(path)} has shape {jnp.shape(weight)}, "
-                f"which does not fit the parameter's {jnp.shape(w)}; write a number or "
-                "an array of the parameter's shape."
-            )
-
-
-def check_update(u: jax.Array, w: jax.Array) -> None:
-    """An update has the shape of its parameter: nothing is broadcast."""
-    if jnp.shape(u) != jnp.shape(w):
-        raise ValueError(
-            f"an update has shape {jnp.shape(u)}, its parameter {jnp.shape(w)}; pass "
-            "gradients with respect to these params."
-        )
-
-
-def check_updates(updates: Any, params: Any) -> None:
-    """``updates`` have the structure of ``params``; a None may stand for a part."""
-    leaves = jax.tree.leaves(updates, is_leaf=lambda u: u is None)
-    if all(u is not None for u in leaves):
-        _check_same_leaves(updates, params, "updates do not fit the params:")
-
-
-def check_gradients(gradients: Any, params: Any) -> None:
-    """``gradients`` have the structure and the shapes of ``params``."""
-    _check_same_leaves(gradients, params, "gradients do not fit the params:")
-    jax.tree.map(check_update, jax.tree.leaves(gradients), jax.tree.leaves(params))
-
-
-def check_like_anchor(params: Any, anchor: Any, where: str = "taken at init") -> None:
-    """``params`` are given, with the structure and the shapes of ``anchor``."""
-    if params is None:
-        raise ValueError(
-            "The pull towards an anchor needs the current params: call "
-            "update(updates, state, params)."
-        )
-    _check_same_leaves(params, anchor, f"params do not fit the anchor {where}:")
-    for (path, w), a in zip(
-        jax.tree_util.tree_leaves_with_path(params),
-        jax.tree.leaves(anchor),
-        strict=True,
-    ):
-        if jnp.shape(w) != jnp.shape(a):
-            raise ValueError(
-                f"params do not fit the anchor {where}: leaf "
-                f"{jax.tree_util.keystr(path)} has shape {jnp.shape(w)}, the anchor "
-                f"{jnp.shape(a)}; call init again after changing the parameters."
-            )
-
-
-def _check_same_leaves(tree: Any, like: Any, what: str) -> None:
-    given = [path for path, _ in jax.tree_util.tree_leaves_with_path(tree)]
-    wanted = [path for path, _ in jax.tree_util.tree_leaves_with_path(like)]
-    if given == wanted:
-        return
-    for paths, others, fault in (
-        (wanted, given, "missing"),
-        (given, wanted, "extra"),
-        (given, given[:0], "out of order"),
-    ):
-        for path in paths:
-            if path not in others:
-                leaf = jax.tree_util.keystr(path) or "(a single array)"
-                raise ValueError(
-                    f"{what} leaf {leaf} is {fault}; give a tree with the structure "
-                    "that init was given."
-                )
-
-
-def _broadcasts(shape: tuple[int, ...], to: tuple[int, ...]) -> bool:
-    return len(shape) <= len(to) and all(
-        n in (1, m) for n, m in zip(reversed(shape), reversed(to), strict=False)
-    )
 
 
 def check_b2(b2: Any, batch_size: Any, reference_batch_size: Any) -> None:
