@@ -381,7 +381,8 @@ def _decoupled(
         params: optax.Params | None = None,
         **extra_args: Any,
     ) -> tuple[optax.Updates, Any]:
-        leaves_at(params, state[-1] if state else state)  # before base sees them
+        of_pull = state[-1] if isinstance(state, tuple) and state else state
+        leaves_at(params, of_pull)  # before base sees them
         return chain.update(updates, state, params, **extra_args)
 
     return optax.GradientTransformationExtraArgs(chain.init, update_fn)

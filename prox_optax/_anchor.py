@@ -188,7 +188,8 @@ def anchored_states(
     if not states:
         raise ValueError(
             "opt_state holds no anchor; build the optimizer with prox_optax.proximal, "
-            "decoupled_proximal or an alias such as tradam, and pass its whole state."
+            "decoupled_proximal or an alias such as tradam, and pass its whole state, "
+            "from a checkpoint restored with a target such as what init makes."
         )
     if name is None:
         return states

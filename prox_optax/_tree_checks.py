@@ -1,6 +1,7 @@
 """Errors about trees and states that do not fit what they are used with."""
 
 import warnings
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -92,11 +93,12 @@ def check_shapes(ws: list[Any], held: Any, where: str) -> None:
 
 def refuse_foreign_state(state: Any) -> None:
     """Say what a state is that is none of a pull's."""
-    if isinstance(state, dict | list):
+    if isinstance(state, Mapping | list | str):  # of Flax the keys: '0', '1', ...
         raise ValueError(
-            f"the state is a {type(state).__name__}, as a checkpoint gives it back "
-            "without a target; restore it with init(params) as the target, or call "
-            "prox_optax.carry_over(restored_state, init(params), step)."
+            "this is a state as a checkpoint gives it back without a target: dicts and "
+            "lists, not what init makes; restore it with a target such as "
+            "jax.eval_shape(init, params), or write prox_optax.carry_over("
+            "restored_state, init(params), step), which takes a new anchor."
         )
     raise ValueError(
         "this is the state of an optimizer without an anchor; pass the state that "
