@@ -8,7 +8,6 @@ import optax
 from jax.typing import ArrayLike
 
 from prox_optax import _validation
-from prox_optax._anchor import anchored, held
 from prox_optax._arguments import (
     Period,
     Weights,
@@ -17,7 +16,7 @@ from prox_optax._arguments import (
     known,
     start_of,
 )
-from prox_optax._proximal import pull_gradient, pull_step
+from prox_optax._proximal import anchored, leaves_at, pull_gradient, pull_step
 from prox_optax._schedule import inner_decay, scale_by_inner_decay
 
 _NO_STEP = 1e-20  # a learning rate that moves no weight; lambda_w over it stays finite
@@ -417,8 +416,8 @@ def _decoupled(
         params: optax.Params | None = None,
         **extra_args: Any,
     ) -> tuple[optax.Updates, Any]:
-        anchor = held(state[-1] if state else state)
-        _validation.check_like_anchor(params, anchor)  # before base sees them
+        of_pull = state[-1] if isinstance(state, tuple) and state else state
+        leaves_at(params, of_pull)  # before base sees them
         return chain.update(updates, state, params, **extra_args)
 
     return optax.GradientTransformationExtraArgs(chain.init, update_fn)

@@ -86,15 +86,17 @@ def scale_by_inner_decay(
         del params, extra_args
         k = state.inner_step % period
 
-        def decay(u: ArrayLike) -> jax.Array:
-            u = jnp.asarray(u)
-            wide = jnp.promote_types(u.dtype, jnp.float32)
-            return (u.astype(wide) / (k + 1).astype(wide)).astype(u.dtype)
-
-        inner_step = ((k + 1) % period).astype(jnp.int32)
-        return jax.tree.map(decay, updates), InnerDecayState(inner_step)
+        n = k + 1
+        updates = jax.tree.map(lambda u: _divided(u, n), updates)
+        return updates, InnerDecayState((n % period).astype(jnp.int32))
 
     return optax.GradientTransformationExtraArgs(init_fn, update_fn)
+
+
+@jax.jit  # traced once for leaves of the same shape
+def _divided(u: jax.Array, n: jax.Array) -> jax.Array:
+    wide = jnp.promote_types(u.dtype, jnp.float32)
+    return (u.astype(wide) / n.astype(wide)).astype(u.dtype)
 
 
 def rescale_b2(

@@ -80,6 +80,7 @@ LEGAL = {
     "batch_size": FINITE - {"zero", "zero float"},
     "reference_batch_size": FINITE - {"zero", "zero float"},
     "step": {"zero", "one", "unsigned"},
+    "name": {"none"},
 }
 LEGAL_IN = {  # where it differs
     ("trsgd", "lambda_w"): FINITE | {"none"},
@@ -106,18 +107,22 @@ USED = {  # what the other arguments are
     },
     "carry_over": {"saved_state": STATE, "new_state": STATE, "step": 1},
 }
+USED["anchor_distance"] = USED["get_anchor"] = USED["set_anchor"] = {
+    "opt_state": STATE,
+    "params": PARAMS,
+}
+# Whether these fit one another: test_errors, test_distance, test_carry_over.
 TREES = {"opt_state", "params", "gradients", "saved_state", "new_state"}
-OF_TREES = {"anchor_distance", "set_anchor"}  # their faults: test_errors, test_distance
 TABLE = [
     (name, argument)
     for name in prox_optax.__all__
-    if inspect.isfunction(getattr(prox_optax, name)) and name not in OF_TREES
+    if inspect.isfunction(getattr(prox_optax, name))
     for argument in inspect.signature(getattr(prox_optax, name)).parameters
     if argument not in TREES
 ]
 
 
-def begin(name, **arguments):
+def begin(name, arguments):
     """Call a public function, and init where it makes an optimizer."""
     made = getattr(prox_optax, name)(**{**USED[name], **arguments})
     if name in FACTORIES:
@@ -127,7 +132,7 @@ def begin(name, **arguments):
 def fault(name, argument, value, legal):
     """What is wrong with how ``argument`` is judged, or None."""
     try:
-        begin(name, **{argument: value})
+        begin(name, {argument: value})
     except Exception as error:
         raised = traceback.extract_tb(error.__traceback__)[-1]
         ours = Path(raised.filename).parent == Path(prox_optax.__file__).parent
@@ -324,7 +329,15 @@ def test_start_of_a_schedule_of_the_worker():
 )
 def test_what_to_write(name, arguments, error, text):
     with pytest.raises(error, match=text):
-        begin(name, **arguments)
+        begin(name, arguments)
+
+
+@pytest.mark.parametrize("name", ["proximal", "decoupled_proximal"])
+def test_warning_points_at_the_call_of_init(name):
+    tx = FACTORIES[name](0.1, anchor_dtype="bfloat16")
+    with pytest.warns(UserWarning, match="less precise") as warned:
+        tx.init(PARAMS)
+    assert warned[0].filename == __file__
 
 
 def test_dtype_taken_for_a_schedule():
