@@ -51,7 +51,9 @@ def anchor_distance(
 
     Args:
       opt_state: the state of an optimizer, at any depth as for :func:`set_anchor`.
-      params: the parameters, as for :func:`set_anchor`.
+      params: the parameters that the optimizer updates, as for :func:`set_anchor`. In
+        NumPyro these are ``svi.optim.get_params(svi_state.optim_state)``; those in the
+        result of ``svi.run`` are constrained.
       name: which anchor, where a parameter has several, as in :func:`get_anchor`.
 
     Returns:
