@@ -149,10 +149,9 @@ def start_of(name: str, schedule: optax.Schedule, check: Check) -> Any:
 
 def known(x: Any) -> Any:
     """Return a NumPy number for a JAX array whose value is known."""
-    is_array = isinstance(x, jax.Array) and not isinstance(x, jax.core.Tracer)
-    return (
-        jax.device_get(x)[()] if is_array and jnp.issubdtype(x.dtype, np.number) else x
-    )
+    if not isinstance(x, jax.Array) or isinstance(x, jax.core.Tracer):
+        return x
+    return jax.device_get(x)[()] if jnp.issubdtype(x.dtype, np.number) else x
 
 
 def judged_at_init(
