@@ -8,6 +8,7 @@ import optax
 from jax.typing import ArrayLike
 
 from prox_optax import _validation
+from prox_optax._placement import strong
 from prox_optax._proximal import (
     Weights,
     anchored,
@@ -383,6 +384,7 @@ def _decoupled(
     ) -> tuple[optax.Updates, Any]:
         of_pull = state[-1] if isinstance(state, tuple) and state else state
         leaves_at(params, of_pull)  # before base sees them
+        updates = jax.tree.map(strong, updates)  # or base compiles three times
         return chain.update(updates, state, params, **extra_args)
 
     return optax.GradientTransformationExtraArgs(chain.init, update_fn)
