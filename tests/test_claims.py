@@ -18,7 +18,7 @@ MEASURED = [
 ]
 MODULES = {
     "README.md": ("readme",),
-    "benchmarks/README.md": ("grids", "experiments", "shown", "costs", "gpu"),
+    "benchmarks/README.md": ("grids", "experiments", "shown", "tasks", "costs", "gpu"),
     "docs/choosing.md": ("choosing",),
     "docs/method.md": ("method",),
     "docs/recipes/mixed_precision.md": ("mixed_precision",),
