@@ -1,13 +1,12 @@
 """The section "On one GPU" of benchmarks/README.md."""
 
 from claims.committed import RESULTS, csv, meta, run
+from claims.differences import CIFAR, WIDTH_16
 from claims.pages import Claim
 
 LARGE, SMALL = "GPT-2 small", "ResNet-50"
 ARRAYS = {LARGE: 148, SMALL: 60}  # leaves, as in the table of traffic
-PAPER = run("paper-cifar10-controls-2-epochs")
-WIDTH_16 = run("paper-cifar10-width-16-1-epochs")
-GPU = meta(f"{RESULTS}/gpu/meta.json")
+GPU = f"{RESULTS}/gpu/meta.json"
 HALTED = 190  # seconds; noted by hand
 
 
@@ -42,24 +41,34 @@ def lanes():
 
 def epoch_seconds():
     """Of a run of the published comparison."""
-    runs, epochs = PAPER.meta["lanes"], PAPER.meta["experiment"]["epochs"]
-    return PAPER.meta["seconds"]["run"] / (runs * epochs)
+    runs, epochs = run(CIFAR).meta["lanes"], run(CIFAR).meta["experiment"]["epochs"]
+    return run(CIFAR).meta["seconds"]["run"] / (runs * epochs)
 
 
 def runs():
     each = epoch_seconds()
-    narrow = (WIDTH_16.meta["seconds"]["run"] - HALTED) / WIDTH_16.meta["lanes"]
+    narrow = (run(WIDTH_16).meta["seconds"]["run"] - HALTED) / run(WIDTH_16).meta[
+        "lanes"
+    ]
     examples = round(45_000 / each, -3)
     return (
-        *(PAPER.meta["lanes"], 11, each, examples, WIDTH_16.meta["lanes"], narrow),
+        *(
+            run(CIFAR).meta["lanes"],
+            11,
+            each,
+            examples,
+            run(WIDTH_16).meta["lanes"],
+            narrow,
+        ),
         *(200 * each / 60, 20 * 200 * each / 3600, round(33 * 30 * each / 60)),
     )
 
 
 CLAIMS = [
-    Claim("`gpu --minutes {}`;", lambda: (GPU["calls"][0]["minutes"],)),
+    Claim("`gpu --minutes {}`;", lambda: (meta(GPU)["calls"][0]["minutes"],)),
     Claim(
-        "an {} with jax {},", lambda: (GPU["device"]["kind"], GPU["versions"]["jax"])
+        "an {} with jax {},",
+        lambda: (meta(GPU)["device"]["kind"], meta(GPU)["versions"]["jax"]),
     ),
     Claim(
         "takes {:.2f} to {:.2f} times as long as our copy kernel takes to move as "
@@ -108,7 +117,7 @@ CLAIMS = [
     ),
     Claim(
         "for about 190 of its {:.0f} s (what is left of them is {:.1f} s a run)",
-        lambda: (WIDTH_16.meta["seconds"]["run"], runs()[5]),
+        lambda: (run(WIDTH_16).meta["seconds"]["run"], runs()[5]),
     ),
 ]
 COPIED = ()

@@ -34,8 +34,8 @@ def over_adam(method):
 
 CLAIMS = [
     Claim(
-        "gives {:.1f} points more than plain training and {:.1f} more than a pull "
-        "without it",
+        "its mean accuracy on both tasks is {:.1f} points above plain training's and "
+        "{:.1f} above that of a pull without it",
         ewc,
     ),
     Claim(
