@@ -138,13 +138,17 @@ SERVER = {"a": jnp.array([1.0, -2.0, 0.5]), "b": jnp.array(3.0)}
 TARGETS = jnp.array([[0.1, 0.2, 0.3], [1.0, 2.0, 3.0]])  # of two workers
 
 
-def local_steps(tx, w, state, target, steps=2 * STEPS):
+def local_steps(tx, w, state, target, steps):
     """From the server's params, on one worker's data."""
-    for _ in range(steps):
+
+    def one(carry, _):
+        w, state = carry
         grads = {"a": 2 * (w["a"] - target), "b": w["b"] * target.sum()}
         updates, state = tx.update(grads, state, w)
-        w = optax.apply_updates(w, updates)
-    return w, state
+        return (optax.apply_updates(w, updates), state), None
+
+    carry, _ = one((w, state), None)  # from here on the state varies as the params do
+    return jax.lax.scan(one, carry, length=steps - 1)[0]
 
 
 def on_workers(function):
@@ -164,9 +168,11 @@ def on_workers(function):
 def test_local_steps_inside_shard_map(name, anchor_dtype):
     """A replicated anchor, params that vary: as separate runs on one device."""
     tx = make(name, anchor_dtype=anchor_dtype)
-    run = on_workers(lambda state, w, target: local_steps(tx, w, state, target)[0])
+    run = on_workers(lambda state, w, target: local_steps(tx, w, state, target, 7)[0])
     actual = run(tx.init(SERVER))
-    alone = jax.jit(lambda target: local_steps(tx, SERVER, tx.init(SERVER), target)[0])
+    alone = jax.jit(
+        lambda target: local_steps(tx, SERVER, tx.init(SERVER), target, 7)[0]
+    )
     for i, target in enumerate(TARGETS):
         of_one = jax.tree.map(lambda x, i=i: x[i], actual)
         # The same operations, fused by XLA otherwise; int16 rounds to a unit.
@@ -185,11 +191,7 @@ def test_rounds_inside_shard_map(anchor_step):
         state = tx.init(w)
         for _ in range(2):
             state = prox_optax.set_anchor(state, server)
-            (w, state), _ = jax.lax.scan(
-                lambda carry, _: (local_steps(tx, *carry, target, 1), None),
-                (w, state),
-                length=3,
-            )
+            w, state = local_steps(tx, w, state, target, 3)
         return w
 
     actual = on_workers(rounds)(SERVER)
