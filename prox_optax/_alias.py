@@ -383,7 +383,7 @@ def _decoupled(
         **extra_args: Any,
     ) -> tuple[optax.Updates, Any]:
         of_pull = state[-1] if isinstance(state, tuple) and state else state
-        leaves_at(params, of_pull)  # before base sees them
+        leaves_at(params, of_pull, updates)  # before base sees them
         updates = jax.tree.map(strong, updates)  # or base compiles three times
         return chain.update(updates, state, params, **extra_args)
 

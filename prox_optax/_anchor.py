@@ -241,14 +241,16 @@ def _labels(states: list[tuple[Any, State]]) -> list[str]:
     ]
 
 
-def fitted(params: Any, state: State, where: str) -> list[jax.Array]:
+def fitted(params: Any, state: State, where: str, updates: Any = ()) -> list[jax.Array]:
     """Return the leaves of ``params`` that have an anchor in ``state``, as arrays."""
     if params is None:
         raise ValueError(
             "The pull towards an anchor needs the current params: call "
             "update(updates, state, params)."
         )
-    leaves = matched(params, state[0], f"params do not fit the anchor {where}:")
+    leaves = matched(
+        params, state[0], f"params do not fit the anchor {where}:", updates
+    )
     held = jax.tree.leaves(state[0])
     ws = list(map(strong, leaves))
     _tree_checks.check_shapes(ws, state[0], where)
