@@ -16,6 +16,7 @@ from prox_optax._arguments import (
     known,
     start_of,
 )
+from prox_optax._placement import strong
 from prox_optax._proximal import anchored, leaves_at, pull_gradient, pull_step
 from prox_optax._schedule import inner_decay, scale_by_inner_decay
 
@@ -417,7 +418,8 @@ def _decoupled(
         **extra_args: Any,
     ) -> tuple[optax.Updates, Any]:
         of_pull = state[-1] if isinstance(state, tuple) and state else state
-        leaves_at(params, of_pull)  # before base sees them
+        leaves_at(params, of_pull, updates)  # before base sees them
+        updates = jax.tree.map(strong, updates)  # or base compiles three times
         return chain.update(updates, state, params, **extra_args)
 
     return optax.GradientTransformationExtraArgs(chain.init, update_fn)

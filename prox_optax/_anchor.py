@@ -11,7 +11,7 @@ from jax.typing import ArrayLike
 from prox_optax import _tree_checks
 from prox_optax._compact import CompactState
 from prox_optax._match import Names, matched, named, names
-from prox_optax._placement import copied_like, placed_like
+from prox_optax._placement import copied_like, placed_like, strong
 
 
 class ProximalState(NamedTuple):
@@ -124,7 +124,8 @@ def set_anchor(
             return node
         _tree_checks.check_can_be_set(node)
         ws = fitted(params, node, "in this state")
-        _tree_checks.check_no_nan(ws)
+        _tree_checks.check_readable(node, ws)
+        _tree_checks.check_no_nan(ws, node.anchor)
         # Leaf by leaf: Flax NNX keeps the state's leaves in containers of its own.
         olds, structure = jax.tree.flatten(node.anchor)
         anchor = jax.tree.unflatten(structure, map(copied_like, ws, olds))
@@ -244,25 +245,20 @@ def _labels(states: list[tuple[Any, State]]) -> list[str]:
     ]
 
 
-def fitted(params: Any, state: State, where: str) -> list[jax.Array]:
+def fitted(params: Any, state: State, where: str, updates: Any = ()) -> list[jax.Array]:
     """Return the leaves of ``params`` that have an anchor in ``state``, as arrays."""
     if params is None:
         raise ValueError(
             "The pull towards an anchor needs the current params: call "
             "update(updates, state, params)."
         )
-    leaves = matched(params, state[0], f"params do not fit the anchor {where}:")
+    leaves = matched(
+        params, state[0], f"params do not fit the anchor {where}:", updates
+    )
     held = jax.tree.leaves(state[0])
-    ws = list(map(_strong, leaves))
+    ws = list(map(strong, leaves))
     _tree_checks.check_shapes(ws, state[0], where)
     return list(map(placed_like, ws, held))
-
-
-def _strong(w: Any) -> jax.Array:
-    """Return ``w`` as an array without a weak type."""
-    if isinstance(w, jax.Array) and not w.weak_type:
-        return w
-    return jnp.asarray(w, jnp.result_type(w))
 
 
 def is_anchored(node: Any) -> bool:

@@ -49,11 +49,12 @@ def named(tree: Any, is_leaf: Any = None) -> dict[Names, Any]:
     return {names(path): leaf for path, leaf in leaves}
 
 
-def matched(tree: Any, like: Any, what: str) -> list[Any]:
+def matched(tree: Any, like: Any, what: str, updates: Any = ()) -> list[Any]:
     """Return the leaves of ``tree`` in the order of those of ``like``.
 
-    What is no floating or complex array, and has no counterpart, is left out: the
-    functions and the counters of a whole model.
+    What has no counterpart is left out if it is no floating or complex array (the
+    functions and the counters of a whole model), or if ``updates`` have a None there
+    (what is frozen).
     """
     if alike(tree, like):
         return jax.tree.leaves(tree)
@@ -63,8 +64,11 @@ def matched(tree: Any, like: Any, what: str) -> list[Any]:
     for path, _ in tree_flatten_with_path(like)[0]:
         if names(path) not in given:
             raise ValueError(f"{what} leaf {_where(path)} is missing; {_OF_INIT}.")
+    with_none = named(updates, is_leaf=lambda u: u is None)
+    frozen = {name for name, u in with_none.items() if u is None}
     for path, leaf in paths:
-        if names(path) not in wanted and _is_parameter(leaf):
+        known = names(path) in wanted or _is_below(names(path), frozen)
+        if not known and _is_parameter(leaf):
             raise ValueError(f"{what} leaf {_where(path)} is extra; {_OF_INIT}.")
     return [given[name] for name in wanted]
 
@@ -112,11 +116,13 @@ def without_masked(tree: Any, like: Any) -> Any:
         return tree
 
     def keep(path: Any, leaf: Any) -> Any:
-        full = names(path)
-        above = (full[:n] for n in range(len(full) + 1))
-        return optax.MaskedNode() if any(map(masked.__contains__, above)) else leaf
+        return optax.MaskedNode() if _is_below(names(path), masked) else leaf
 
     return jax.tree_util.tree_map_with_path(keep, tree)
+
+
+def _is_below(name: Names, others: set[Names]) -> bool:
+    return any(name[:n] in others for n in range(len(name) + 1))
 
 
 def _is_parameter(leaf: Any) -> bool:

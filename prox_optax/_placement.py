@@ -36,6 +36,13 @@ def copied_like(w: Any, a: jax.Array) -> jax.Array:
     return copy
 
 
+def strong(w: Any) -> jax.Array:
+    """Return ``w`` as an array without a weak type."""
+    if isinstance(w, jax.Array) and not w.weak_type:
+        return w
+    return jnp.asarray(w, jnp.result_type(w))
+
+
 def placed_like(w: Any, a: jax.Array) -> Any:
     """Return ``w`` with the sharding of ``a``, where a mesh makes it explicit."""
     sharding = jax.typeof(a).sharding

@@ -225,7 +225,7 @@ def anchored(
         **extra_args: Any,
     ) -> tuple[optax.Updates, State]:
         del extra_args
-        ws = leaves_at(params, state)
+        ws = leaves_at(params, state, updates)
         _tree_checks.check_restored(state, ws, anchor_dtype)
         t = jnp.where(state.step < 0, ~state.step, state.step)
         if period is not None:
@@ -243,11 +243,13 @@ def anchored(
     return optax.GradientTransformationExtraArgs(init_fn, update_fn)
 
 
-def leaves_at(params: optax.Params | None, state: Any) -> list[jax.Array]:
+def leaves_at(
+    params: optax.Params | None, state: Any, updates: optax.Updates
+) -> list[jax.Array]:
     """Return the leaves of ``params`` that the state of a pull has an anchor for."""
     if not is_anchored(state):
         _tree_checks.refuse_foreign_state(state)
-    return fitted(params, state, "taken at init")
+    return fitted(params, state, "taken at init", updates)
 
 
 def _moved(state: State, ws: list[jax.Array], s: ArrayLike, due: jax.Array) -> State:

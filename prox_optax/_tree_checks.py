@@ -165,7 +165,7 @@ def _check_units(state: Any, number: int) -> None:
             "params), and likewise the other functions."
         )
     (unit,) = jax.tree.leaves(state.unit) or [None]
-    if jnp.shape(unit) != (number,) or jnp.result_type(unit) != jnp.float32:
+    if _kind(unit) != f"float32[{number}]":
         raise ValueError(
             f"the state's unit is {_kind(unit)} and must be float32[{number}], one for "
             f"each parameter; {_RESTORE}."
@@ -190,13 +190,13 @@ def _kind(x: Any) -> str:
 _RESTORE = "restore the state into what init(params) makes"
 
 
-def check_no_nan(ws: list[Any]) -> None:
-    """Refuse an anchor that is NaN, where its values are known."""
-    for w in ws:
+def check_no_nan(ws: list[Any], held: Any) -> None:
+    """Refuse to set an anchor to NaN, where values are known."""
+    for w, (path, _) in zip(ws, tree_flatten_with_path(held)[0], strict=True):
         if not isinstance(w, jax.core.Tracer) and bool(jnp.isnan(w).any()):
             raise ValueError(
-                "set_anchor was given params with NaN: the pull would make all params "
-                "NaN; pass finite params."
+                f"set_anchor was given params whose leaf {keystr(path)} has NaN: the "
+                "pull would make all of it NaN; pass finite params."
             )
 
 

@@ -162,6 +162,19 @@ def test_a_whole_model_as_params(name):
     assert float(prox_optax.anchor_distance(state, later).norm) == 0
 
 
+@pytest.mark.parametrize("name", FACTORIES)
+def test_frozen_parameters_of_a_whole_model(name):
+    """They are arrays, but have neither an anchor nor an update, as in Equinox."""
+    tx = make(name)
+    trained = {"w": jnp.ones(2), "frozen": None}
+    grads = {"w": jnp.ones(2), "frozen": None}
+    state = tx.init(trained)
+    whole = {"w": jnp.ones(2), "frozen": {"v": jnp.ones(3)}}
+    updates, _ = tx.update(grads, state, whole)
+    chex.assert_trees_all_equal(updates["w"], tx.update(grads, state, trained)[0]["w"])
+    assert updates["frozen"] is None
+
+
 @pytest.mark.parametrize("pull", PULLS)
 def test_a_new_parameter_is_no_other_leaf(pull):
     tx = make(pull)
