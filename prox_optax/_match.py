@@ -6,6 +6,7 @@ arrays; a mask leaves parts out; one strength may stand for a whole subtree. So 
 are matched by their names, not by the structures that hold them.
 """
 
+from collections.abc import Callable, Iterable
 from typing import Any, TypeAlias
 
 import jax
@@ -27,6 +28,10 @@ def names(path: tuple[Any, ...]) -> Names:
     """
     if path and path[-1] == GetAttrKey("value"):
         path = path[:-1]
+    return _all_names(path)
+
+
+def _all_names(path: tuple[Any, ...]) -> Names:
     return tuple(_name(key) for key in path)
 
 
@@ -64,10 +69,9 @@ def matched(tree: Any, like: Any, what: str, updates: Any = ()) -> list[Any]:
     for path, _ in tree_flatten_with_path(like)[0]:
         if names(path) not in given:
             raise ValueError(f"{what} leaf {_where(path)} is missing; {_OF_INIT}.")
-    with_none = named(updates, is_leaf=lambda u: u is None)
-    frozen = {name for name, u in with_none.items() if u is None}
+    frozen = _over(_paths_to(updates, lambda u: u is None))
     for path, leaf in paths:
-        known = names(path) in wanted or _is_below(names(path), frozen)
+        known = names(path) in wanted or frozen(path) is not None
         if not known and _is_parameter(leaf):
             raise ValueError(f"{what} leaf {_where(path)} is extra; {_OF_INIT}.")
     return [given[name] for name in wanted]
@@ -81,12 +85,12 @@ def spread(name: str, prefix: Any, like: Any) -> list[Any]:
     unfit = f"{name} must be one number or have the structure of params, but"
     paths, _ = tree_flatten_with_path(without_masked(prefix, like))
     given = {names(path): leaf for path, leaf in paths}
-    found, used = [], set()
+    standing_for = _over(path for path, _ in paths)
+    found: list[Any] = []
+    used = {standing_for(path) for path in _paths_to(like, _is_masked)}
     for path, leaf in tree_flatten_with_path(like)[0]:
-        full = names(path)
-        above = (full[:n] for n in range(len(full), -1, -1))
-        key = next((key for key in above if key in given), None)
-        if key is None or (key != full and jnp.ndim(given[key]) > 0):
+        key = standing_for(path)
+        if key is None or (key != names(path) and jnp.ndim(given[key]) > 0):
             raise ValueError(
                 f"{unfit} leaf {_where(path)} is missing; give each leaf a number or "
                 "an array, or a number to a whole subtree."
@@ -107,22 +111,44 @@ def spread(name: str, prefix: Any, like: Any) -> list[Any]:
 
 def without_masked(tree: Any, like: Any) -> Any:
     """Return ``tree`` without the parts for which ``like`` holds a ``MaskedNode``."""
-
-    def is_masked(node: Any) -> bool:
-        return isinstance(node, optax.MaskedNode)
-
-    masked = {name for name, node in named(like, is_masked).items() if is_masked(node)}
-    if not masked:
+    paths = _paths_to(like, _is_masked)
+    if not paths:
         return tree
+    masked = _over(paths)
 
     def keep(path: Any, leaf: Any) -> Any:
-        return optax.MaskedNode() if _is_below(names(path), masked) else leaf
+        return leaf if masked(path) is None else optax.MaskedNode()
 
     return jax.tree_util.tree_map_with_path(keep, tree)
 
 
-def _is_below(name: Names, others: set[Names]) -> bool:
-    return any(name[:n] in others for n in range(len(name) + 1))
+def _over(paths: Iterable[Any]) -> Callable[[Any], Names | None]:
+    """Return a function that names which of ``paths`` is at its argument or above it.
+
+    Above it ``.value`` counts: there it is no variable's, but a field of a model.
+    """
+    here, above = set(), {}
+    for path in paths:
+        here.add(names(path))
+        above[_all_names(path)] = names(path)
+
+    def over(path: Any) -> Names | None:
+        if names(path) in here:
+            return names(path)
+        nodes = (_all_names(path[:n]) for n in range(len(path), -1, -1))
+        return next((above[node] for node in nodes if node in above), None)
+
+    return over
+
+
+def _paths_to(tree: Any, wanted: Callable[[Any], bool]) -> list[Any]:
+    """Return the paths of all that is ``wanted``, which may be no leaf for JAX."""
+    nodes, _ = tree_flatten_with_path(tree, is_leaf=wanted)
+    return [path for path, node in nodes if wanted(node)]
+
+
+def _is_masked(node: Any) -> bool:
+    return isinstance(node, optax.MaskedNode)
 
 
 def _is_parameter(leaf: Any) -> bool:

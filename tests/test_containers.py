@@ -215,3 +215,43 @@ def test_prefixes_that_do_not_fit(prefix, error):
     for name in FACTORIES:
         with pytest.raises(ValueError, match=error):
             make(name, **{weight_name(name): prefix}).init(w)
+
+
+@partial(
+    jax.tree_util.register_dataclass, data_fields=["policy", "value"], meta_fields=[]
+)
+class ActorCritic:
+    """A field called ``value``, as a variable of Flax NNX has."""
+
+    def __init__(self, policy, value):
+        self.policy, self.value = policy, value
+
+
+@pytest.mark.parametrize("name", FACTORIES)
+def test_a_field_called_value_stands_for_itself_alone(name):
+    w = ActorCritic({"w": jnp.ones(2)}, {"w": jnp.ones(3)})
+    found = []
+    for tree in (ActorCritic(0.1, 0.3), ActorCritic({"w": 0.1}, {"w": 0.3})):
+        tx = make(name, **{weight_name(name): tree}, period=None)
+        moved = jax.tree.map(lambda x: x + 1, w)
+        found.append(tx.update(w, tx.init(w), moved)[0])
+    chex.assert_trees_all_equal(*found)
+    tx = make(name, **{weight_name(name): ActorCritic(None, 0.3)})
+    for params in (w, ActorCritic(jnp.ones(2), jnp.ones(3))):
+        with pytest.raises(ValueError, match=r"leaf \.policy.* is missing"):
+            tx.init(params)
+
+
+@pytest.mark.parametrize("name", FACTORIES)
+def test_a_number_may_stand_for_a_subtree_that_is_masked(name):
+    """Leaf by leaf, as a mask that is a function of the params makes it."""
+    w = {"encoder": jnp.ones(2), "head": {"w": jnp.ones((2, 2))}}
+    mask = jax.tree.map(lambda x: x.ndim < 2, w)
+    moved = jax.tree.map(lambda x: x + 1, w)
+    found = []
+    for tree in ({"encoder": 0.2, "head": 0.4}, {"encoder": 0.2, "head": {"w": 0.4}}):
+        tx = optax.masked(make(name, **{weight_name(name): tree}, period=None), mask)
+        state = tx.init(w)
+        ratio = prox_optax.pull_ratio(state, moved, w, tree)
+        found.append((tx.update(w, state, moved)[0], ratio))
+    chex.assert_trees_all_equal(*found)
