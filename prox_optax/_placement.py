@@ -15,7 +15,7 @@ def copied(w: Any, dtype: Any) -> jax.Array:
     """
     dtype = jnp.result_type(w) if dtype is None else jnp.dtype(dtype)
     if isinstance(w, jax.ShapeDtypeStruct):
-        return jnp.asarray(np.full(w.shape, np.inf, dtype))
+        return jax.device_put(np.full(w.shape, np.inf, dtype))  # computes no infinity
     return jnp.array(w, dtype, copy=True)
 
 

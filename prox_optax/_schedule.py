@@ -9,7 +9,7 @@ import numpy as np
 import optax
 from jax.typing import ArrayLike
 
-from prox_optax import _validation
+from prox_optax import _tree_checks, _validation
 from prox_optax._arguments import Period, Weights, is_schedule
 
 
@@ -84,9 +84,10 @@ def scale_by_inner_decay(
         **extra_args: Any,
     ) -> tuple[optax.Updates, InnerDecayState]:
         del params, extra_args
-        k = state.inner_step % period
-
-        n = k + 1
+        if not isinstance(state, InnerDecayState):
+            _tree_checks.refuse_no_inner_decay()
+        _tree_checks.check_step("inner_step", state.inner_step)
+        n = state.inner_step % period + 1
         updates = jax.tree.map(lambda u: _divided(u, n), updates)
         return updates, InnerDecayState((n % period).astype(jnp.int32))
 

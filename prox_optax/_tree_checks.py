@@ -109,12 +109,7 @@ def refuse_foreign_state(state: Any) -> None:
 
 def check_restored(state: Any, ws: list[Any], anchor_dtype: Any) -> None:
     """Check a state that may come from a checkpoint, for the params ``ws``."""
-    (step,) = jax.tree.leaves(state.step) or [None]
-    if not _is_integer(step) or jnp.shape(step) != ():
-        raise ValueError(
-            f"the state's step is {_kind(step)} and must be one integer, int32[]; "
-            f"{_RESTORE}."
-        )
+    check_step("step", state.step)
     check_readable(state, ws)
     if is_compact(anchor_dtype) != (state._fields[0] == "code"):
         raise ValueError(
@@ -133,6 +128,24 @@ def check_restored(state: Any, ws: list[Any], anchor_dtype: Any) -> None:
             )
 
 
+def check_step(name: str, step: Any) -> None:
+    """Check a counter of steps in a state."""
+    number = _only(step)
+    if not _is_integer(number) or jnp.shape(number) != ():
+        raise ValueError(
+            f"the state's {name} is {_kind(number)} and must be one integer, int32[]; "
+            f"{_RESTORE}."
+        )
+
+
+def refuse_no_inner_decay() -> None:
+    raise ValueError(
+        "the state holds no inner decay, as of an optimizer with period=None; build it "
+        "as it was when the state was made, or call prox_optax.carry_over(saved_state, "
+        "init(params), step)."
+    )
+
+
 def check_readable(state: Any, ws: list[Any]) -> None:
     """Check that an anchor can be read from ``state``, for the params ``ws``."""
     field = state._fields[0]
@@ -143,8 +156,10 @@ def check_readable(state: Any, ws: list[Any]) -> None:
                 "jax_enable_x64, which is off now; switch it on or call init again."
             )
         if field == "anchor":
-            right = jnp.issubdtype(a.dtype, jnp.inexact) and (
-                jnp.iscomplexobj(a) == jnp.iscomplexobj(w)
+            right = (
+                jnp.issubdtype(a.dtype, jnp.inexact)
+                and jnp.finfo(a.dtype).bits >= 16
+                and jnp.iscomplexobj(a) == jnp.iscomplexobj(w)
             )
         else:
             right = a.dtype == jnp.int16
@@ -164,7 +179,7 @@ def _check_units(state: Any, number: int) -> None:
             "anchor_dtype='int16'; map over it: jax.vmap(anchor_distance)(states, "
             "params), and likewise the other functions."
         )
-    (unit,) = jax.tree.leaves(state.unit) or [None]
+    unit = _only(state.unit)
     if _kind(unit) != f"float32[{number}]":
         raise ValueError(
             f"the state's unit is {_kind(unit)} and must be float32[{number}], one for "
@@ -175,6 +190,12 @@ def _check_units(state: Any, number: int) -> None:
             f"the state's unit has the value {np.min(unit)} and must be positive; "
             f"{_RESTORE}."
         )
+
+
+def _only(tree: Any) -> Any:
+    """Return the one array in a container of Flax NNX, or what it is instead."""
+    leaves = jax.tree.leaves(tree)
+    return leaves[0] if len(leaves) == 1 else tree
 
 
 def _is_integer(x: Any) -> bool:

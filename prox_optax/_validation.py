@@ -153,14 +153,3 @@ def check_b2(b2: Any, batch_size: Any, reference_batch_size: Any) -> None:
     sizes = {"batch_size": batch_size, "reference_batch_size": reference_batch_size}
     for name, size in sizes.items():
         check_one_number(name, size, POSITIVE, "write a size > 0")
-
-
-def check_counterpart(saved: Any, new: Any, saved_where: str, where: str) -> None:
-    """Two arrays of the same shape and dtype."""
-    saved_is, new_is = ((jnp.result_type(x), jnp.shape(x)) for x in (saved, new))
-    if saved_is != new_is:
-        raise ValueError(
-            f"{saved_where} is {saved_is[0]}{list(saved_is[1])}, new_state{where} "
-            f"{new_is[0]}{list(new_is[1])}; build the new optimizer on the same "
-            "params, with the same dtypes."
-        )

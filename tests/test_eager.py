@@ -113,6 +113,17 @@ def test_healthy_params_make_no_nan(name, anchor_dtype):
         jax.jit(lambda start=start: tx.init(start))()
 
 
+@pytest.mark.parametrize("name", FACTORIES)
+@pytest.mark.parametrize("anchor_dtype", [None, "int16"])
+def test_healthy_params_compute_no_infinity(name, anchor_dtype):
+    """The mark of an anchor that is not taken yet is put there, not computed."""
+    tx = make(name, anchor_dtype=anchor_dtype)
+    with jax.debug_infs(True):
+        for start in (params_of(), jax.eval_shape(params_of)):
+            w, state = step(tx, params_of(), tx.init(start))
+            prox_optax.anchor_distance(state, w)
+
+
 def test_units_once_marked_by_nan_still_load():
     """An abstract init marked its units so before."""
     tx, w = make("proximal", anchor_dtype="int16"), params_of()

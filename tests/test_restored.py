@@ -6,7 +6,7 @@ import numpy as np
 import optax
 import pytest
 from flax import serialization
-from test_contract import FACTORIES, PULLS, make, params_of, step
+from test_contract import ALIASES, FACTORIES, PULLS, make, params_of, step
 
 import prox_optax
 
@@ -33,6 +33,8 @@ WHOLE = [
     (with_fields(step=jnp.float32(1)), r"step is float32\[\].*one integer.*restore"),
     (with_fields(step=jnp.zeros(1, jnp.int32)), r"step is int32\[1\].*one integer"),
     (with_fields(step=None), "step is None.*one integer"),
+    (with_fields(step=[0, 1]), r"step is \[0, 1\].*one integer"),
+    (with_anchor(jnp.float8_e4m3fn), "is float8_e4m3fn.*no anchor of it"),
 ]
 COMPACT = [
     (with_fields(unit=jnp.zeros(2)), "unit has the value 0.0 and must be positive"),
@@ -40,6 +42,7 @@ COMPACT = [
     (with_fields(unit=jnp.ones(3)), r"unit is float32\[3\] and must be float32\[2\]"),
     (with_fields(unit=jnp.ones(2, int)), r"unit is int32\[2\] and must be float32"),
     (with_fields(unit=None), r"unit is None and must be float32\[2\]"),
+    (with_fields(unit=[1.0, 1.0]), r"unit is \[1.0, 1.0\] and must be float32\[2\]"),
     (with_fields(step=None), "step is None.*one integer"),
     (
         lambda state: state._replace(code=jax.tree.map(jnp.float32, state.code)),
@@ -62,6 +65,35 @@ def test_damaged_compact_states(pull, damage, error):
     tx = make(pull, anchor_dtype="int16")
     with pytest.raises(ValueError, match=error):
         tx.update(W, damage(tx.init(W)), W)
+
+
+@pytest.mark.parametrize("name", ALIASES)
+@pytest.mark.parametrize(
+    ("inner_step", "error"),
+    [
+        (jnp.float32(1), r"inner_step is float32\[\].*one integer.*restore"),
+        (jnp.zeros(1, jnp.int32), r"inner_step is int32\[1\].*one integer"),
+        (None, "inner_step is None.*one integer"),
+    ],
+)
+def test_damaged_inner_steps(name, inner_step, error):
+    tx = make(name)
+    state = optax.tree.set(tx.init(W), inner_step=inner_step)
+    with pytest.raises(ValueError, match=error):
+        tx.update(W, state, W)
+
+
+@pytest.mark.parametrize("name", ALIASES)
+def test_a_state_without_an_inner_decay(name):
+    """It was saved with ``period=None``."""
+    tx = make(name)
+    state = make(name, period=None).init(W)
+    with pytest.raises(ValueError, match=r"inner decay.*period=None.*carry_over"):
+        tx.update(W, state, W)
+    carried = prox_optax.carry_over(state, tx.init(W), step=0)
+    np.testing.assert_array_equal(
+        step(tx, W, carried)[0]["bias"], step(tx, W, tx.init(W))[0]["bias"]
+    )
 
 
 @pytest.mark.parametrize(
