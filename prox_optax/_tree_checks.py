@@ -120,7 +120,8 @@ def check_restored(state: Any, ws: list[Any], anchor_dtype: Any) -> None:
     if is_compact(anchor_dtype):
         return
     for w, (path, a) in zip(ws, tree_flatten_with_path(state.anchor)[0], strict=True):
-        kept = w.dtype if anchor_dtype is None else jnp.dtype(anchor_dtype)
+        dtype = w.dtype if anchor_dtype is None else anchor_dtype
+        kept = jax.dtypes.canonicalize_dtype(dtype)
         if jnp.promote_types(kept, a.dtype) != a.dtype:
             raise ValueError(
                 f"anchor{keystr(path)} in the state is {a.dtype} and this optimizer "

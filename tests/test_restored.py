@@ -133,6 +133,16 @@ def test_x64_on_at_init_and_off_at_update():
             use()
 
 
+@pytest.mark.filterwarnings("ignore:Explicitly requested dtype")
+@pytest.mark.parametrize("name", FACTORIES)
+@pytest.mark.parametrize("dtype", [float, "float64"])
+def test_an_anchor_of_float64_without_x64(name, dtype):
+    """JAX truncates it, as an array of that dtype: its own state fits."""
+    tx, plain = make(name, anchor_dtype=dtype), make(name)
+    actual = step(tx, W, tx.init(W))[0]["bias"]
+    np.testing.assert_array_equal(actual, step(plain, W, plain.init(W))[0]["bias"])
+
+
 @pytest.mark.parametrize("name", FACTORIES)
 def test_a_state_without_its_types(name):
     """Flax gives dicts back, Orbax lists too."""
