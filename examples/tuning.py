@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import rows
 from matplotlib.figure import Figure
 
 
@@ -23,17 +24,22 @@ class Tuned(NamedTuple):
     """What the best trial returned, with a leading axis of seeds."""
 
     def __str__(self) -> str:
-        """The numbers chosen, of several; the edges of their range are marked."""
+        """The numbers chosen, of several; 0 and the edges of their range are marked."""
         return ", ".join(
-            f"{name} {chosen:.3g}" + " (edge)" * _at_edge(chosen, self.trials[name])
+            f"{name} {chosen:.3g}{_mark(chosen, self.trials[name])}"
             for name, chosen in self.best.items()
             if len(np.unique(self.trials[name])) > 1
         )
 
     @property
+    def per_seed(self) -> np.ndarray:
+        """The validation score of each trial and seed, to the digits that are kept."""
+        return rows.as_written(self.scores.reshape(*self.scores.shape[:2], -1).mean(2))
+
+    @property
     def validation(self) -> np.ndarray:
         """The mean scores that chose the best, shape (trials,)."""
-        return self.scores.reshape(len(self.scores), -1).mean(axis=1)
+        return self.per_seed.mean(axis=1)
 
     def profile(self, name: str) -> tuple[np.ndarray, np.ndarray]:
         """The values of one number, and the best validation accuracy at each."""
@@ -63,6 +69,13 @@ def grid(**numbers: Sequence[float]) -> dict[str, np.ndarray]:
     """Every combination of the numbers, shape (trials,) each."""
     mesh = np.meshgrid(*numbers.values(), indexing="ij")
     return {name: x.ravel() for name, x in zip(numbers, mesh, strict=True)}
+
+
+def half_grid(**numbers: Sequence[float]) -> dict[str, np.ndarray]:
+    """Every second combination, as on a chessboard: each value equally often."""
+    steps = grid(**{name: range(len(values)) for name, values in numbers.items()})
+    black = sum(steps.values()) % 2 == 0
+    return {name: x[black] for name, x in grid(**numbers).items()}
 
 
 def tune(
@@ -148,6 +161,47 @@ def choices_at(levels: dict[str, dict[str, Tuned]]) -> str:
     return "\n".join(choices(t, f"Chosen at {level}") for level, t in levels.items())
 
 
+def rows_of_trials(
+    title: str, tuned: dict[str, Tuned], first: int = 0
+) -> list[rows.Row]:
+    """The raw rows of every trial, under the title of their choices."""
+    return [
+        row
+        for name, t in tuned.items()
+        for row in rows.of_trials(
+            title, "validation", name, t.trials, t.per_seed, first
+        )
+    ]
+
+
+def rows_of_best(
+    table: str, tuned: dict[str, Tuned], scores: dict[str, np.ndarray], first: int = 0
+) -> list[rows.Row]:
+    """The raw rows of each method's best, scores of shape (seeds,)."""
+    chosen = {
+        name: {number: np.array([x]) for number, x in t.best.items()}
+        for name, t in tuned.items()
+    }
+    return [
+        row
+        for name, x in scores.items()
+        for row in rows.of_trials(table, "test", name, chosen[name], x[None], first)
+    ]
+
+
+def rows_at(
+    levels: dict[str, dict[str, Tuned]],
+    scores: dict[str, dict[str, np.ndarray]],
+    first: int,
+) -> list[rows.Row]:
+    """The raw rows of the trials and of the tests, at each level."""
+    raw = []
+    for level, tuned in levels.items():
+        raw += rows_of_trials(f"Chosen at {level}", tuned)
+        raw += rows_of_best(level, tuned, scores[level], first)
+    return raw
+
+
 def outcomes(tuned: dict[str, Tuned]) -> dict[str, Any]:
     """The outcome of each method."""
     return {name: t.outcome for name, t in tuned.items()}
@@ -178,5 +232,8 @@ def _chosen(trials: dict[str, np.ndarray], scores: np.ndarray) -> Tuned:
     return tuned._replace(best=_points(trials)[tuned.validation.argmax()])
 
 
-def _at_edge(chosen: float, values: np.ndarray) -> bool:
-    return chosen in (values.min(), values.max())
+def _mark(chosen: float, values: np.ndarray) -> str:
+    """Strengths end at 0, so that nothing is cut there."""
+    if chosen == 0:
+        return " (off)"
+    return " (edge)" if chosen in (values.min(), values.max()) else ""
