@@ -37,19 +37,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import records
 import report
-import rows
 import typer
 from flax import nnx
 from tuning import (
+    best_records,
     choices,
     choices_at,
     grid,
     half_grid,
     outcomes,
-    rows_at,
-    rows_of_best,
-    rows_of_trials,
+    records_at,
+    trial_records,
     tune_then_test,
 )
 
@@ -147,7 +147,9 @@ def tune(updates, methods, n, first):
     """Tune all methods side by side on `n` seeds, test each on seeds from `first`."""
     run = jax.jit(jax.vmap(partial(train, updates)))
     tuned = tune_then_test(run, run, methods, range(n), first, **OFF)
-    return {k: t._replace(outcome=rows.as_written(t.outcome)) for k, t in tuned.items()}
+    return {
+        k: t._replace(outcome=records.as_written(t.outcome)) for k, t in tuned.items()
+    }
 
 
 def main(tiny: bool = False, out: Path = Path("results/examples")) -> None:
@@ -172,8 +174,8 @@ def main(tiny: bool = False, out: Path = Path("results/examples")) -> None:
         f"on others. The intervals at fixed periods are not corrected for their number."
         "\n"
     )
-    raw = rows_of_trials(CHOSEN, tuned) + rows_of_best(BEST, tuned, best, FIRST)
-    raw += rows_at(fixed, scores, FIRST_FIXED)
+    raw = trial_records(CHOSEN, tuned) + best_records(BEST, tuned, best, FIRST)
+    raw += records_at(fixed, scores, FIRST_FIXED)
     figure = report.draw_levels(scores, "target network's period / updates", MEASURE)
     report.show("dqn_pro", text, figure, raw, out, tiny)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import jax
 import numpy as np
-import rows
+import records
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy import stats
@@ -140,7 +140,7 @@ def show(
     name: str,
     text: str,
     figure: Figure,
-    raw: list[rows.Row],
+    raw: list[records.Record],
     out: Path,
     tiny: bool,
     data: str | None = None,
@@ -170,7 +170,7 @@ def show(
     out.mkdir(parents=True, exist_ok=True)
     name = f"{name}-{data}" if data else name
     (out / f"{name}.md").write_text(text, encoding="utf-8")
-    rows.write(out / f"{name}.csv", raw)
+    records.write(out / f"{name}.csv", raw)
     figures = {name: figure, **{f"{name}-{key}": x for key, x in others.items()}}
     for stem, drawn in figures.items():
         drawn.savefig(out / f"{stem}.png", dpi=150)

@@ -9,8 +9,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-import rows
+import records
 from matplotlib.figure import Figure
+
+CHOSEN = "Chosen on validation data"
 
 
 class Tuned(NamedTuple):
@@ -34,7 +36,9 @@ class Tuned(NamedTuple):
     @property
     def per_seed(self) -> np.ndarray:
         """The validation score of each trial and seed, to the digits that are kept."""
-        return rows.as_written(self.scores.reshape(*self.scores.shape[:2], -1).mean(2))
+        return records.as_written(
+            self.scores.reshape(*self.scores.shape[:2], -1).mean(2)
+        )
 
     @property
     def validation(self) -> np.ndarray:
@@ -150,7 +154,7 @@ def tune_then_test(
     }
 
 
-def choices(tuned: dict[str, Tuned], title: str = "Chosen on validation data") -> str:
+def choices(tuned: dict[str, Tuned], title: str = CHOSEN) -> str:
     """A Markdown list of what was chosen for each method."""
     lines = (f"- {name}: {t}, of {len(t.scores)} trials" for name, t in tuned.items())
     return f"{title}:\n\n" + "\n".join(lines) + "\n"
@@ -161,22 +165,22 @@ def choices_at(levels: dict[str, dict[str, Tuned]]) -> str:
     return "\n".join(choices(t, f"Chosen at {level}") for level, t in levels.items())
 
 
-def rows_of_trials(
+def trial_records(
     title: str, tuned: dict[str, Tuned], first: int = 0
-) -> list[rows.Row]:
+) -> list[records.Record]:
     """The raw rows of every trial, under the title of their choices."""
     return [
         row
         for name, t in tuned.items()
-        for row in rows.of_trials(
+        for row in records.of_trials(
             title, "validation", name, t.trials, t.per_seed, first
         )
     ]
 
 
-def rows_of_best(
+def best_records(
     table: str, tuned: dict[str, Tuned], scores: dict[str, np.ndarray], first: int = 0
-) -> list[rows.Row]:
+) -> list[records.Record]:
     """The raw rows of each method's best, scores of shape (seeds,)."""
     chosen = {
         name: {number: np.array([x]) for number, x in t.best.items()}
@@ -185,20 +189,21 @@ def rows_of_best(
     return [
         row
         for name, x in scores.items()
-        for row in rows.of_trials(table, "test", name, chosen[name], x[None], first)
+        for row in records.of_trials(table, "test", name, chosen[name], x[None], first)
     ]
 
 
-def rows_at(
+def records_at(
     levels: dict[str, dict[str, Tuned]],
     scores: dict[str, dict[str, np.ndarray]],
-    first: int,
-) -> list[rows.Row]:
-    """The raw rows of the trials and of the tests, at each level."""
+    fresh: int,
+    first: int = 0,
+) -> list[records.Record]:
+    """The raw rows of the trials and of the tests at each level, with first seeds."""
     raw = []
     for level, tuned in levels.items():
-        raw += rows_of_trials(f"Chosen at {level}", tuned)
-        raw += rows_of_best(level, tuned, scores[level], first)
+        raw += trial_records(f"Chosen at {level}", tuned, first)
+        raw += best_records(level, tuned, scores[level], fresh)
     return raw
 
 

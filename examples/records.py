@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-Row = dict[str, object]
+Record = dict[str, object]
 as_written = np.vectorize(lambda x: float(f"{x:.7g}"), otypes=[float])
 """Scores to the digits that the csv holds: what is computed from them is the same."""
 
@@ -22,7 +22,7 @@ def of_trials(
     trials: dict[str, np.ndarray],
     scores: np.ndarray,
     first: int = 0,
-) -> Iterator[Row]:
+) -> Iterator[Record]:
     """A row for each trial and seed.
 
     Args:
@@ -40,7 +40,7 @@ def of_trials(
             yield {**label, "seed": seed, "split": split, "score": f"{score:.7g}"}
 
 
-def write(path: Path, rows: list[Row]) -> None:
+def write(path: Path, rows: list[Record]) -> None:
     """One csv; the numbers of all methods between the method and the seed."""
     last = ("seed", "split", "score")
     names = dict.fromkeys(name for row in rows for name in row if name not in last)
