@@ -12,6 +12,12 @@ HEADER = """\
 """
 
 
+def study(title: str, measure: str, scores: dict[str, np.ndarray], name: str) -> str:
+    """Both tables: of all methods, and of `name` minus each other."""
+    peers = [peer for peer in scores if peer != name]
+    return f"{spread(title, measure, scores)}\n{contrasts(scores, name, *peers)}"
+
+
 def spread(title: str, measure: str, scores: dict[str, np.ndarray]) -> str:
     """A Markdown table of mean, median and trimmed mean, scores of shape (seeds,)."""
     text = (

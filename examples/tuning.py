@@ -103,6 +103,12 @@ def tune(
     return tuned._replace(outcome=jax.tree.map(lambda x: np.asarray(x)[i], outcomes))
 
 
+def again(run: Callable[..., Any], tuned: Tuned, *per_seed: Any) -> Any:
+    """What the best trial returns with other seeds; arguments as of `tune`."""
+    best = {name: np.array([x]) for name, x in tuned.best.items()}
+    return tune(run, best, *per_seed).outcome
+
+
 def over_lanes(run: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
     """`run(held_out, **numbers)` for numbers of shape (lanes,) each, jitted."""
     return jax.jit(lambda held_out, **x: jax.vmap(partial(run, held_out))(**x))
@@ -216,7 +222,12 @@ def draw(tuned: dict[str, Tuned], number: str, xlabel: str) -> Figure:
     """The best validation accuracy at each value of `number`, for each method."""
     figure = Figure(figsize=(6, 4), layout="constrained")
     ylabel = "validation accuracy (fraction)"
-    axes = figure.add_subplot(xscale="log", xlabel=xlabel, ylabel=ylabel)
+    axes = figure.add_subplot(xlabel=xlabel, ylabel=ylabel)
+    values = np.concatenate([t.trials.get(number, []) for t in tuned.values()])
+    if values.all():
+        axes.set_xscale("log")
+    else:  # 0 has a place of its own, below the smallest
+        axes.set_xscale("symlog", linthresh=values[values > 0].min())
     for name, t in tuned.items():
         if number in t.trials:
             axes.plot(*t.profile(number), ".-", label=name)
