@@ -32,6 +32,7 @@ from tuning import CHOSEN, best_records, choices, grid, train, trial_records, tu
 from prox_optax import proximal, set_anchor
 
 HIDDEN, BATCH, RATE_A, MEASURE = 64, 32, 0.1, "test accuracy (fraction)"
+AFTER_A = "Task A right after A"
 TRAIN, HELD_OUT, TEST = digits.load(validation=300)
 GRAPH = digits.graph(HIDDEN)
 
@@ -119,14 +120,16 @@ def main(tiny: bool = False, out: Path = Path("results/examples")) -> None:
         "Task B": {name: x[:, 1] for name, x in scores.items()},
     }
     pairs = ("EWC", "plain"), ("EWC", "L2 to A"), ("L2 Init", "plain")
+    old = records.as_written(test(after_a[1], orders)[:, 0])
     facts = report.verdicts(means, *pairs)
     text = (
         f"{report.comparisons(MEASURE, tables)}\n{choices(tuned)}\n"
-        f"Task A right after A: {test(after_a[1], orders)[:, 0].mean():.4f}. "
+        f"{AFTER_A}: {old.mean():.4f}. "
         f"Mean of both tasks: {facts}\n"
     )
     figure = report.draw(["A, the old", "B, the new"], {"": scores}, "task", MEASURE)
     raw = trial_records(CHOSEN, tuned)
+    raw += records.of_trials(AFTER_A, "test", "before B", {}, old[None])
     for title, x in tables.items():
         raw += best_records(title, tuned, x)
     report.show("continual_ewc", text, figure, raw, out, tiny)

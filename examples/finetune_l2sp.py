@@ -45,6 +45,7 @@ from tuning import (
 from prox_optax import proximal
 
 IMAGES, VALIDATION, HIDDEN = 25, 300, 64
+BEFORE = "Digits 0-4 before"
 FRESH, MEASURE = 100, "test accuracy (fraction)"  # the first seed of the test
 GRAPH = digits.graph(HIDDEN, classes=5)
 PARTS = nnx.State({"body": "body", "head": "head"})
@@ -136,10 +137,12 @@ def main(tiny: bool = False, out: Path = Path("results/examples")) -> None:
         raw += best_records(title, tuned, scores, FRESH)
         text += f"{contrasts.study(title, MEASURE, scores, 'L2-SP')}\n"
     new, kept = tables.values()
+    before = records.as_written(test(old, old)[1])
+    raw += records.of_trials(BEFORE, "test", "pretrained", {}, before[None], FRESH)
     pairs = ("L2-SP", "plain"), ("L2-SP", "weight decay")
     text += (
         f"{choices(tuned)}\nOn the new digits: {report.verdicts(new, *pairs)} On the "
-        f"old ones, {test(old, old)[1].mean():.4f} before: "
+        f"old ones, {before.mean():.4f} before: "
         f"{report.verdicts(kept, *pairs)}\n"
     )
     figure = draw(tuned, "strength", "strength (loss / squared weight)")

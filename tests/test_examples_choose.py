@@ -149,9 +149,11 @@ def test_ends_are_the_last_steps_of_the_periods():
     steps = np.arange(6.0)[None, :, None] + [[[0.0]], [[10.0]]]
     seen = steps * np.array([1.0, 0.5, 2.0, 0.25])  # loss, ratio, norm, relative
 
-    text = anchor_report.at_ends({"first": seen, "twice": 2 * seen}, 3)
+    of_ends = anchor_report.at_ends(seen, 3)
+    text = anchor_report.table({"first": of_ends, "twice": 2 * of_ends})
 
     ends = np.mean([2, 5, 12, 15])
+    np.testing.assert_array_equal(of_ends[:, anchor_report.LOSS], [3.5, 13.5])
     assert (
         f"| first | {2 * ends:.4f} | 1.00 | {ends / 4:.4f} | {ends / 2:.2f} |" in text
     )
