@@ -47,7 +47,7 @@ def scores(rows, table, split="test"):
     }
 
 
-def tested(rows, table):
+def best_of(rows, table):
     """{method: scores} of a table of one setting a method, the same seeds for each."""
     seeds = {}
     for row in rows:
@@ -67,7 +67,7 @@ def interval(x, y):
     """Paired by seed, Student's t, as the tables print it."""
     d = x - y
     low, high = stats.ttest_rel(x, y).confidence_interval() if d.any() else (0.0, 0.0)
-    return f"{d.mean():+.4f} ({low:+.4f} to {high:+.4f})", low <= 0 <= high
+    return f"{d.mean():+.4f} ({low:+.4f} to {high:+.4f})", bool(low <= 0 <= high)
 
 
 # ------------------------------------------------------------------------ the tables
@@ -75,7 +75,7 @@ def interval(x, y):
 
 def comparison(rows, title, header):
     """Mean and standard error, and the difference to the first."""
-    title, found = title.split(":")[0], tested(rows, title.split(":")[0])
+    title, found = title.split(":")[0], best_of(rows, title.split(":")[0])
     first = next(iter(found))
     assert header[2] == f"minus {first} (95 % interval)"
     for name, x in found.items():
@@ -87,27 +87,25 @@ def comparison(rows, title, header):
 
 def spread(rows, title, _):
     """Mean and standard error, median and trimmed mean."""
-    for name, x in tested(rows, title.split(":")[0]).items():
-        cut = np.sort(x)[len(x) // 10 : len(x) - len(x) // 10]
+    for name, x in best_of(rows, title.split(":")[0]).items():
         mean = f"{x.mean():.4f} +- {error(x):.4f} (n={len(x)})"
-        yield [name, mean, f"{np.median(x):.4f}", f"{cut.mean():.4f}"]
+        yield [name, mean, f"{np.median(x):.4f}", f"{stats.trim_mean(x, 0.1):.4f}"]
 
 
 def contrast(rows, title, header):
     """A method minus its peers; p values by the functions tested below."""
-    found = tested(rows, title.split(":")[0])
+    found = best_of(rows, title.split(":")[0])
     x = found.pop(header[0].removesuffix(" minus"))
     p = {name: contrasts.permutation(x - y) for name, y in found.items()}
     corrected = dict(zip(p, contrasts.holm(list(p.values())), strict=True))
     for name, y in found.items():
         d = x - y
-        cut = np.sort(d)[len(d) // 10 : len(d) - len(d) // 10]
         t = stats.ttest_rel(x, y).pvalue if d.any() else 1.0
         yield [
             name,
             interval(x, y)[0],
             f"{np.median(d):+.4f}",
-            f"{cut.mean():+.4f}",
+            f"{stats.trim_mean(d, 0.1):+.4f}",
             *(f"{value:.2g}" for value in (t, p[name], corrected[name])),
             f"{contrasts.visible(d):.4f}",
         ]
@@ -115,9 +113,9 @@ def contrast(rows, title, header):
 
 def at_ends(rows, title, header):
     """Means over seeds of what was seen at the ends of the periods."""
-    title = title.removeprefix("Means over the ends of all periods, ")
+    title = title.removeprefix("Means over the ends of all periods, ").removesuffix(":")
     columns = [
-        tested(rows, f"{title}: {name}")
+        best_of(rows, f"{title}: {name}")
         for name in ("distance", "relative distance", "pull ratio")
     ]
     distance = {name: x.mean() for name, x in columns[0].items()}
@@ -205,7 +203,7 @@ def mark(chosen, values):
 
 
 def choices(rows, table):
-    """A line for each method: its best by the mean validation score."""
+    """The words of a line for each method: its best by the mean validation score."""
     for name, of_trials in scores(rows, table, "validation").items():
         best = dict(max(of_trials, key=lambda trial: of_trials[trial].mean()))
         every = [dict(trial) for trial in of_trials]
@@ -214,7 +212,7 @@ def choices(rows, table):
             values = {trial[number] for trial in every}
             if len(values) > 1:
                 parts.append(f"{number} {chosen:.3g}{mark(chosen, values)}")
-        yield f"- {name}: {', '.join(parts)}, of {len(every)} trials"
+        yield f"- {name}", *sorted(parts), f"of {len(every)} trials"
 
 
 @pytest.mark.parametrize("path", RESULTS, ids=lambda path: path.stem)
@@ -224,12 +222,15 @@ def test_choices_are_the_best_of_the_rows_and_were_tested(path):
     tables = {row["table"] for row in rows if row["split"] == "validation"}
     if path.stem.startswith("choose_strength"):
         (table,) = tables  # in a sentence
-        best = re.search(r"rate [\d.]+", next(choices(rows, table)))[0]
+        best = next(choices(rows, table))[1]
         assert f"The safe {best.replace(' ', ', ')}, is the best of 13" in text
         return
     assert {title for title, _ in titled} == tables
     for title, lines in titled:
-        assert lines.splitlines() == list(choices(rows, title))
+        for line, chosen in zip(lines.splitlines(), choices(rows, title), strict=True):
+            name, numbers = line.split(": ")
+            *numbers, count = numbers.split(", ")
+            assert (name, *sorted(numbers), count) == chosen
 
 
 def sentences(found):
@@ -251,7 +252,7 @@ def every_table(rows):
         if shared:
             yield from ({name: x[k] for name, x in found.items()} for k in shared)
         else:
-            yield tested(rows, table)
+            yield best_of(rows, table)
 
 
 @pytest.mark.parametrize("path", RESULTS, ids=lambda path: path.stem)
@@ -287,10 +288,10 @@ def test_further_numbers_of_the_results():
     change = best["EASGD"] - best["average"]
     assert f"on the validation images is {change:+.4f}." in text("elastic_averaging")
 
-    right_after = tested(read("continual_ewc"), "Task A right after A")["before B"]
+    right_after = best_of(read("continual_ewc"), "Task A right after A")["before B"]
     assert f"Task A right after A: {right_after.mean():.4f}." in text("continual_ewc")
 
-    before = tested(read("finetune_l2sp"), "Digits 0-4 before")["pretrained"]
+    before = best_of(read("finetune_l2sp"), "Digits 0-4 before")["pretrained"]
     assert f"On the old ones, {before.mean():.4f} before:" in text("finetune_l2sp")
 
     at_largest = []
