@@ -5,14 +5,16 @@ L2-SP adds alpha / 2 ||w - w0||^2 to the loss for the pretrained body w, which s
 w0, and beta / 2 ||v||^2 for the new head v. `proximal(strength, period=None)` adds
 strength ||w - a||^2 with a = w0, so strength = alpha / 2; the head has plain L2.
 
-Compared with plain fine-tuning and with L2 on all parameters. Each method gets 24
-trials; the mean validation accuracy over the seeds 0-9 chooses, strength 0 among the
-trials, and the best is tested on the seeds 100-139: other networks, heads and images.
-At strength 0 L2-SP is plain fine-tuning with L2 on the head, beta = 0.01.
+Compared with plain fine-tuning, with L2 on all parameters and with L2 on the head
+alone, which is L2-SP at strength 0 (beta = 0.01 in both). Each method gets 24 trials;
+the mean validation accuracy over the seeds 0-9 chooses, strength 0 among the trials,
+and the best is tested on the seeds 200-239: other networks, heads and images.
 
-Written down before the run: the primary contrast is L2-SP minus plain fine-tuning on
-the new digits, paired by seed; weight decay is the second peer. No significant
-difference is expected from 25 images, and less forgetting of the old digits.
+Written down before the first run: the primary contrast is L2-SP minus plain fine-tuning
+on the new digits, paired by seed, and no significant difference is expected from 25
+images, but less forgetting of the old digits. On the seeds 100-139 L2-SP was 2.2 points
+above plain fine-tuning (1.6 to 2.8) at a strength near 0, and forgot more. So L2 on the
+head alone was added, and all were tested on other seeds.
 
 Li, Grandvalet, Davoine, "Explicit Inductive Bias for Transfer Learning with
 Convolutional Networks", ICML 2018, arXiv 1802.01483.
@@ -46,7 +48,7 @@ from prox_optax import proximal
 
 IMAGES, VALIDATION, HIDDEN = 25, 300, 64
 BEFORE = "Digits 0-4 before"
-FRESH, MEASURE = 100, "test accuracy (fraction)"  # the first seed of the test
+FRESH, MEASURE = 200, "test accuracy (fraction)"  # the first seed of the test
 GRAPH = digits.graph(HIDDEN, classes=5)
 PARTS = nnx.State({"body": "body", "head": "head"})
 
@@ -69,6 +71,7 @@ BOTH = grid(rate=(0.05, 0.1, 0.2, 0.4), strength=(0, 1e-4, 1e-3, 1e-2, 0.1, 1))
 METHODS = {
     "plain": (plain, grid(rate=np.geomspace(0.01, 1, 24))),
     "weight decay": (weight_decay, BOTH),
+    "L2 on the head": (l2_sp, grid(rate=np.geomspace(0.01, 1, 24), strength=[0])),
     "L2-SP": (l2_sp, BOTH),
 }
 
@@ -139,7 +142,7 @@ def main(tiny: bool = False, out: Path = Path("results/examples")) -> None:
     new, kept = tables.values()
     before = records.as_written(test(old, old)[1])
     raw += records.of_trials(BEFORE, "test", "pretrained", {}, before[None], FRESH)
-    pairs = ("L2-SP", "plain"), ("L2-SP", "weight decay")
+    pairs = [("L2-SP", name) for name in METHODS if name != "L2-SP"]
     text += (
         f"{choices(tuned)}\nOn the new digits: {report.verdicts(new, *pairs)} On the "
         f"old ones, {before.mean():.4f} before: "
