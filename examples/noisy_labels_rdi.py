@@ -73,7 +73,7 @@ METHODS = {
     "RDI": (rdi, grid(rate=RATES, pull=STRENGTHS)),
     "both": (
         both,
-        half_grid(rate=RATES, decay=(0, 3e-4, 3e-3), pull=(0, 3e-4, 1e-3, 3e-3)),
+        half_grid(rate=RATES, decay=(0, 3e-4, 3e-3), pull=(0, 1e-3, 3e-3, 1e-2)),
     ),
 }
 
