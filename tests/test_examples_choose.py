@@ -117,6 +117,13 @@ def test_script_runs(tmp_path, capsys):
     assert text in capsys.readouterr().out
     assert "`python examples/choose_strength.py --data digits --tiny` on" in text
     assert "nan" not in text
+    rows = (
+        (tmp_path / "choose_strength-digits.csv")
+        .read_text(encoding="utf-8")
+        .splitlines()
+    )
+    assert rows[0].startswith("table,method,")
+    assert len(rows) > 10
     for name in ("digits", "digits-seen"):
         assert (tmp_path / f"choose_strength-{name}.png").stat().st_size > 10_000
 

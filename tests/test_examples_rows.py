@@ -330,3 +330,203 @@ def test_visible_difference_is_found_in_80_of_100(n):
 
 
 # ------------------------------------------------------------------------- the README
+
+
+NUMBER = re.compile(r"[+-]?\d+\.\d+")
+LINK = re.compile(r"\]\([^)]*\)")
+
+
+def difference(name, table, method, baseline):
+    """The interval of a table of one setting a method."""
+    found = best_of(read(name), table)
+    return interval(found[method], found[baseline])[0]
+
+
+def at(name, table, method, baseline, **trial):
+    """The interval at one setting of those of a table."""
+    found, key = scores(read(name), table), tuple(trial.items())
+    return interval(found[method][key], found[baseline][key])[0]
+
+
+def choose_strength():
+    for method, data in product(("the rule", "no pull"), ("digits", "fashion-mnist")):
+        columns = method, "safe rate, no pull"
+        yield difference(f"choose_strength-{data}", f"{data}, 10 x safe", *columns)
+
+
+def continual_ewc():
+    name, mean = "continual_ewc", "Mean of tasks A and B"
+    yield difference(name, mean, "EWC", "plain")
+    yield difference(name, mean, "EWC", "L2 to A")
+    yield difference(name, mean, "L2 Init", "plain")
+    yield difference(name, "Task B", "L2 Init", "plain")
+
+
+def dqn_pro():
+    name, table = "dqn_pro", "Each at the best of its 24 settings"
+    found = best_of(read(name), table)
+    yield interval(found["DQN Pro"], found["DQN"])[0]
+    yield f"{contrasts.visible(found['DQN Pro'] - found['DQN']):.1f}"
+    yield interval(found["DQN Pro"], found["DQN, Polyak"])[0]
+    yield interval(found["DQN Pro"], found["Double DQN"])[0]
+    for period in (5, 10, 20, 40):
+        yield difference(name, f"period {period}", "DQN Pro", "DQN")
+
+
+def elastic_averaging():
+    table = "8 workers, every 10 steps"
+    yield difference("elastic_averaging", table, "EASGD", "average")
+    found = scores(read("elastic_averaging"), "Chosen on validation data", "validation")
+    best = {name: max(x.mean() for x in y.values()) for name, y in found.items()}
+    yield f"{best['EASGD'] - best['average']:+.4f}"
+
+
+def federated_fedprox():
+    for method, stragglers in (
+        ("FedProx, mu tuned", 90),
+        ("FedAvg", 90),
+        ("FedProx, mu tuned", 50),
+        ("FedProx, mu tuned", 0),
+    ):
+        table = f"{stragglers}% stragglers"
+        yield difference("federated_fedprox", table, method, "FedProx, mu = 0")
+
+
+def finetune_l2sp():
+    table = "Digits 5-9 from 25 images"
+    for peer in ("plain", "L2 on the head", "weight decay"):
+        yield difference("finetune_l2sp", table, "L2-SP", peer)
+    table = "Digits 0-4, with the old head"
+    for peer in ("plain", "weight decay"):
+        yield difference("finetune_l2sp", table, "L2-SP", peer)
+
+
+def mixed_precision():
+    table, setting = "Test accuracy (fraction)", {"strength": 10.0, "rate": 1e-4}
+    yield at("mixed_precision", table, "bfloat16 anchor", "float32", **setting)
+    found = scores(read("mixed_precision"), table)
+    low, high = found["bfloat16 parameters"], found["float32"]
+    lost = [
+        100 * (high[trial].mean() - x.mean())
+        for trial, x in low.items()
+        if dict(trial)["rate"] < 0.01
+    ]
+    yield f"{min(lost):.1f} to {max(lost):.1f}"
+    yield "0.01"
+
+
+def noisy_labels_rdi():
+    table = "Digits with 40% of the labels flipped, batch 8"
+    for peer in ("plain", "weight decay", "both"):
+        yield difference("noisy_labels_rdi", table, "RDI", peer)
+
+
+def private_training():
+    for sigma, method in product((2, 4, 1), ("proximal", "decoupled_proximal")):
+        yield difference("private_training", f"sigma {sigma}", method, "plain")
+    yield difference("private_training", "sigma 2", "average", "plain")
+
+
+def slrla():
+    table = "Digits at batch 8, 1000 steps"
+    yield difference("slrla", table, "SLRLA", "Lookahead")
+    largest = dict(reach(read("slrla"), "Chosen on validation data", 0.05))
+    yield f"{largest['SLRLA'] / largest['Lookahead']:.1f}"
+
+
+def smaller_anchor():
+    names = "smaller_anchor-digits", "smaller_anchor-fashion-mnist"
+    for anchor, name in product(("int16", "bfloat16", "bfloat16, random"), names):
+        columns = f"adam, {anchor}", "adam, float32"
+        yield at(name, "test accuracy", *columns, rate=1e-4)
+    yield "0.1"
+    yield at(names[0], "test accuracy", "sgd, int16", "sgd, float32", rate=0.1)
+
+
+FACTS = (
+    choose_strength,
+    continual_ewc,
+    dqn_pro,
+    elastic_averaging,
+    federated_fedprox,
+    finetune_l2sp,
+    mixed_precision,
+    noisy_labels_rdi,
+    private_training,
+    slrla,
+    smaller_anchor,
+)
+README = (EXAMPLES / "README.md").read_text(encoding="utf-8")
+
+
+def test_every_example_of_the_table_is_recomputed():
+    scripts = re.findall(r"^\| \[(\w+)\]\(\w+\.py\) \| ", README, re.MULTILINE)
+    assert scripts == [facts.__name__ for facts in FACTS]
+    assert {path.stem.split("-")[0] for path in RESULTS} == set(scripts)
+
+
+@pytest.mark.parametrize("facts", FACTS, ids=lambda facts: facts.__name__)
+def test_numbers_of_the_readme_are_of_the_rows(facts):
+    name = facts.__name__
+    (row,) = [x for x in README.splitlines() if x.startswith(f"| [{name}]")]
+    expected = " ".join(facts())
+    assert NUMBER.findall(LINK.sub("]", row)) == NUMBER.findall(expected)
+
+
+def significant(name, table, method, baseline):
+    """The settings at which the interval of a difference leaves out 0."""
+    found = scores(read(name), table)
+    for trial, x in found[method].items():
+        if not interval(x, found[baseline][trial])[1]:
+            yield dict(trial)
+
+
+def test_what_the_readme_says_of_all_settings():
+    table = "Test accuracy (fraction)"
+    low = [
+        list(significant("mixed_precision", table, method, "float32"))
+        for method in ("bfloat16 anchor", "bfloat16 gradients", "gradients cast")
+    ]
+    assert low == [[{"strength": 10.0, "rate": 1e-4}], [], []]
+    rates = [
+        trial["rate"]
+        for data, base in product(("digits", "fashion-mnist"), ("sgd", "adam"))
+        for trial in significant(
+            f"smaller_anchor-{data}",
+            "test accuracy",
+            f"{base}, int16",
+            f"{base}, float32",
+        )
+    ]
+    assert rates == [0.1]
+
+
+def counted(text):
+    """The seeds of a cell such as 0-9."""
+    first, last = map(int, text.split("-"))
+    return {str(seed) for seed in range(first, last + 1)}
+
+
+def test_seeds_and_trials_of_the_readme_are_those_of_the_rows():
+    """A line for each result: trials a method, seeds tuned on, seeds compared on."""
+    table = README[README.index("| example | trials") :].split("\n\n")[0]
+    lines = [x.strip("| ").split(" | ") for x in table.splitlines()[2:]]
+    named = {name: line for line in lines for name in line[0].split(", ")}
+    assert set(named) == {path.stem.split("-")[0] for path in RESULTS}
+    for path in RESULTS:
+        _, trials, tuned, compared = named[path.stem.split("-")[0]]
+        rows = read(path.stem)
+        seeds = {
+            split: {row["seed"] for row in rows if row["split"] == split}
+            for split in ("validation", "test")
+        }
+        tables = {row["table"] for row in rows if row["split"] == "validation"}
+        if path.stem == "dqn_pro":
+            tables = {"Chosen on the tuning seeds"}  # the fixed periods are in the text
+            seeds["test"] = {x for x in seeds["test"] if int(x) < 2000}
+        counts = {
+            len(x) for t in tables for x in scores(rows, t, "validation").values()
+        }
+        assert counts == ({int(trials)} if trials != "none" else set()), path.stem
+        assert seeds["validation"] == (counted(tuned) if counts else set()), path.stem
+        assert seeds["test"] == counted(compared.split(",")[0]), path.stem
