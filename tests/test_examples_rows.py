@@ -417,7 +417,7 @@ def mixed_precision():
 
 def noisy_labels_rdi():
     table = "Digits with 40% of the labels flipped, batch 8"
-    for peer in ("plain", "weight decay", "both"):
+    for peer in ("plain", "weight decay"):
         yield difference("noisy_labels_rdi", table, "RDI", peer)
 
 
