@@ -9,6 +9,8 @@ with alpha = beta / p and all on the right at time t (equations 5 and 6). c is t
 anchor: `proximal` of strength alpha / (2 eta) before SGD, `set_anchor` once all have
 stepped. `decoupled_proximal` of lambda_w = alpha / (1 - alpha) / 2 behind SGD at the
 learning rate eta / (1 - alpha) is the same; at eta itself it shortens the gradient too.
+Both choose among 10 learning rates on the seeds 0-2 in validation and are compared on
+the seeds 100-129, paired.
 Zhang, Choromanska, LeCun, "Deep Learning with Elastic Averaging SGD", arXiv 1412.6651.
 """
 

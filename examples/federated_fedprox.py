@@ -13,6 +13,7 @@ Each method gets 24 settings, mu = 0 among those of the tuned mu; the best on th
 
 Written down before the run: the primary contrast is mu tuned minus mu = 0 at 90 %
 stragglers, paired by seed. Expected: no significant difference, with mu at 0 or small.
+It came out so.
 
 Li et al., "Federated Optimization in Heterogeneous Networks", arXiv 1812.06127.
 """

@@ -12,9 +12,9 @@ and the best is tested on the seeds 200-239: other networks, heads and images.
 
 Written down before the first run: the primary contrast is L2-SP minus plain fine-tuning
 on the new digits, paired by seed, and no significant difference is expected from 25
-images, but less forgetting of the old digits. On the seeds 100-139 L2-SP was 2.2 points
-above plain fine-tuning (1.6 to 2.8) at a strength near 0, and forgot more. So L2 on the
-head alone was added, and all were tested on other seeds.
+images, but less forgetting of the old digits. On the seeds 100-139 L2-SP was above
+plain fine-tuning at a strength near 0, and forgot more. So L2 on the head alone was
+added, and all were tested on other seeds.
 
 Li, Grandvalet, Davoine, "Explicit Inductive Bias for Transfer Learning with
 Convolutional Networks", ICML 2018, arXiv 1802.01483.

@@ -259,8 +259,11 @@ def every_table(rows):
 def test_sentences_are_of_the_rows(path):
     rows, text = read(path.stem), path.read_text(encoding="utf-8")
     prose = "\n".join(x for x in text.splitlines() if not x.startswith("|"))
-    expected = {x for found in every_table(rows) for x in sentences(found)}
-    for match in INTERVAL.finditer(prose):
+    claims = list(INTERVAL.finditer(prose))
+    expected = set()
+    if claims:
+        expected = {x for found in every_table(rows) for x in sentences(found)}
+    for match in claims:
         before = prose[: match.end() + 1]
         assert any(before.endswith(sentence) for sentence in expected), match[0]
 
