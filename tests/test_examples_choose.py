@@ -123,7 +123,7 @@ def test_script_runs(tmp_path, capsys):
         .splitlines()
     )
     assert rows[0].startswith("table,method,")
-    assert len(rows) > 10
+    assert len(rows) > 2
     for name in ("digits", "digits-seen"):
         assert (tmp_path / f"choose_strength-{name}.png").stat().st_size > 10_000
 

@@ -21,7 +21,7 @@ def test_script_runs(tmp_path, capsys):
         .splitlines()
     )
     assert rows[0].startswith("table,method,")
-    assert len(rows) > 10
+    assert len(rows) > 2
     assert (tmp_path / "smaller_anchor-digits.png").stat().st_size > 10_000
 
 

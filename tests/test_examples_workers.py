@@ -47,7 +47,7 @@ def test_script_runs(example, tmp_path, capsys):
     assert (tmp_path / f"{name}.png").stat().st_size > 10_000
     rows = (tmp_path / f"{name}.csv").read_text().splitlines()
     assert rows[0].startswith("table,method,")
-    assert len(rows) > 10
+    assert len(rows) > 2
     text = (tmp_path / f"{name}.md").read_text()
     assert text in capsys.readouterr().out
     for part in (*(f"\n| {method} |" for method in example.METHODS), "To take away"):
