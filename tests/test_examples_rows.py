@@ -351,10 +351,17 @@ def at(name, table, method, baseline, **trial):
     return interval(found[method][key], found[baseline][key])[0]
 
 
+def rule(data, times):
+    """The rule minus the safe rate."""
+    found = best_of(read(f"choose_strength-{data}"), f"{data}, {times} x safe")
+    return interval(found["the rule"], found["safe rate, no pull"])
+
+
 def choose_strength():
     for method, data in product(("the rule", "no pull"), ("digits", "fashion-mnist")):
         columns = method, "safe rate, no pull"
         yield difference(f"choose_strength-{data}", f"{data}, 10 x safe", *columns)
+    yield rule("fashion-mnist", 30)[0]
 
 
 def continual_ewc():
@@ -500,6 +507,12 @@ def test_what_the_readme_says_of_all_settings():
         for method in ("bfloat16 anchor", "bfloat16 gradients", "gradients cast")
     ]
     assert low == [[{"strength": 10.0, "rate": 1e-4}], [], []]
+    found = [
+        (data, times)
+        for data, times in product(("digits", "fashion-mnist"), (3, 10, 30))
+        if not rule(data, times)[1]
+    ]
+    assert found == [("fashion-mnist", 30)]
     differs = [
         (f"smaller_anchor-{data}", base, trial["rate"])
         for data, base in product(("digits", "fashion-mnist"), ("sgd", "adam"))
