@@ -14,7 +14,8 @@ Each method gets 24 settings, mu = 0 among those of the tuned mu; the best on th
 Written down before the run: the primary contrast is mu tuned minus mu = 0 at 90 %
 stragglers, paired by seed. Expected: no significant difference, with mu at 0 or small.
 It came out so on the seeds 100-195, with 4 rates for the tuned mu. Then it got every
-second point of 8 rates and 6 values of mu, and all were tested on other seeds.
+second point of 8 rates and 6 values of mu, and all were tested on other seeds. There
+the tuning took mu = 0.
 
 Li et al., "Federated Optimization in Heterogeneous Networks", arXiv 1812.06127.
 """

@@ -15,7 +15,7 @@ Written down before the run: the primary contrast is RDI minus plain SGD, paired
 seed; weight decay and both are further peers. No significant difference was expected.
 On the seeds 100-131 RDI was below both, with 4 rates to the 24 of plain SGD. So what
 has two numbers got every second point of 8 rates and 6 strengths, and all were tested
-on other seeds.
+on other seeds. There RDI and plain SGD show no significant difference.
 
 Hu, Li, Yu, "Simple and Effective Regularization Methods for Training on Noisily Labeled
 Data with Generalization Guarantee", ICLR 2020, arXiv 1905.11368.
