@@ -160,7 +160,7 @@ def measure_speed(
 ) -> None:
     """Time updates, whole steps and lanes on this machine, beside PyTorch.
 
-    About 45 minutes on 2 CPU cores; --tiny needs the .txt alone.
+    Less than an hour on 2 CPU cores; --tiny needs the .txt alone.
     """
     plan = speed.tiny() if tiny else speed.PLAN
     folder = out or results.FOLDER / ("speed-tiny" if tiny else "speed")

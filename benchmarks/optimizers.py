@@ -81,6 +81,12 @@ def l2_adam(
     return optax.chain(optax.add_decayed_weights(s.weight_decay), adam)
 
 
+def decoupled_adam(
+    schedule: optax.ScalarOrSchedule, s: Settings
+) -> optax.GradientTransformationExtraArgs:
+    return optax.adamw(schedule, s.b1, s.b2, weight_decay=s.weight_decay)
+
+
 def sgd_family(
     alias: Callable[..., optax.GradientTransformationExtraArgs],
 ) -> Make:
@@ -210,12 +216,13 @@ def muon_beside_adam(
 
 def ablated(
     form: Form,
+    base: Callable[..., optax.GradientTransformationExtraArgs] = l2_sgd,
     *,
     inner: bool = True,
     period: int = 10,
     anchor_step: float = 1.0,
 ) -> Make:
-    """TRSGD with its parts exchanged one by one; the trial gives its strength.
+    """Exchange the parts of TRSGD one by one; the trial gives the strength.
 
     The strength is lambda at the first learning rate, so that lambda_w = strength * the
     first learning rate in both forms.
@@ -225,21 +232,21 @@ def ablated(
         t: Trial, d: optax.Schedule, s: Settings, batch: int
     ) -> optax.GradientTransformation:
         schedule = rate(t, d)
-        base = l2_sgd(
+        optimizer = base(
             prox_optax.inner_decay(schedule, period) if inner else schedule, s
         )
         if form == "coupled":
             pull = prox_optax.proximal(
                 lambda step: t["strength"] / d(step), period, anchor_step=anchor_step
             )
-            return optax.chain(pull, base)
+            return optax.chain(pull, optimizer)
         lambda_w = t["strength"] * t["learning_rate"]
         pull = prox_optax.decoupled_proximal(
             prox_optax.inner_decay(lambda_w, period) if inner else lambda_w,
             period,
             anchor_step=anchor_step,
         )
-        return optax.chain(base, pull)
+        return optax.chain(optimizer, pull)
 
     return make
 
@@ -259,8 +266,15 @@ ABLATIONS: dict[str, Method] = {
         for form in FORMS
         for x in ANCHOR_STEPS
     },
+    "adam, coupled, no inner decay": Method(ablated("coupled", l2_adam, inner=False)),
+    "adam, decoupled, no inner decay": Method(
+        ablated("decoupled", decoupled_adam, inner=False)
+    ),
+    "adam, coupled, inner decay": Method(ablated("coupled", l2_adam)),
+    "adam, decoupled, inner decay": Method(ablated("decoupled", decoupled_adam)),
 }
-"""Of TRSGD, the strength in the trial; S = 10 and anchor step 1 unless said."""
+"""Of TRSGD, TRAdam and TRAdamW, the strength in the trial; S = 10 and anchor step 1
+unless said."""
 
 
 OPTIMIZERS: dict[str, Method] = {
@@ -268,11 +282,7 @@ OPTIMIZERS: dict[str, Method] = {
     "trsgd": Method(sgd_family(prox_optax.trsgd)),
     "trsgdw": Method(sgd_family(prox_optax.trsgdw)),
     "adam": Method(lambda t, d, s, _: l2_adam(rate(t, d), s)),
-    "adamw": Method(
-        lambda t, d, s, _: optax.adamw(
-            rate(t, d), s.b1, s.b2, weight_decay=s.weight_decay
-        )
-    ),
+    "adamw": Method(lambda t, d, s, _: decoupled_adam(rate(t, d), s)),
     "tradam": Method(adam_family(prox_optax.tradam)),
     "tradamw": Method(adam_family(prox_optax.tradamw)),
     # 0.293 is the mean of the inner decay over a period of 10; with momentum 0.9 a pull

@@ -4,7 +4,7 @@ from importlib.metadata import PackageNotFoundError as _PackageNotFoundError
 from importlib.metadata import version as _version
 
 from prox_optax._alias import tradam, tradamw, trsgd, trsgdw
-from prox_optax._anchor import ProximalState, set_anchor
+from prox_optax._anchor import ProximalState, get_anchor, set_anchor
 from prox_optax._carry_over import carry_over
 from prox_optax._compact import CompactState
 from prox_optax._distance import AnchorDistance, anchor_distance, pull_ratio
@@ -23,6 +23,7 @@ __all__ = (
     "anchor_distance",
     "carry_over",
     "decoupled_proximal",
+    "get_anchor",
     "inner_decay",
     "proximal",
     "pull_ratio",

@@ -8,8 +8,16 @@ import optax
 from jax.typing import ArrayLike
 
 from prox_optax import _validation
-from prox_optax._anchor import Weights, anchored, held
-from prox_optax._proximal import pull_gradient, pull_step
+from prox_optax._arguments import (
+    Period,
+    Weights,
+    is_schedule,
+    judged_at_init,
+    known,
+    start_of,
+)
+from prox_optax._placement import strong
+from prox_optax._proximal import anchored, leaves_at, pull_gradient, pull_step
 from prox_optax._schedule import inner_decay, scale_by_inner_decay
 
 _NO_STEP = 1e-20  # a learning rate that moves no weight; lambda_w over it stays finite
@@ -22,7 +30,7 @@ def trsgd(
     accumulator_dtype: Any = None,
     *,
     lambda_w: Weights | None = None,
-    period: ArrayLike | None = 10,
+    period: Period | None = 10,
     weight_decay: optax.ScalarOrSchedule = 0.0,
     anchor_dtype: Any = None,
 ) -> optax.GradientTransformationExtraArgs:
@@ -52,18 +60,19 @@ def trsgd(
     optimizer before comparing.
 
     Args:
-      learning_rate: :math:`\eta > 0`, a number or a schedule (step -> number).
+      learning_rate: :math:`\eta \ge 0`, a number or a schedule (step -> number).
       momentum: :math:`\mu` in [0, 1), or None for none.
-      nesterov: whether to use Nesterov momentum (the reference implementation takes
-        and ignores it; here it works as in ``optax.sgd``).
-      accumulator_dtype: the dtype of the momentum; None is the params' own.
+      nesterov: whether to use Nesterov momentum, a bool (the reference implementation
+        takes and ignores it; here it works as in ``optax.sgd``).
+      accumulator_dtype: the dtype of the momentum, a real floating one of 16 bits or
+        more; None is the params' own.
       lambda_w: :math:`\lambda_w \ge 0`, strength times learning rate, without unit: a
         number, a schedule, or a tree with the structure of the params. None means 0.1
         times the learning rate at step 0. Under ``optax.inject_hyperparams`` the
         learning rate of each step looks like a constant: give ``lambda_w`` there.
       period: :math:`S`, an integer >= 1, or None: the anchor stays and there is no
         inner decay.
-      weight_decay: :math:`\delta \ge 0`, L2 in the gradient.
+      weight_decay: :math:`\delta \ge 0`, a number or a schedule, L2 in the gradient.
       anchor_dtype: the dtype of the anchor, as in :func:`proximal`.
 
     Returns:
@@ -71,7 +80,7 @@ def trsgd(
 
     Raises:
       TypeError, ValueError: as :func:`proximal`; also for ``lambda_w=None`` with a
-        schedule that starts at 0.
+        schedule of the learning rate that starts at 0.
 
     Example:
       >>> import jax.numpy as jnp, optax, prox_optax
@@ -86,12 +95,15 @@ def trsgd(
       Zhang et al., "Taming the Noisy Gradient", IJCAI 2019,
       https://doi.org/10.24963/ijcai.2019/604
     """
-    return optax.chain(
+    _validation.check_sgd(momentum, nesterov, accumulator_dtype)
+    _check_rates(learning_rate, weight_decay)
+    tx = optax.chain(
         _coupled(learning_rate, lambda_w, period, anchor_dtype),
         optax.add_decayed_weights(weight_decay),
         optax.sgd(learning_rate, momentum, nesterov, accumulator_dtype),
         _inner(period),
     )
+    return _judged_at_init(tx, learning_rate, weight_decay, lambda_w)
 
 
 def tradam(
@@ -104,7 +116,7 @@ def tradam(
     *,
     nesterov: bool = False,
     lambda_w: Weights | None = None,
-    period: ArrayLike | None = 10,
+    period: Period | None = 10,
     weight_decay: optax.ScalarOrSchedule = 0.0,
     anchor_dtype: Any = None,
 ) -> optax.GradientTransformationExtraArgs:
@@ -129,17 +141,19 @@ def tradam(
     strong it is depends on the size of the gradients; in :func:`tradamw` it does not.
 
     Args:
-      learning_rate: :math:`\eta > 0`, a number or a schedule (step -> number).
+      learning_rate: :math:`\eta \ge 0`, a number or a schedule (step -> number).
       b1: :math:`\beta_1` in [0, 1).
       b2: :math:`\beta_2` in [0, 1); see :func:`rescale_b2` for small batches.
-      eps: :math:`\varepsilon`, added outside the root, as in ``optax.adam`` (the
-        reference implementation adds it before the bias correction).
-      eps_root: added inside the root, as in ``optax.adam``.
-      mu_dtype: the dtype of the first moment; None is the params' own.
-      nesterov: whether to use Nesterov momentum, as in ``optax.adam``.
+      eps: :math:`\varepsilon \ge 0`, added outside the root, as in ``optax.adam`` (the
+        reference implementation adds it before the bias correction). With 0 here and
+        in ``eps_root`` a weight whose gradient is 0 from the start becomes NaN.
+      eps_root: added inside the root, as in ``optax.adam``, >= 0.
+      mu_dtype: the dtype of the first moment, a real floating one of 16 bits or more;
+        None is the params' own.
+      nesterov: whether to use Nesterov momentum, as in ``optax.adam``, a bool.
       lambda_w: as in :func:`trsgd`.
       period: as in :func:`trsgd`.
-      weight_decay: :math:`\delta \ge 0`, L2 in the gradient.
+      weight_decay: :math:`\delta \ge 0`, a number or a schedule, L2 in the gradient.
       anchor_dtype: the dtype of the anchor, as in :func:`proximal`.
 
     Returns:
@@ -161,12 +175,15 @@ def tradam(
       Zhang et al., "Taming the Noisy Gradient", IJCAI 2019,
       https://doi.org/10.24963/ijcai.2019/604
     """
-    return optax.chain(
+    _validation.check_adam(b1, b2, eps, eps_root, mu_dtype, nesterov)
+    _check_rates(learning_rate, weight_decay)
+    tx = optax.chain(
         _coupled(learning_rate, lambda_w, period, anchor_dtype),
         optax.add_decayed_weights(weight_decay),
         optax.adam(learning_rate, b1, b2, eps, eps_root, mu_dtype, nesterov=nesterov),
         _inner(period),
     )
+    return _judged_at_init(tx, learning_rate, weight_decay, lambda_w)
 
 
 def trsgdw(
@@ -176,7 +193,7 @@ def trsgdw(
     accumulator_dtype: Any = None,
     *,
     lambda_w: Weights = 0.01,
-    period: ArrayLike | None = 10,
+    period: Period | None = 10,
     weight_decay: optax.ScalarOrSchedule = 0.0,
     anchor_dtype: Any = None,
 ) -> optax.GradientTransformationExtraArgs:
@@ -199,14 +216,15 @@ def trsgdw(
     removes them.
 
     Args:
-      learning_rate: :math:`\eta > 0`, a number or a schedule (step -> number).
+      learning_rate: :math:`\eta \ge 0`, a number or a schedule (step -> number).
       momentum: :math:`\mu` in [0, 1), or None for none.
-      nesterov: whether to use Nesterov momentum, as in ``optax.sgd``.
-      accumulator_dtype: the dtype of the momentum; None is the params' own.
+      nesterov: whether to use Nesterov momentum, as in ``optax.sgd``, a bool.
+      accumulator_dtype: as in :func:`trsgd`.
       lambda_w: :math:`\lambda_w \ge 0`, without unit: a number, a schedule, or a tree
         with the structure of the params. It does not follow the learning rate.
       period: as in :func:`trsgd`.
-      weight_decay: :math:`\delta \ge 0`, decoupled as in ``optax.adamw``.
+      weight_decay: :math:`\delta \ge 0`, a number or a schedule, decoupled as in
+        ``optax.adamw``.
       anchor_dtype: the dtype of the anchor, as in :func:`proximal`.
 
     Returns:
@@ -229,7 +247,8 @@ def trsgdw(
       Zhang et al., IJCAI 2019, https://doi.org/10.24963/ijcai.2019/604, decoupled as
       in Loshchilov and Hutter, ICLR 2019, https://arxiv.org/abs/1711.05101
     """
-    _validation.check_learning_rate(learning_rate)
+    _validation.check_sgd(momentum, nesterov, accumulator_dtype)
+    _check_rates(learning_rate, weight_decay)
     trace = optax.identity()
     if momentum is not None:
         trace = optax.trace(momentum, nesterov, accumulator_dtype)
@@ -238,7 +257,8 @@ def trsgdw(
         optax.add_decayed_weights(weight_decay),
         optax.scale_by_learning_rate(learning_rate),
     )
-    return _decoupled(sgdw, lambda_w, period, anchor_dtype)
+    tx = _decoupled(sgdw, lambda_w, period, anchor_dtype)
+    return _judged_at_init(tx, learning_rate, weight_decay, lambda_w)
 
 
 def tradamw(
@@ -251,7 +271,7 @@ def tradamw(
     *,
     nesterov: bool = False,
     lambda_w: Weights = 0.01,
-    period: ArrayLike | None = 10,
+    period: Period | None = 10,
     weight_decay: optax.ScalarOrSchedule = 0.0,
     anchor_dtype: Any = None,
 ) -> optax.GradientTransformationExtraArgs:
@@ -274,16 +294,17 @@ def tradamw(
     as in :func:`trsgd`.
 
     Args:
-      learning_rate: :math:`\eta > 0`, a number or a schedule (step -> number).
+      learning_rate: :math:`\eta \ge 0`, a number or a schedule (step -> number).
       b1: as in :func:`tradam`.
       b2: as in :func:`tradam`.
-      eps: as in ``optax.adamw``.
-      eps_root: as in ``optax.adamw``.
-      mu_dtype: the dtype of the first moment; None is the params' own.
-      nesterov: whether to use Nesterov momentum, as in ``optax.adamw``.
+      eps: as in :func:`tradam`.
+      eps_root: as in :func:`tradam`.
+      mu_dtype: as in :func:`tradam`.
+      nesterov: as in :func:`tradam`.
       lambda_w: as in :func:`trsgdw`.
       period: as in :func:`trsgd`.
-      weight_decay: :math:`\delta \ge 0`, decoupled as in ``optax.adamw``.
+      weight_decay: :math:`\delta \ge 0`, a number or a schedule, decoupled as in
+        ``optax.adamw``.
       anchor_dtype: the dtype of the anchor, as in :func:`proximal`.
 
     Returns:
@@ -304,42 +325,62 @@ def tradamw(
     Reference:
       As :func:`trsgdw`, around Adam.
     """
-    _validation.check_learning_rate(learning_rate)
+    _validation.check_adam(b1, b2, eps, eps_root, mu_dtype, nesterov)
+    _check_rates(learning_rate, weight_decay)
     adamw = optax.adamw(
         learning_rate, b1, b2, eps, eps_root, mu_dtype, weight_decay, nesterov=nesterov
     )
-    return _decoupled(adamw, lambda_w, period, anchor_dtype)
+    tx = _decoupled(adamw, lambda_w, period, anchor_dtype)
+    return _judged_at_init(tx, learning_rate, weight_decay, lambda_w)
+
+
+def _check_rates(learning_rate: Any, weight_decay: Any) -> None:
+    _validation.check_rate("learning_rate", learning_rate)
+    _validation.check_rate("weight_decay", weight_decay)
+
+
+def _judged_at_init(
+    tx: optax.GradientTransformationExtraArgs,
+    learning_rate: Any,
+    weight_decay: Any,
+    lambda_w: Any,
+) -> optax.GradientTransformationExtraArgs:
+    """Make ``init`` of an alias check what its schedules start with."""
+    return judged_at_init(
+        tx,
+        ("learning_rate", learning_rate, _validation.check_rate),
+        ("weight_decay", weight_decay, _validation.check_rate),
+        ("lambda_w", lambda_w, _validation.check_weights),
+    )
 
 
 def _coupled(
     learning_rate: optax.ScalarOrSchedule,
     lambda_w: Weights | None,
-    period: ArrayLike | None,
+    period: Period | None,
     anchor_dtype: Any,
 ) -> optax.GradientTransformationExtraArgs:
     """``proximal`` with strength_t = lambda_w / learning_rate_t, or 0 over 0."""
-    _validation.check_learning_rate(learning_rate)
     if lambda_w is None:
         lambda_w = 0.1 * _at_start(learning_rate)
     _validation.check_weights("lambda_w", lambda_w)
 
     def strength(t: ArrayLike) -> Any:
-        eta = learning_rate(t) if callable(learning_rate) else learning_rate
-        lam = lambda_w(t) if callable(lambda_w) else lambda_w
+        eta = learning_rate(t) if is_schedule(learning_rate) else learning_rate
+        lam = lambda_w(t) if is_schedule(lambda_w) else lambda_w
         return jax.tree.map(lambda x: _ratio(x, eta), lam)
 
-    scheduled = callable(learning_rate) or callable(lambda_w)
+    scheduled = is_schedule(learning_rate) or is_schedule(lambda_w)
     weights = strength if scheduled else strength(0)
+    _validation.check_weights("lambda_w / learning_rate", weights)
     return anchored(pull_gradient, "lambda_w", weights, period, 1.0, anchor_dtype)
 
 
 def _at_start(learning_rate: optax.ScalarOrSchedule) -> Any:
-    if not callable(learning_rate):
+    if not is_schedule(learning_rate):
         return learning_rate
-    with jax.ensure_compile_time_eval():
-        eta_0 = learning_rate(jnp.zeros([], jnp.int32))
-        starts_at_0 = not isinstance(eta_0, jax.core.Tracer) and bool(eta_0 == 0)
-    if starts_at_0:
+    eta_0 = start_of("learning_rate", learning_rate, _validation.check_rate)
+    if not isinstance(eta_0, jax.core.Tracer) and known(eta_0) == 0:
         raise ValueError(
             "lambda_w=None means 0.1 * the learning rate at step 0, and this schedule "
             "starts at 0; give it, for example lambda_w=0.1 * peak_learning_rate."
@@ -357,13 +398,13 @@ def _ratio(x: Any, eta: Any) -> Any:
 def _decoupled(
     base: optax.GradientTransformation,
     lambda_w: Any,
-    period: ArrayLike | None,
+    period: Period | None,
     anchor_dtype: Any,
 ) -> optax.GradientTransformationExtraArgs:
     """``base``, inner decay, and the pull under it: r_k = 2 lambda_w / (k + 1)."""
     _validation.check_period(period)
     _validation.check_weights("lambda_w", lambda_w)
-    repeats = period is not None and not callable(lambda_w)
+    repeats = period is not None and not is_schedule(lambda_w)
     weights = lambda_w if period is None else inner_decay(lambda_w, period)
     pull = anchored(
         pull_step, "lambda_w", weights, period, 1.0, anchor_dtype, repeats=repeats
@@ -376,12 +417,13 @@ def _decoupled(
         params: optax.Params | None = None,
         **extra_args: Any,
     ) -> tuple[optax.Updates, Any]:
-        anchor = held(state[-1] if state else state)
-        _validation.check_like_anchor(params, anchor)  # before base sees them
+        of_pull = state[-1] if isinstance(state, tuple) and state else state
+        leaves_at(params, of_pull, updates)  # before base sees them
+        updates = jax.tree.map(strong, updates)  # or base compiles three times
         return chain.update(updates, state, params, **extra_args)
 
     return optax.GradientTransformationExtraArgs(chain.init, update_fn)
 
 
-def _inner(period: ArrayLike | None) -> optax.GradientTransformation:
+def _inner(period: Period | None) -> optax.GradientTransformation:
     return optax.identity() if period is None else scale_by_inner_decay(period)

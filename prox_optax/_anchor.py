@@ -1,21 +1,17 @@
-"""The anchor: its state, how it moves, and how it is set from outside."""
+"""The anchor: its state, and how it is set and read from outside."""
 
-import warnings
-from collections.abc import Callable
 from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
 import optax
+from jax.tree_util import DictKey, keystr, tree_leaves_with_path
 from jax.typing import ArrayLike
 
-from prox_optax import _compact, _validation
+from prox_optax import _tree_checks
 from prox_optax._compact import CompactState
-
-_LAST_STEP = 2**31 - 1
-
-Weights: TypeAlias = ArrayLike | optax.Schedule | optax.Params
-_Pull: TypeAlias = Callable[..., tuple[jax.Array, jax.Array]]
+from prox_optax._match import Names, matched, named, names
+from prox_optax._placement import copied_like, placed_like, strong
 
 
 class ProximalState(NamedTuple):
@@ -23,7 +19,8 @@ class ProximalState(NamedTuple):
 
     Attributes:
       anchor: a copy of the parameters taken earlier: their structure and shapes, in
-        their dtype or in ``anchor_dtype``.
+        their dtype or in ``anchor_dtype``; infinite after an abstract init, until it
+        is taken.
       step: int32, shape (). The anchor moves where ``step % period == 0``. With a
         constant strength the counter stays in [0, period); with a schedule it counts
         the updates and, at 2**31 - 1, goes back by one period, so that neither the
@@ -35,13 +32,57 @@ class ProximalState(NamedTuple):
     anchor: optax.Params
     step: jax.Array
 
+    def taken(self, ws: list[jax.Array]) -> "ProximalState":
+        """Return the state with the anchor at ``ws``, the leaves of the params."""
+        anchors = jax.tree.leaves(self.anchor)
+        return self._at(
+            [
+                w if w.dtype == a.dtype else w.astype(a.dtype)
+                for w, a in zip(ws, anchors, strict=True)
+            ]
+        )
+
+    def approached(self, ws: list[jax.Array], s: ArrayLike) -> "ProximalState":
+        """Return the state with the anchor at ``a + s (w - a)``; if untaken, ``w``."""
+
+        def approach(w: jax.Array, a: jax.Array) -> jax.Array:
+            wide = wide_dtype(a, w)
+            a_wide, w_wide = jnp.asarray(a, wide), jnp.asarray(w, wide)
+            whole = (s == 1) | ~jnp.isfinite(a)
+            moved = jnp.where(whole, w_wide, a_wide + s * (w_wide - a_wide))
+            return moved.astype(a.dtype)
+
+        return self._at(list(map(approach, ws, jax.tree.leaves(self.anchor))))
+
+    def displacements(self, ws: list[jax.Array]) -> list[jax.Array]:
+        """Return ``w - a`` of each leaf, float32 or wider; 0 where equal, also inf."""
+        return list(map(_displacement, ws, jax.tree.leaves(self.anchor)))
+
+    def anchors(self, ws: list[jax.Array]) -> list[jax.Array]:
+        """Return ``a`` of each leaf."""
+        del ws
+        return jax.tree.leaves(self.anchor)
+
+    def _at(self, anchors: list[jax.Array]) -> "ProximalState":
+        structure = jax.tree.structure(self.anchor)
+        return self._replace(anchor=jax.tree.unflatten(structure, anchors))
+
+
+@jax.jit  # traced once for leaves of the same shape
+def _displacement(w: jax.Array, a: jax.Array) -> jax.Array:
+    wide = wide_dtype(w, a)
+    w, a = jnp.asarray(w, wide), jnp.asarray(a, wide)
+    return jnp.where(w == a, 0, w - a)
+
 
 State: TypeAlias = ProximalState | CompactState
 """The first field has the structure and the shapes of the parameters."""
 
 
-def set_anchor(opt_state: optax.OptState, params: optax.Params) -> optax.OptState:
-    """Set every anchor in an optimizer state to a copy of ``params``.
+def set_anchor(
+    opt_state: optax.OptState, params: optax.Params, name: str | None = None
+) -> optax.OptState:
+    """Set every anchor in an optimizer state, or a named one, to a copy of ``params``.
 
     The next update pulls towards what was set; after that the anchor goes on moving
     at its period, whose phase stays as it was. Works under ``jit`` too.
@@ -51,15 +92,19 @@ def set_anchor(opt_state: optax.OptState, params: optax.Params) -> optax.OptStat
         :func:`decoupled_proximal` or an alias, at any depth (``optax.chain``,
         ``masked``, ``partition``, ``inject_hyperparams``, ``MultiSteps``, ...).
       params: the parameters to be pulled towards, with the structure and shapes given
-        to ``init``. Where an anchor is masked, its part of ``params`` is used; inside
-        ``optax.flatten`` ``init`` was given one raveled array.
+        to ``init``; a whole model, whose other leaves are not used; or
+        ``nnx.state(model, nnx.Param)``. Where an anchor is masked, its part of
+        ``params`` is used; inside ``optax.flatten`` ``init`` was given one raveled
+        array.
+      name: which anchor of several, as in :func:`get_anchor`; None sets all.
 
     Returns:
       The state with new anchors, in the dtypes and shardings of the old ones; all else
       is shared.
 
     Raises:
-      ValueError: for a state without an anchor, or params that do not fit it; for
+      ValueError: for a state without an anchor, or params that do not fit it; for a
+        name that no anchor has; outside ``jit`` for params that are NaN; for
         ``anchor_dtype="int16"``, which tells an anchor only near the params.
 
     Example:
@@ -70,252 +115,155 @@ def set_anchor(opt_state: optax.OptState, params: optax.Params) -> optax.OptStat
       >>> tx.update(jnp.zeros(2), state, jnp.zeros(2))[0]
       Array([1., 1.], dtype=float32)
     """
-
-    def reset(node: Any) -> Any:
-        if not is_anchored(node):
-            return node
-        _validation.check_can_be_set(node)
-        given = without_masked(params, node.anchor)
-        _validation.check_like_anchor(given, node.anchor, "in this state")
-        # Leaf by leaf: Flax NNX keeps the state's leaves in containers of its own.
-        olds, structure = jax.tree.flatten(node.anchor)
-        news = map(_copy_like, jax.tree.leaves(given), olds)
-        step = jax.tree.map(lambda t: jnp.where(t < 0, t, ~t), node.step)
-        return ProximalState(jax.tree.unflatten(structure, news), step)
-
-    anchored_states(opt_state)
+    chosen = {names(path) for path, _ in anchored_states(opt_state, name)}
     if params is None:
         raise ValueError("set_anchor needs the params to pull towards, got None.")
-    return jax.tree.map(reset, opt_state, is_leaf=is_anchored)
+
+    def reset(path: Any, node: Any) -> Any:
+        if names(path) not in chosen:
+            return node
+        _tree_checks.check_can_be_set(node)
+        ws = fitted(params, node, "in this state")
+        _tree_checks.check_readable(node, ws)
+        _tree_checks.check_no_nan(ws, node.anchor)
+        # Leaf by leaf: Flax NNX keeps the state's leaves in containers of its own.
+        olds, structure = jax.tree.flatten(node.anchor)
+        anchor = jax.tree.unflatten(structure, map(copied_like, ws, olds))
+        step = jax.tree.map(lambda t: jnp.where(t < 0, t, ~t), node.step)
+        return ProximalState(anchor, step)
+
+    return jax.tree_util.tree_map_with_path(reset, opt_state, is_leaf=is_anchored)
+
+
+def get_anchor(
+    opt_state: optax.OptState, params: optax.Params, name: str | None = None
+) -> optax.Params:
+    """Read the anchor in an optimizer state.
+
+    Args:
+      opt_state: the state of an optimizer, at any depth as for :func:`set_anchor`.
+      params: the current parameters, as for :func:`set_anchor`. They give the
+        structure, and an anchor of ``anchor_dtype="int16"`` is told from them.
+      name: which anchor, where a parameter has several: the key that
+        ``optax.named_chain`` (or ``optax.partition``) gave to its part of the state,
+        or its path into the state, such as ``"[0]"`` in a chain.
+
+    Returns:
+      The anchor in the structure of ``params``, with an ``optax.MaskedNode`` for a
+      leaf that has none. Its dtype is that of the anchor; of an int16 anchor that of
+      the params. Outside ``jit`` the arrays are copies: donating the state leaves them
+      alone.
+
+    Raises:
+      ValueError: for a state without an anchor, params that do not fit it, a
+        parameter with several anchors and no name, or a name that no anchor has.
+
+    Example:
+      >>> import jax.numpy as jnp, optax, prox_optax
+      >>> tx = prox_optax.trsgd(0.1)
+      >>> w = {"w": jnp.array([1.0, 2.0])}
+      >>> state = tx.init(w)
+      >>> updates, state = tx.update(w, state, w)
+      >>> w = optax.apply_updates(w, updates)
+      >>> prox_optax.get_anchor(state, w)["w"], w["w"]
+      (Array([1., 2.], dtype=float32), Array([0.9, 1.8], dtype=float32))
+    """
+    anchors: dict[Names, jax.Array] = {}
+    for full, state, ws in anchored_leaves(opt_state, params, name):
+        anchors.update(zip(full, state.anchors(ws), strict=True))
+
+    def own(path: Any, _: Any) -> Any:
+        a = anchors.get(names(path), optax.MaskedNode())
+        concrete = isinstance(a, jax.Array) and not isinstance(a, jax.core.Tracer)
+        return jnp.array(a, copy=True) if concrete else a
+
+    return jax.tree_util.tree_map_with_path(own, params)
+
+
+def anchored_states(
+    opt_state: optax.OptState, name: str | None = None
+) -> list[tuple[Any, State]]:
+    """Return the states of pulls in ``opt_state``, at least one, with their paths."""
+    nodes = tree_leaves_with_path(opt_state, is_leaf=is_anchored)
+    states = [(path, node) for path, node in nodes if is_anchored(node)]
+    if not states:
+        raise ValueError(
+            "opt_state holds no anchor; build the optimizer with prox_optax.proximal, "
+            "decoupled_proximal or an alias such as tradam, and pass its whole state, "
+            "from a checkpoint restored with a target such as what init makes."
+        )
+    if name is None:
+        return states
+    if not isinstance(name, str):
+        raise TypeError(f"name must be a text or None, got {name!r}; write name=None.")
+    found = [(path, node) for path, node in states if name in _called(path)]
+    if not found:
+        known = ", ".join(map(repr, _labels(states)))
+        raise ValueError(
+            f"name fits no anchor: none is called {name!r}; there is: {known}."
+        )
+    return found
+
+
+def anchored_leaves(
+    opt_state: optax.OptState, params: optax.Params, name: str | None
+) -> list[tuple[list[Names], State, list[jax.Array]]]:
+    """Return each state's names of leaves, the state, and those leaves of ``params``.
+
+    No leaf is in two of them.
+    """
+    states = anchored_states(opt_state, name)
+    of_leaf: dict[Names, str] = {}
+    found = []
+    for (_, state), label in zip(states, _labels(states), strict=True):
+        ws = fitted(params, state, "in this state")
+        _tree_checks.check_readable(state, ws)
+        for leaf_path, _ in tree_leaves_with_path(state[0]):
+            other = of_leaf.setdefault(names(leaf_path), label)
+            if other != label:
+                raise ValueError(
+                    f"params{keystr(leaf_path)} has two anchors; write name={other!r} "
+                    f"or name={label!r}."
+                )
+        found.append((list(named(state[0])), state, ws))
+    return found
+
+
+def _called(path: Any) -> list[str]:
+    """Return what a state of a pull may be called: keys and paths on the way to it."""
+    keys = [str(key.key) for key in path if isinstance(key, DictKey)]
+    return [*keys, *(keystr(path[:n]) for n in range(1, len(path) + 1))]
+
+
+def _labels(states: list[tuple[Any, State]]) -> list[str]:
+    """Return a name for each state: its last key where that is its own, or its path."""
+    keys = [[str(k.key) for k in path if isinstance(k, DictKey)] for path, _ in states]
+    last = [own[-1] if own else None for own in keys]
+    return [
+        key if key is not None and last.count(key) == 1 else keystr(path)
+        for key, (path, _) in zip(last, states, strict=True)
+    ]
+
+
+def fitted(params: Any, state: State, where: str, updates: Any = ()) -> list[jax.Array]:
+    """Return the leaves of ``params`` that have an anchor in ``state``, as arrays."""
+    if params is None:
+        raise ValueError(
+            "The pull towards an anchor needs the current params: call "
+            "update(updates, state, params)."
+        )
+    leaves = matched(
+        params, state[0], f"params do not fit the anchor {where}:", updates
+    )
+    held = jax.tree.leaves(state[0])
+    ws = list(map(strong, leaves))
+    _tree_checks.check_shapes(ws, state[0], where)
+    return list(map(placed_like, ws, held))
 
 
 def is_anchored(node: Any) -> bool:
     return isinstance(node, ProximalState | CompactState)
 
 
-def held(state: Any) -> optax.Params:
-    """What the state of a pull holds of the anchor, in the structure of the params."""
-    if not is_anchored(state):
-        raise ValueError(
-            "this is the state of an optimizer without an anchor; pass the state that "
-            "init of this one made, or for a run saved without an anchor "
-            "prox_optax.carry_over(saved_state, init(params), step)."
-        )
-    return state[0]
-
-
-def anchored_states(opt_state: optax.OptState) -> list[State]:
-    """Every state of a pull in ``opt_state``, at least one."""
-    nodes = jax.tree.leaves(opt_state, is_leaf=is_anchored)
-    states = [node for node in nodes if is_anchored(node)]
-    if not states:
-        raise ValueError(
-            "opt_state holds no anchor; build the optimizer with prox_optax.proximal, "
-            "decoupled_proximal or an alias such as tradam, and pass its whole state."
-        )
-    return states
-
-
-def anchored(
-    pull: _Pull,
-    name: str,
-    weights: Weights,
-    period: ArrayLike | None,
-    anchor_step: ArrayLike,
-    anchor_dtype: Any,
-    *,
-    repeats: bool = False,
-) -> optax.GradientTransformationExtraArgs:
-    """The anchor's life, around the pull of a leaf.
-
-    ``pull(update, displacement, weight)`` gives the new update and where the old one
-    passes untouched: there 0 * inf must not arise, and -0.0 + 0.0 would be 0.0.
-    ``repeats`` says that a schedule of ``weights`` repeats itself with the period.
-    """
-    _validation.check_period(period)
-    _validation.check_anchor_step(anchor_step)
-    _validation.check_anchor_dtype(anchor_dtype, period, anchor_step)
-    counts_on = callable(weights) and not repeats
-
-    def weights_at(t: jax.Array, params: optax.Params) -> Any:
-        lam: Any = weights(t) if callable(weights) else weights
-        if jax.tree_util.all_leaves([lam]) and jnp.ndim(lam) == 0:
-            return jax.tree.map(lambda _: lam, params)
-        lam = without_masked(lam, params)
-        _validation.check_weights_fit(name, lam, params)
-        return jax.tree.unflatten(jax.tree.structure(params), jax.tree.leaves(lam))
-
-    def init_fn(params: optax.Params) -> State:
-        _validation.check_params(params, anchor_dtype)
-        step = jnp.zeros([], jnp.int32)
-        if jax.tree.leaves(params):
-            weights_at(step, params)
-        if _validation.is_compact(anchor_dtype):
-            return _compact.start(params, step)
-        anchor = jax.tree.map(lambda w: _copy(w, anchor_dtype), params)
-        _warn_of_rounding(params, anchor, anchor_step)
-        return ProximalState(anchor, step)
-
-    def update_fn(
-        updates: optax.Updates,
-        state: Any,
-        params: optax.Params | None = None,
-        **extra_args: Any,
-    ) -> tuple[optax.Updates, State]:
-        del extra_args
-        _validation.check_like_anchor(params, held(state))
-        _validation.check_updates(updates, params)
-        params = jax.tree.map(placed_like, params, held(state))
-
-        t = jnp.where(state.step < 0, ~state.step, state.step)
-        if period is not None:
-            due = (state.step >= 0) & (t % period == 0)
-            state = _moved(state, params, anchor_step, due)
-        updates = jax.tree.map(
-            lambda u, d, lam: None if u is None else _pulled(pull, u, d, lam),
-            updates,
-            jax.tree.unflatten(
-                jax.tree.structure(params), _displacements(state, params)
-            ),
-            weights_at(t, params),
-            is_leaf=lambda x: x is None,
-        )
-        return updates, state._replace(step=_next(t, period, counts_on))
-
-    return optax.GradientTransformationExtraArgs(init_fn, update_fn)
-
-
-def _moved(state: State, params: optax.Params, s: ArrayLike, due: jax.Array) -> State:
-    """The anchor moved where ``due``.
-
-    One switch over the whole tree, with "keep" as its branch 0, lets XLA leave the
-    anchor's buffers alone on the steps in between; a ``where`` rewrites them.
-    """
-
-    def move(state: State, params: optax.Params) -> State:
-        if isinstance(state, CompactState):
-            return _compact.taken(state, params)
-        anchor = jax.tree.map(lambda a, w: _towards(w, a, s), state.anchor, params)
-        return state._replace(anchor=anchor)
-
-    branches = [lambda state, params: state, move]
-    return jax.lax.switch(due.astype(jnp.int32), branches, state, params)
-
-
-def _towards(w: jax.Array, a: jax.Array, s: ArrayLike) -> jax.Array:
-    """``a + s (w - a)``."""
-    if isinstance(s, int | float) and s == 1:
-        return w.astype(a.dtype)
-    wide = wide_dtype(a, w)
-    a_wide, w_wide = jnp.asarray(a, wide), jnp.asarray(w, wide)
-    whole = (s == 1) | jnp.isnan(a)  # NaN: not taken yet, after an abstract init
-    return jnp.where(whole, w_wide, a_wide + s * (w_wide - a_wide)).astype(a.dtype)
-
-
-def _displacements(state: State, params: optax.Params) -> list[jax.Array]:
-    """``w - a`` of each leaf, in float32 or wider; 0 where equal, also at infinity."""
-
-    def displacement(w: jax.Array, a: jax.Array) -> jax.Array:
-        wide = wide_dtype(w, a)
-        w, a = jnp.asarray(w, wide), jnp.asarray(a, wide)
-        return jnp.where(w == a, 0, w - a)
-
-    if isinstance(state, CompactState):
-        return _compact.displacements(state, params)
-    ws, anchors = jax.tree.leaves(params), jax.tree.leaves(state.anchor)
-    return list(map(displacement, ws, anchors))
-
-
-def _pulled(pull: _Pull, u: jax.Array, d: jax.Array, lam: ArrayLike) -> jax.Array:
-    """``pull`` of a leaf, in float32 or wider, in the dtype of ``u``."""
-    _validation.check_update(u, d)
-    u = jnp.asarray(u)
-    wide = wide_dtype(u, d)
-    wide_lam = jnp.broadcast_to(jnp.asarray(lam, jnp.finfo(wide).dtype), jnp.shape(d))
-    pulled, untouched = pull(jnp.asarray(u, wide), jnp.asarray(d, wide), wide_lam)
-    pulled = pulled.astype(u.dtype)
-    return jnp.where(placed_like(untouched, pulled), placed_like(u, pulled), pulled)
-
-
 def wide_dtype(*arrays: jax.Array) -> jnp.dtype:
     return jnp.promote_types(jnp.result_type(*arrays), jnp.float32)
-
-
-def _next(t: jax.Array, period: ArrayLike | None, counts_on: bool) -> jax.Array:
-    """The next step, within the period or, from the last one, back by a period."""
-    period = jnp.asarray(1 if period is None else period, jnp.int32)
-    if not counts_on:
-        return (t % period + 1) % period
-    return jnp.where(t >= _LAST_STEP, t - period, t) + 1
-
-
-def _copy(w: Any, dtype: Any) -> jax.Array:
-    """A buffer of its own for ``w``, strongly typed; NaN for a mere shape."""
-    dtype = jnp.result_type(w) if dtype is None else jnp.dtype(dtype)
-    if isinstance(w, jax.ShapeDtypeStruct):
-        return jnp.full(w.shape, jnp.nan, dtype)
-    return jnp.array(w, dtype, copy=True)
-
-
-def _copy_like(w: Any, a: jax.Array) -> jax.Array:
-    """A copy of ``w`` in the dtype of ``a`` and on its devices."""
-    copy = _copy(placed_like(w, a), a.dtype)
-    if isinstance(a, jax.Array) and not isinstance(a, jax.core.Tracer):
-        copy = jax.device_put(copy, a.sharding)
-    return copy
-
-
-def placed_like(w: jax.Array, a: jax.Array) -> jax.Array:
-    """``w`` with the sharding of ``a``, where the mesh makes shardings explicit."""
-    sharding = jax.typeof(a).sharding
-    explicit = jax.sharding.AxisType.Explicit in sharding.mesh.axis_types
-    if not explicit or jax.typeof(w).sharding == sharding:
-        return w
-    return jax.sharding.reshard(w, sharding)
-
-
-def without_masked(tree: Any, like: Any) -> Any:
-    """``tree`` without the parts for which ``like`` holds an ``optax.MaskedNode``."""
-
-    def is_masked(node: Any) -> bool:
-        return isinstance(node, optax.MaskedNode)
-
-    masked = {
-        path
-        for path, node in jax.tree_util.tree_leaves_with_path(like, is_leaf=is_masked)
-        if is_masked(node)
-    }
-    if not masked:
-        return tree
-
-    def keep(path: Any, leaf: Any) -> Any:
-        above = (path[:i] for i in range(len(path) + 1))
-        return optax.MaskedNode() if any(map(masked.__contains__, above)) else leaf
-
-    return jax.tree_util.tree_map_with_path(keep, tree)
-
-
-def _warn_of_rounding(
-    params: optax.Params, anchor: optax.Params, anchor_step: ArrayLike
-) -> None:
-    for w, a in zip(jax.tree.leaves(params), jax.tree.leaves(anchor), strict=True):
-        dtype = jnp.result_type(w)
-        if jnp.promote_types(dtype, a.dtype) != a.dtype:
-            rounding = 100 * float(jnp.finfo(a.dtype).eps) / 2
-            warnings.warn(
-                f"anchor_dtype={a.dtype.name} is less precise than the params' {dtype}:"
-                f" the anchor is off by up to {rounding:.2g} % of each weight, and the "
-                "pull with it; at small learning rates that is more than the params "
-                "move in a period. anchor_dtype=None avoids it, and 'int16' in 2 bytes "
-                "a parameter.",
-                stacklevel=3,
-            )
-            return
-        is_fraction = isinstance(anchor_step, int | float) and anchor_step < 1
-        if is_fraction and jnp.finfo(a.dtype).bits < 32:
-            warnings.warn(
-                f"an anchor of dtype {a.dtype.name} rounds away the small moves of "
-                f"anchor_step={anchor_step}; write anchor_dtype='float32'.",
-                stacklevel=3,
-            )
-            return

@@ -1,15 +1,20 @@
 """From one optimizer's state to another's: a run begun without an anchor goes on."""
 
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
 import optax
+from jax.tree_util import GetAttrKey, SequenceKey
 from jax.typing import ArrayLike
 
 from prox_optax import _validation
-from prox_optax._anchor import is_anchored
+from prox_optax._anchor import ProximalState, is_anchored
+from prox_optax._compact import CompactState
 from prox_optax._schedule import InnerDecayState
+
+_Keys: TypeAlias = tuple[str, ...]
 
 
 def carry_over(
@@ -26,19 +31,30 @@ def carry_over(
 
     so that the strength's schedule agrees with the learning rate's.
 
+    Under ``optax.inject_hyperparams`` the state holds hyperparameters too. Those that
+    both states hold are the saved ones, the learning rate among them: they may have
+    been changed by hand while the run went on, as at a resume of one optimizer. To
+    begin with another value, write it into ``hyperparams`` of the returned state. Those
+    that only one state holds, such as ``lambda_w`` and ``period``, stay those of the
+    new optimizer.
+
     Args:
-      saved_state: the state to go on from, also as a checkpoint gives it back without a
-        target (lists and dicts).
+      saved_state: the state to go on from, as the optimizer left it, or as a checkpoint
+        gives it back without a target: dicts and lists (Orbax), or dicts whose keys
+        '0', '1', ..., '10' stand for places (``flax.serialization``), which are read
+        in the order of the numbers. Arrays may be NumPy's.
       new_state: what ``init`` of the new optimizer makes of the params saved with it.
       step: :math:`n \ge 0`, an integer: the updates the saved run has made.
 
     Returns:
-      The state for the new optimizer, in the structure of ``new_state``; its arrays are
-      those of the two states.
+      The state for the new optimizer, in the structure of ``new_state``. Its arrays are
+      those of the two states; NumPy's become JAX's, placed as in ``new_state``.
 
     Raises:
       TypeError, ValueError: for a step that is no integer >= 0; where an array of one
-        state has no counterpart in the other, or one of another shape or dtype.
+        state has no counterpart in the other, or one of another shape or dtype; where
+        several have one name and their order does not tell which is which; for a
+        schedule in ``inject_hyperparams`` that the saved run did not have.
 
     Example:
       >>> import jax.numpy as jnp, optax, prox_optax
@@ -50,28 +66,20 @@ def carry_over(
       1
     """
     _validation.check_step(step)
-    saved: dict[str, list[Any]] = {}
-    for path, leaf in _leaves(saved_state):
-        saved.setdefault(_name(path), []).append((path, leaf))
+    saved, new = _arrays(saved_state, _is_any), _arrays(new_state, _is_ours)
+    _check_new_schedules(saved, new)
+    carried = _counterparts(
+        _without(_hyperparameters(saved) - _hyperparameters(new), saved),
+        _without(_hyperparameters(new) - _hyperparameters(saved), new),
+        _parameters(saved_state) | _parameters(new_state),
+    )
 
     def carry(path: Any, node: Any) -> Any:
         if _is_ours(node):
             return _at_step(node, step)
-        where = jax.tree_util.keystr(path)
-        if not saved.get(_name(path)):
-            raise ValueError(f"saved_state has nothing for new_state{where}; {_HINT}.")
-        saved_path, leaf = saved[_name(path)].pop(0)
-        _validation.check_counterpart(
-            leaf, node, f"saved_state{jax.tree_util.keystr(saved_path)}", where
-        )
-        return leaf
+        return carried.get(_keys(path), node)
 
-    state = jax.tree_util.tree_map_with_path(carry, new_state, is_leaf=_is_ours)
-    left = [path for pairs in saved.values() for path, _ in pairs]
-    if left:
-        where = jax.tree_util.keystr(left[0])
-        raise ValueError(f"new_state has no place for saved_state{where}; {_HINT}.")
-    return state
+    return jax.tree_util.tree_map_with_path(carry, new_state, is_leaf=_is_ours)
 
 
 _HINT = (
@@ -80,19 +88,207 @@ _HINT = (
 )
 
 
+class _Array(NamedTuple):
+    path: Any
+    value: Any
+
+    def where(self) -> str:
+        return jax.tree_util.keystr(self.path)
+
+
+_Arrays: TypeAlias = dict[_Keys, _Array]
+
+
+def _arrays(state: optax.OptState, is_ours: Callable[[Any], bool]) -> _Arrays:
+    """The arrays of a state but for ours, by the keys on the way to them."""
+    return {
+        _keys(path): _Array(path, leaf)
+        for path, leaf in jax.tree_util.tree_leaves_with_path(state, is_leaf=is_ours)
+        if not is_ours(leaf)
+    }
+
+
+def _keys(path: Any) -> _Keys:
+    """The path as text, the same however the state was saved.
+
+    Flax NNX ends it with "value", the array in a container. Without that no two leaves
+    of a tree fall together, since none lies below another.
+    """
+    keys = [jax.tree_util.keystr((key,), simple=True) for key in path]
+    while keys and keys[-1] == "value":
+        keys.pop()
+    return tuple(keys)
+
+
 def _is_ours(node: Any) -> bool:
     return is_anchored(node) or isinstance(node, InnerDecayState)
 
 
-def _leaves(state: optax.OptState) -> list[tuple[Any, Any]]:
-    leaves = jax.tree_util.tree_leaves_with_path(state, is_leaf=_is_ours)
-    return [(path, leaf) for path, leaf in leaves if not _is_ours(leaf)]
+def _is_any(node: Any) -> bool:
+    return _is_ours(node) or _is_restored(node)
 
 
-def _name(path: Any) -> str:
-    """The fields on the way to a leaf, without the places in chains and lists."""
-    keys = [key for key in path if not isinstance(key, jax.tree_util.SequenceKey)]
-    return jax.tree_util.keystr(tuple(keys), simple=True, separator="/")
+def _is_restored(node: Any) -> bool:
+    """Whether ``node`` is a state of ours that came back as a dict of its fields.
+
+    Params may have these names too: their arrays are no integers.
+    """
+    if not isinstance(node, Mapping):
+        return False
+    for kind in (ProximalState, CompactState, InnerDecayState):
+        if set(node) == set(kind._fields):
+            steps = jax.tree.leaves(node[kind._fields[-1]])
+            dtypes = [jnp.result_type(step) for step in steps]
+            return dtypes != [] and all(jnp.issubdtype(t, jnp.integer) for t in dtypes)
+    return False
+
+
+def _parameters(state: optax.OptState) -> set[_Keys]:
+    """The keys of the params, as the anchors in ``state`` know them."""
+    nodes = [node for node in jax.tree.leaves(state, is_leaf=_is_any) if _is_any(node)]
+    fields = [node if isinstance(node, Mapping) else node._asdict() for node in nodes]
+    anchors = [node.get("anchor", node.get("code")) for node in fields]
+    paths = [jax.tree_util.tree_leaves_with_path(anchor) for anchor in anchors]
+    return {_keys(path) for pairs in paths for path, _ in pairs}
+
+
+def _counterparts(
+    saved: _Arrays, new: _Arrays, parameters: set[_Keys]
+) -> dict[_Keys, Any]:
+    """The array of ``saved`` for each of ``new``: same names, in the same order."""
+    saved_fields, new_fields = _fields(saved), _fields(new)
+    carried = {}
+    for olds, news in _groups(saved, new):
+        for old, place in zip(olds, news, strict=False):
+            alike = _fits(old, new[place].path, parameters) and (
+                len(news) == 1 or saved_fields[old[:-1]] == new_fields[place[:-1]]
+            )
+            if not alike:
+                raise ValueError(
+                    f"saved_state{saved[old].where()} and new_state{new[place].where()}"
+                    f" have the same names, but not the same place; {_HINT}."
+                )
+            carried[place] = _checked(saved[old], new[place])
+        if len(olds) < len(news):
+            where = new[news[len(olds)]].where()
+            raise ValueError(f"saved_state has nothing for new_state{where}; {_HINT}.")
+        if len(olds) > len(news):
+            where = saved[olds[len(news)]].where()
+            raise ValueError(f"new_state has no place for saved_state{where}; {_HINT}.")
+    return carried
+
+
+def _groups(saved: _Arrays, new: _Arrays) -> list[tuple[list[_Keys], list[_Keys]]]:
+    """Those of the same names in both, each in the order of the numbers."""
+    groups: dict[_Keys, tuple[list[_Keys], list[_Keys]]] = {}
+    for side, arrays in ((1, new), (0, saved)):
+        for keys in sorted(arrays, key=_in_order):
+            groups.setdefault(_names(keys), ([], []))[side].append(keys)
+    return list(groups.values())
+
+
+def _names(keys: _Keys) -> _Keys:
+    """The fields on the way to an array, without the places in chains and lists."""
+    return tuple(key for key in keys if not key.isdecimal())
+
+
+def _in_order(keys: _Keys) -> list[tuple[int, str]]:
+    """Sort '10' behind '2'."""
+    return [(int(key) if key.isdecimal() else -1, key) for key in keys]
+
+
+def _fields(arrays: _Arrays) -> dict[_Keys, set[str]]:
+    """The names right below each node: they tell one kind of state from another."""
+    fields: dict[_Keys, set[str]] = {}
+    for keys in arrays:
+        for i, key in enumerate(keys):
+            fields.setdefault(keys[:i], set()).update(_names((key,)))
+    return fields
+
+
+def _fits(saved: _Keys, path: Any, parameters: set[_Keys]) -> bool:
+    """Whether ``saved`` differs from ``path`` in the places of chains alone.
+
+    The part that names a parameter has to be the same, numbers too. It begins at the
+    last field, or before it, where an anchor shows that the params have fields.
+    """
+    keys = _keys(path)
+    fields = [i for i, key in enumerate(path) if isinstance(key, GetAttrKey)]
+    cut = max((i for i in fields if i < len(keys)), default=len(keys))
+    cut = next((i for i in range(cut) if keys[i:] in parameters), cut)
+    cut_saved = len(saved) - len(keys) + cut
+    if cut_saved < 0 or saved[cut_saved:] != keys[cut:]:
+        return False
+    chained = (isinstance(key, SequenceKey) for key in path)
+    wanted = [key for key, place in zip(keys[:cut], chained, strict=False) if not place]
+    for key in reversed(saved[:cut_saved]):
+        if wanted and wanted[-1] == key:
+            wanted.pop()
+        elif not key.isdecimal():
+            return False
+    return not wanted
+
+
+def _checked(saved: _Array, new: _Array) -> Any:
+    """The saved array, if it has the shape and dtype of the new one."""
+    (dtype, shape), (new_dtype, new_shape) = map(_type, (saved.value, new.value))
+    if (dtype, shape) != (new_dtype, new_shape):
+        raise ValueError(
+            f"saved_state{saved.where()} is {dtype}{list(shape)}, "
+            f"new_state{new.where()} {new_dtype}{list(new_shape)}; build the new "
+            "optimizer on the same params, with the same dtypes."
+        )
+    return _of_jax(saved.value, new.value)
+
+
+def _type(x: Any) -> tuple[Any, tuple[int, ...]]:
+    # For NumPy's float64 result_type would say float32 where x64 is off.
+    return x.dtype if hasattr(x, "dtype") else jnp.result_type(x), jnp.shape(x)
+
+
+def _of_jax(saved: Any, new: Any) -> Any:
+    if isinstance(saved, jax.Array):
+        return saved
+    traced = isinstance(new, jax.core.Tracer)
+    if isinstance(new, jax.Array) and not traced and new.committed:
+        return jax.device_put(saved, new.sharding)
+    return jnp.asarray(saved)
+
+
+def _hyperparameters(arrays: _Arrays) -> set[_Keys]:
+    """The names of all that ``optax.inject_hyperparams`` holds."""
+    names = {_hyperparameter(keys, arrays) for keys in arrays}
+    return {name for name in names if name}
+
+
+def _hyperparameter(keys: _Keys, arrays: _Arrays) -> _Keys:
+    """Of which hyperparameter this is the value or the schedule's state; () of none."""
+    for i, key in enumerate(keys[:-1]):
+        injected = key in ("hyperparams", "hyperparams_states")
+        if injected and (*keys[:i], "count") in arrays:
+            return (*_names(keys[:i]), keys[i + 1])
+    return ()
+
+
+def _without(hyperparameters: set[_Keys], arrays: _Arrays) -> _Arrays:
+    return {
+        keys: array
+        for keys, array in arrays.items()
+        if _hyperparameter(keys, arrays) not in hyperparameters
+    }
+
+
+def _check_new_schedules(saved: _Arrays, new: _Arrays) -> None:
+    """A schedule under a hyperparameter that the saved run did not have."""
+    of_saved = _hyperparameters(saved)
+    for keys, array in new.items():
+        name = _hyperparameter(keys, new)
+        if name and name not in of_saved and "hyperparams_states" in keys:
+            raise ValueError(
+                f"saved_state has nothing for the schedule new_state{array.where()}; "
+                f"write optax.inject_hyperparams(..., static_args={name[-1]!r}): then "
+                "the schedule goes on at step."
+            )
 
 
 def _at_step(node: Any, step: ArrayLike) -> Any:

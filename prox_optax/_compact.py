@@ -9,6 +9,7 @@ import optax
 _WINDOW = 2.0**15  # units to either side of a parameter that 16 bits tell apart
 _HEADROOM = 8.0  # the window over the largest displacement seen
 _PLACES = 2.0**24  # units in the largest parameter, at most
+_UNTAKEN = float(jnp.finfo(jnp.float32).max)  # a unit after an abstract init
 
 
 class CompactState(NamedTuple):
@@ -42,8 +43,8 @@ class CompactState(NamedTuple):
 
     Attributes:
       code: int16, the structure and shapes of the parameters.
-      unit: float32, shape (number of leaves,): :math:`\delta`, powers of two. NaN after
-        an abstract init, until the anchor is taken.
+      unit: float32, shape (number of leaves,): :math:`\delta`, powers of two. After an
+        abstract init the largest float32, until the anchor is taken.
       step: as in :class:`ProximalState`.
 
     Example:
@@ -58,60 +59,62 @@ class CompactState(NamedTuple):
     unit: jax.Array
     step: jax.Array
 
+    def taken(self, ws: list[jax.Array]) -> "CompactState":
+        """Return the state with the anchor at ``ws``, the leaves of the params."""
+        # int16 is the least that a compiler may keep; -2**15 has no magnitude there.
+        away = [jnp.maximum(k, 1 - 2**15) for k in self._away(ws)]
+        unit = _fitting(self.unit * _largest(away), _largest(ws), self.unit)
+        code = jax.tree.unflatten(jax.tree.structure(self.code), _places(ws, unit))
+        return self._replace(code=code, unit=unit)
+
+    def displacements(self, ws: list[jax.Array]) -> list[jax.Array]:
+        """Return ``w - a`` of each leaf."""
+        units, ks = jnp.unstack(self.unit), self._away(ws)
+        return [u.astype(w.dtype) * k for w, u, k in zip(ws, units, ks, strict=True)]
+
+    def anchors(self, ws: list[jax.Array]) -> list[jax.Array]:
+        """Return ``a`` of each leaf, in the dtype of ``w``."""
+        return list(map(jnp.subtract, ws, self.displacements(ws)))
+
+    def _away(self, ws: list[jax.Array]) -> list[jax.Array]:
+        """Return ``int16(n(w) - n(a))``: the difference wraps."""
+        return list(
+            map(jnp.subtract, _places(ws, self.unit), jax.tree.leaves(self.code))
+        )
+
 
 def start(params: optax.Params, step: jax.Array) -> CompactState:
-    """The state at init; of mere shapes its units are NaN: not taken yet."""
-    leaves = jax.tree.leaves(params)
-    code = jax.tree.map(lambda w: jnp.zeros_like(w, jnp.int16), params)
-    state = CompactState(code, jnp.full(len(leaves), jnp.nan, jnp.float32), step)
-    if any(isinstance(w, jax.ShapeDtypeStruct) for w in leaves):
-        return state
-    return taken(state, jax.tree.map(jnp.asarray, params))
-
-
-def taken(state: CompactState, params: optax.Params) -> CompactState:
-    """The anchor taken at ``params``."""
-    ws, structure = jax.tree.flatten(params)
-    # int16 is the least that a compiler may keep; -2**15 has no magnitude there.
-    away = [jnp.maximum(k, 1 - 2**15) for k in _away(state, ws)]
-    unit = _fitting(state.unit * _largest(away), _largest(ws), state.unit)
-    code = jax.tree.unflatten(structure, _places(ws, unit))
-    return state._replace(code=code, unit=unit)
-
-
-def displacements(state: CompactState, params: optax.Params) -> list[jax.Array]:
-    """``w - a`` of each leaf."""
-    ws, units = jax.tree.leaves(params), jnp.unstack(state.unit)
-    ks = _away(state, ws)
-    return [u.astype(w.dtype) * k for w, u, k in zip(ws, units, ks, strict=True)]
-
-
-def _away(state: CompactState, ws: list[jax.Array]) -> list[jax.Array]:
-    """``int16(n(w) - n(a))``: the difference wraps."""
-    return list(map(jnp.subtract, _places(ws, state.unit), jax.tree.leaves(state.code)))
+    """Return the state at init; of mere shapes the anchor is not taken yet."""
+    ws = jax.tree.leaves(params)
+    code = jax.tree.map(lambda w: jnp.zeros(jnp.shape(w), jnp.int16), params)
+    unit = jnp.full(len(ws), _UNTAKEN, jnp.float32)
+    if any(isinstance(w, jax.ShapeDtypeStruct) for w in ws):
+        return CompactState(code, unit, step)
+    return CompactState(code, unit, step).taken(list(map(jnp.asarray, ws)))
 
 
 def _places(ws: list[jax.Array], unit: jax.Array) -> list[jax.Array]:
-    """``int16(n(w))``, in every program the same: over a power of two it is exact."""
+    """Return ``int16(n(w))``, in every program the same: over a power of two exact."""
     units = jnp.unstack(unit)
     ns = [jnp.round(w / u).astype(jnp.int32) for w, u in zip(ws, units, strict=True)]
     return [n.astype(jnp.int16) for n in ns]
 
 
 def _largest(leaves: list[jax.Array]) -> jax.Array:
-    """``max |x|`` of each leaf."""
+    """Return ``max |x|`` of each leaf."""
     return jnp.asarray([jnp.max(jnp.abs(x), initial=0) for x in leaves], jnp.float32)
 
 
 def _fitting(far: jax.Array, size: jax.Array, unit: jax.Array) -> jax.Array:
-    """The units for the next period."""
+    """Return the units for the next period."""
     least = jnp.maximum(_HEADROOM / _WINDOW * far, size / _PLACES)
     next_unit = jnp.maximum(_power_above(least), unit / 2)
     next_unit = jnp.where((far > 0) & jnp.isfinite(least), next_unit, unit)
     first_unit = _power_above(jnp.where(size > 0, size, 0.5)) / _WINDOW
-    return jnp.where(jnp.isfinite(unit), next_unit, first_unit)
+    # Not taken yet: the mark of an abstract init, or NaN, which was its mark before.
+    return jnp.where(unit < _UNTAKEN, next_unit, first_unit)
 
 
 def _power_above(x: jax.Array) -> jax.Array:
-    """The next power of two above ``x``, a normal number."""
+    """Return the next power of two above ``x``, a normal number."""
     return jnp.ldexp(jnp.ones_like(x), jnp.frexp(x)[1])

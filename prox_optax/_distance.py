@@ -1,6 +1,5 @@
 """How far the parameters are from their anchor and how hard it pulls: to be logged."""
 
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -8,15 +7,11 @@ import jax.numpy as jnp
 import optax
 from jax.typing import ArrayLike
 
-from prox_optax import _compact, _validation
-from prox_optax._anchor import (
-    State,
-    anchored_states,
-    placed_like,
-    wide_dtype,
-    without_masked,
-)
+from prox_optax import _tree_checks, _validation
+from prox_optax._anchor import anchored_leaves, wide_dtype
+from prox_optax._arguments import is_schedule
 from prox_optax._compact import CompactState
+from prox_optax._match import Names, named, names, spread
 
 
 class AnchorDistance(NamedTuple):
@@ -37,7 +32,9 @@ class AnchorDistance(NamedTuple):
     leaf_relative: Any
 
 
-def anchor_distance(opt_state: optax.OptState, params: optax.Params) -> AnchorDistance:
+def anchor_distance(
+    opt_state: optax.OptState, params: optax.Params, name: str | None = None
+) -> AnchorDistance:
     r"""The distance of ``params`` from the anchor in an optimizer state.
 
     .. math::
@@ -53,17 +50,19 @@ def anchor_distance(opt_state: optax.OptState, params: optax.Params) -> AnchorDi
     those after it, how far they have come.
 
     Args:
-      opt_state: the state of an optimizer, at any depth as for :func:`set_anchor`, with
-        at most one anchor for each parameter.
-      params: the parameters, with the structure and shapes given to ``init``.
+      opt_state: the state of an optimizer, at any depth as for :func:`set_anchor`.
+      params: the parameters that the optimizer updates, as for :func:`set_anchor`. In
+        NumPyro these are ``svi.optim.get_params(svi_state.optim_state)``; those in the
+        result of ``svi.run`` are constrained.
+      name: which anchor, where a parameter has several, as in :func:`get_anchor`.
 
     Returns:
       An :class:`AnchorDistance`: ``norm``, ``relative``, ``leaf_norm``,
       ``leaf_relative``.
 
     Raises:
-      ValueError: for a state without an anchor, params that do not fit it, or a
-        parameter with two anchors.
+      ValueError: for a state without an anchor, params that do not fit it, a parameter
+        with two anchors and no name, or a name that no anchor has.
 
     Example:
       >>> import jax.numpy as jnp, optax, prox_optax
@@ -73,7 +72,7 @@ def anchor_distance(opt_state: optax.OptState, params: optax.Params) -> AnchorDi
       >>> float(distance.norm), round(float(distance.leaf_relative["w"]), 3)
       (3.0, 0.6)
     """
-    known = _known(opt_state, params)
+    known = _known(opt_state, params, name)
     far = {path: optax.tree.norm(d) for path, (_, _, d) in known.items()}
     of_w = {path: optax.tree.norm(w) for path, (w, _, _) in known.items()}
     of_a = {path: optax.tree.norm(a) for path, (_, a, _) in known.items()}
@@ -82,7 +81,7 @@ def anchor_distance(opt_state: optax.OptState, params: optax.Params) -> AnchorDi
 
     def like_params(values: dict[Any, jax.Array]) -> Any:
         return jax.tree_util.tree_map_with_path(
-            lambda path, _: values.get(path, optax.MaskedNode()), params
+            lambda path, _: values.get(names(path), optax.MaskedNode()), params
         )
 
     return AnchorDistance(
@@ -95,6 +94,7 @@ def pull_ratio(
     params: optax.Params,
     gradients: optax.Updates,
     strength: ArrayLike | optax.Params,
+    name: str | None = None,
 ) -> jax.Array:
     r"""The size of the pull over that of the gradient it is added to.
 
@@ -115,6 +115,7 @@ def pull_ratio(
         ``lambda_w / learning_rate``; of :func:`decoupled_proximal` give ``lambda_w``,
         of :func:`trsgdw` and :func:`tradamw` ``lambda_w / (k + 1)``, :math:`k` steps
         after the anchor was taken.
+      name: which anchor, where a parameter has several, as in :func:`get_anchor`.
 
     Returns:
       :math:`\rho \ge 0`, shape (), float32 or wider.
@@ -131,57 +132,41 @@ def pull_ratio(
       >>> float(ratio)
       0.5
     """
-    if callable(strength):
+    if is_schedule(strength):
         raise TypeError("strength is a schedule; give its value at the step.")
     _validation.check_weights("strength", strength)
-    known = _known(opt_state, params)
-    lam: Any = strength
-    if jax.tree_util.all_leaves([lam]) and jnp.ndim(lam) == 0:
-        lam = jax.tree.map(lambda _: strength, params)
-    _validation.check_weights_fit("strength", lam, params)
-    _validation.check_gradients(gradients, params)
-    paths = [path for path, _ in jax.tree_util.tree_leaves_with_path(params)]
-    lams = dict(zip(paths, jax.tree.leaves(lam), strict=True))
-    grads = dict(zip(paths, jax.tree.leaves(gradients), strict=True))
+    known = _known(opt_state, params, name)
+    like = jax.tree_util.tree_map_with_path(
+        lambda path, w: w if names(path) in known else optax.MaskedNode(), params
+    )
+    lams = dict(zip(named(like), spread("strength", strength, like), strict=True))
+    gradients = _tree_checks.check_gradients(gradients, like)
+    grads = dict(zip(named(like), gradients, strict=True))
     pulls = [2 * lams[path] * d for path, (_, _, d) in known.items()]
     wide_grads = [jnp.asarray(grads[path], wide_dtype(grads[path])) for path in known]
     return _ratio(optax.tree.norm(pulls), optax.tree.norm(wide_grads))
 
 
 def _known(
-    opt_state: optax.OptState, params: optax.Params
-) -> dict[Any, tuple[jax.Array, jax.Array, jax.Array]]:
-    """``w, a, w - a`` of each parameter that has an anchor, by its path."""
-    known: dict[Any, tuple[jax.Array, jax.Array, jax.Array]] = {}
-    for state in anchored_states(opt_state):
-        given = without_masked(params, state[0])
-        _validation.check_like_anchor(given, state[0], "in this state")
-        for (path, _), triple in zip(
-            jax.tree_util.tree_leaves_with_path(given),
-            _triples(state, jax.tree.leaves(given)),
-            strict=True,
-        ):
-            if path in known:
-                raise ValueError(
-                    f"params{jax.tree_util.keystr(path)} has two anchors; pass the "
-                    "part of the optimizer's state that holds the one you mean."
-                )
-            known[path] = triple
+    opt_state: optax.OptState, params: optax.Params, name: str | None
+) -> dict[Names, tuple[jax.Array, jax.Array, jax.Array]]:
+    """Return ``w, a, w - a`` of each parameter that has an anchor, by its name."""
+    known: dict[Names, tuple[jax.Array, jax.Array, jax.Array]] = {}
+    for full, state, ws in anchored_leaves(opt_state, params, name):
+        anchors = state.anchors(ws)
+        if isinstance(state, CompactState):
+            ds = state.displacements(ws)
+        else:  # without the guard at infinity, which XLA does not fuse into a norm
+            ws = [
+                jnp.asarray(w, wide_dtype(w, a))
+                for w, a in zip(ws, anchors, strict=True)
+            ]
+            anchors = [
+                jnp.asarray(a, w.dtype) for w, a in zip(ws, anchors, strict=True)
+            ]
+            ds = list(map(jnp.subtract, ws, anchors))
+        known.update(zip(full, zip(ws, anchors, ds, strict=True), strict=True))
     return known
-
-
-def _triples(
-    state: State, params: list[Any]
-) -> Iterator[tuple[jax.Array, jax.Array, jax.Array]]:
-    ws = list(map(placed_like, params, jax.tree.leaves(state[0])))
-    if isinstance(state, CompactState):
-        for w, d in zip(ws, _compact.displacements(state, ws), strict=True):
-            yield w, w - d, d
-        return
-    for w, a in zip(ws, jax.tree.leaves(state.anchor), strict=True):
-        wide = wide_dtype(w, a)
-        w, a = jnp.asarray(w, wide), jnp.asarray(a, wide)
-        yield w, a, w - a
 
 
 def _ratio(size: jax.Array, *others: jax.Array) -> jax.Array:

@@ -1,18 +1,27 @@
 """The pull towards an anchor, in the gradient (coupled) or in the step (decoupled)."""
 
-from typing import Any
+from collections.abc import Callable
+from functools import partial
+from typing import Any, TypeAlias
 
 import jax
+import jax.numpy as jnp
 import optax
 from jax.typing import ArrayLike
 
-from prox_optax import _validation
-from prox_optax._anchor import Weights, anchored
+from prox_optax import _compact, _tree_checks, _validation
+from prox_optax._anchor import ProximalState, State, fitted, is_anchored, wide_dtype
+from prox_optax._arguments import Period, Weights, is_schedule, judged_at_init
+from prox_optax._match import alike, names, spread
+from prox_optax._placement import copied, in_manual_mesh, placed_like
+
+_Pull: TypeAlias = Callable[..., tuple[jax.Array, jax.Array]]
+_LAST_STEP = 2**31 - 1
 
 
 def proximal(
     strength: Weights = 0.1,
-    period: ArrayLike | None = 10,
+    period: Period | None = 10,
     *,
     anchor_step: ArrayLike = 1.0,
     anchor_dtype: Any = None,
@@ -39,18 +48,21 @@ def proximal(
     Args:
       strength: :math:`\lambda \ge 0`, in units of the loss over squared parameters: a
         number, a schedule (step -> number), or a tree with the structure of the
-        params, a number or an array a leaf.
+        params, a number or an array a leaf. A module of a network is a tree, also
+        where it can be called.
       period: :math:`S`, the number of steps between moves of the anchor, an integer
         >= 1, or None for an anchor that never moves by itself (pretrained weights, or
         :func:`set_anchor`).
       anchor_step: :math:`s`, the fraction in (0, 1] of the way to the params that the
         anchor moves. With ``period=1``, ``anchor_step=0.01`` the anchor is an
         exponential average of the params (of 16-bit params give
-        ``anchor_dtype="float32"``: smaller moves would be rounded away).
-      anchor_dtype: the dtype of the anchor; None is the params' own. A lower precision
-        than the params' pulls towards the rounding error, and warns at init.
-        ``"int16"`` keeps 16 bits of each parameter and takes the pull from the whole of
-        them, for an anchor that is taken anew each period (:class:`CompactState`).
+        ``anchor_dtype="float32"``: smaller moves would be rounded away). For a
+        schedule of it use ``optax.inject_hyperparams``.
+      anchor_dtype: the dtype of the anchor, a floating one of 16 bits or more, or
+        ``"int16"``; None is the params' own. A lower precision than the params' pulls
+        towards the rounding error, and warns at init. ``"int16"`` keeps 16 bits
+        of each parameter and takes the pull from the whole of them, for an anchor that
+        is taken anew each period (:class:`CompactState`).
 
     Returns:
       A transformation with state :class:`ProximalState` (or :class:`CompactState`).
@@ -60,9 +72,11 @@ def proximal(
       gradients.
 
     Raises:
-      TypeError, ValueError: at construction for numbers of the wrong kind or range; at
-        init for integer params or a strength that does not fit them; at update for
-        missing params, or params that do not fit the anchor.
+      TypeError, ValueError: at construction for an argument of the wrong kind or
+        range, numbers as float32 holds them (of a ``jax.Array`` only the dtype and the
+        shape are judged); at init for a schedule of which that is true at step 0, for
+        integer params or a strength that does not fit them; at update for missing
+        params, or params that do not fit the anchor.
 
     Example:
       >>> import jax.numpy as jnp, optax, prox_optax
@@ -80,14 +94,15 @@ def proximal(
       https://doi.org/10.24963/ijcai.2019/604
     """
     _validation.check_weights("strength", strength)
-    return anchored(
+    tx = anchored(
         pull_gradient, "strength", strength, period, anchor_step, anchor_dtype
     )
+    return judged_at_init(tx, ("strength", strength, _validation.check_weights))
 
 
 def decoupled_proximal(
     lambda_w: Weights = 0.01,
-    period: ArrayLike | None = 10,
+    period: Period | None = 10,
     *,
     anchor_step: ArrayLike = 1.0,
     anchor_dtype: Any = None,
@@ -149,7 +164,8 @@ def decoupled_proximal(
       https://arxiv.org/abs/1711.05101
     """
     _validation.check_weights("lambda_w", lambda_w)
-    return anchored(pull_step, "lambda_w", lambda_w, period, anchor_step, anchor_dtype)
+    tx = anchored(pull_step, "lambda_w", lambda_w, period, anchor_step, anchor_dtype)
+    return judged_at_init(tx, ("lambda_w", lambda_w, _validation.check_weights))
 
 
 def pull_gradient(
@@ -163,3 +179,156 @@ def pull_step(
 ) -> tuple[jax.Array, jax.Array]:
     # u / (1 + r) - r / (1 + r) * d with r = 2 lam: no product can overflow.
     return 0.5 / (0.5 + lam) * u - lam / (0.5 + lam) * d, lam == 0
+
+
+def anchored(
+    pull: _Pull,
+    name: str,
+    weights: Weights,
+    period: ArrayLike | None,
+    anchor_step: ArrayLike,
+    anchor_dtype: Any,
+    *,
+    repeats: bool = False,
+) -> optax.GradientTransformationExtraArgs:
+    """Build the transformation: the anchor's life around the pull of a leaf.
+
+    ``pull(update, displacement, weight)`` gives the new update and where the old one
+    passes untouched: there 0 * inf must not arise, and -0.0 + 0.0 would be 0.0.
+    ``repeats`` says that a schedule of ``weights`` repeats itself with the period.
+    """
+    _validation.check_period(period)
+    _validation.check_anchor_step(anchor_step)
+    _validation.check_anchor_dtype(anchor_dtype, period, anchor_step)
+    counts_on = is_schedule(weights) and not repeats
+
+    def weights_at(t: jax.Array, like: optax.Params) -> list[Any]:
+        lam: Any = weights(t) if is_schedule(weights) else weights
+        if jax.tree_util.all_leaves([lam]) and jnp.ndim(lam) == 0:
+            return [lam] * len(jax.tree.leaves(like))
+        return spread(name, lam, like)
+
+    def init_fn(params: optax.Params) -> State:
+        _tree_checks.check_params(params, anchor_dtype)
+        step = jnp.zeros([], jnp.int32)
+        weights_at(step, params)
+        if _validation.is_compact(anchor_dtype):
+            return _compact.start(params, step)
+        anchor = jax.tree.map(lambda w: copied(w, anchor_dtype), params)
+        _tree_checks.warn_of_rounding(params, anchor, anchor_step)
+        return ProximalState(anchor, step)
+
+    def update_fn(
+        updates: optax.Updates,
+        state: Any,
+        params: optax.Params | None = None,
+        **extra_args: Any,
+    ) -> tuple[optax.Updates, State]:
+        del extra_args
+        ws = leaves_at(params, state, updates)
+        _tree_checks.check_restored(state, ws, anchor_dtype)
+        t = jnp.where(state.step < 0, ~state.step, state.step)
+        if period is not None:
+            due = (state.step >= 0) & (t % period == 0)
+            state = _moved(state, ws, anchor_step, due)
+        us, rebuild = _matched_updates(updates, state[0])
+        lams = weights_at(t, state[0])
+        ds = state.displacements(ws)
+        new = [
+            None if u is None else _pulled(pull, u, d, lam)
+            for u, d, lam in zip(us, ds, lams, strict=True)
+        ]
+        return rebuild(new), state._replace(step=_next(t, period, counts_on))
+
+    return optax.GradientTransformationExtraArgs(init_fn, update_fn)
+
+
+def leaves_at(
+    params: optax.Params | None, state: Any, updates: optax.Updates
+) -> list[jax.Array]:
+    """Return the leaves of ``params`` that the state of a pull has an anchor for."""
+    if not is_anchored(state):
+        _tree_checks.refuse_foreign_state(state)
+    return fitted(params, state, "taken at init", updates)
+
+
+def _moved(state: State, ws: list[jax.Array], s: ArrayLike, due: jax.Array) -> State:
+    """Return the state with its anchor moved where ``due``.
+
+    One switch over the whole tree, with "keep" as its branch 0, lets XLA leave the
+    anchor's buffers alone on the steps in between; a ``where`` rewrites them.
+    """
+    operands: tuple[Any, ...] = (state, ws, s)
+    move: Callable[..., State] = _approach
+    if isinstance(s, int | float) and s == 1:
+        operands, move = (state, ws), _take
+    branches = [_keep, move]
+    if in_manual_mesh():
+        branches = [_varying(False, move), _varying(True, move)]
+    return jax.lax.switch(due.astype(jnp.int32), branches, *operands)
+
+
+# Branches have to be the same functions in each call: a new one is compiled anew.
+def _keep(state: State, *_: Any) -> State:
+    return state
+
+
+def _take(state: State, ws: list[jax.Array]) -> State:
+    return state.taken(ws)
+
+
+def _approach(state: ProximalState, ws: list[jax.Array], s: ArrayLike) -> State:
+    return state.approached(ws, s)
+
+
+def _varying(moves: bool, move: Callable[..., State]) -> Callable[..., State]:
+    """Inside ``shard_map`` both branches must vary over the same axes of the mesh."""
+
+    def branch(state: State, *others: Any) -> State:
+        moved = move(state, *others)
+        return jax.tree.map(lambda m, k: jnp.where(moves, m, k), moved, state)
+
+    return branch
+
+
+def _matched_updates(
+    updates: optax.Updates, like: optax.Params
+) -> tuple[list[Any], Callable[[list[Any]], optax.Updates]]:
+    """Return the update of each leaf of ``like``, and how new ones become a tree.
+
+    A None may stand for the update of a part: it stays.
+    """
+    if alike(updates, like):
+        leaves, structure = jax.tree.flatten(updates)
+        return leaves, partial(jax.tree.unflatten, structure)
+    paths, structure = jax.tree_util.tree_flatten_with_path(
+        updates, is_leaf=lambda u: u is None
+    )
+    given = {names(path): u for path, u in paths}
+    wanted = _tree_checks.check_updates(updates, like)
+    us = [given.get(name) for name in wanted]
+
+    def rebuild(new: list[Any]) -> optax.Updates:
+        by_name = dict(zip(wanted, new, strict=True))
+        return jax.tree.unflatten(structure, [by_name.get(name) for name in given])
+
+    return us, rebuild
+
+
+@partial(jax.jit, static_argnums=0)  # traced once for leaves of the same shape
+def _pulled(pull: _Pull, u: jax.Array, d: jax.Array, lam: ArrayLike) -> jax.Array:
+    """Return the ``pull`` of a leaf, in float32 or wider, in the dtype of ``u``."""
+    _tree_checks.check_update(u, d)
+    wide = wide_dtype(u, d)
+    wide_lam = jnp.broadcast_to(jnp.asarray(lam, jnp.finfo(wide).dtype), jnp.shape(d))
+    pulled, untouched = pull(jnp.asarray(u, wide), jnp.asarray(d, wide), wide_lam)
+    pulled = pulled.astype(u.dtype)
+    return jnp.where(placed_like(untouched, pulled), placed_like(u, pulled), pulled)
+
+
+def _next(t: jax.Array, period: ArrayLike | None, counts_on: bool) -> jax.Array:
+    """Return the next step, within the period or, from the last one, a period back."""
+    period = jnp.asarray(1 if period is None else period, jnp.int32)
+    if not counts_on:
+        return (t % period + 1) % period
+    return jnp.where(t >= _LAST_STEP, t - period, t) + 1

@@ -1,18 +1,19 @@
 """The inner decay of the learning rate, and Adam's half-life in examples."""
 
+import math
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax.typing import ArrayLike
 
 from prox_optax import _validation
+from prox_optax._arguments import Period, Weights, is_schedule
 
 
-def inner_decay(
-    learning_rate: optax.ScalarOrSchedule, period: ArrayLike = 10
-) -> optax.Schedule:
+def inner_decay(learning_rate: Weights, period: Period = 10) -> optax.Schedule:
     r"""The learning rate of TRSGD and TRAdam: it decays within each period.
 
     .. math:: \eta'_t = \frac{\eta_t}{(t \bmod S) + 1}
@@ -25,15 +26,16 @@ def inner_decay(
     :func:`trsgd`, :func:`tradam`, :func:`trsgdw` and :func:`tradamw` go on.
 
     Args:
-      learning_rate: :math:`\eta`, a number >= 0 or a schedule (step -> number).
+      learning_rate: :math:`\eta \ge 0`, a number, a schedule (step -> number), or a
+        tree of numbers such as ``lambda_w``.
       period: :math:`S`, the number of steps in a period, an integer >= 1.
 
     Returns:
       A schedule: a function of the step :math:`t` (from 0), as optax takes it.
 
     Raises:
-      TypeError, ValueError: for a period that is no integer >= 1, or a learning rate
-        that is no number >= 0 and no schedule.
+      TypeError, ValueError: for a period that is no integer in [1, 2**31), or a
+        learning rate that is no schedule and not finite and >= 0 in float32.
 
     Example:
       >>> import prox_optax
@@ -49,7 +51,7 @@ def inner_decay(
     _validation.check_weights("learning_rate", learning_rate)
 
     def schedule(t: Any) -> Any:
-        eta = learning_rate(t) if callable(learning_rate) else learning_rate
+        eta = learning_rate(t) if is_schedule(learning_rate) else learning_rate
         return jax.tree.map(lambda x: x / (t % period + 1), eta)
 
     return schedule
@@ -67,7 +69,7 @@ class InnerDecayState(NamedTuple):
 
 
 def scale_by_inner_decay(
-    period: ArrayLike,
+    period: Period,
 ) -> optax.GradientTransformationExtraArgs:
     """Divide the k-th update of each period by k + 1, in step for ever."""
 
@@ -84,15 +86,17 @@ def scale_by_inner_decay(
         del params, extra_args
         k = state.inner_step % period
 
-        def decay(u: ArrayLike) -> jax.Array:
-            u = jnp.asarray(u)
-            wide = jnp.promote_types(u.dtype, jnp.float32)
-            return (u.astype(wide) / (k + 1).astype(wide)).astype(u.dtype)
-
-        inner_step = ((k + 1) % period).astype(jnp.int32)
-        return jax.tree.map(decay, updates), InnerDecayState(inner_step)
+        n = k + 1
+        updates = jax.tree.map(lambda u: _divided(u, n), updates)
+        return updates, InnerDecayState((n % period).astype(jnp.int32))
 
     return optax.GradientTransformationExtraArgs(init_fn, update_fn)
+
+
+@jax.jit  # traced once for leaves of the same shape
+def _divided(u: jax.Array, n: jax.Array) -> jax.Array:
+    wide = jnp.promote_types(u.dtype, jnp.float32)
+    return (u.astype(wide) / n.astype(wide)).astype(u.dtype)
 
 
 def rescale_b2(
@@ -116,7 +120,9 @@ def rescale_b2(
       The decay to use at ``batch_size``, in [0, 1).
 
     Raises:
-      TypeError, ValueError: for arguments that are no numbers or out of range.
+      TypeError, ValueError: for arguments that are no numbers or out of range; where
+        the decay is 1 in float32, with which Adam would not move. The error gives the
+        smallest whole batch size that works.
 
     Example:
       >>> import prox_optax
@@ -128,4 +134,28 @@ def rescale_b2(
       https://arxiv.org/abs/2507.07101
     """
     _validation.check_b2(b2, batch_size, reference_batch_size)
-    return b2 ** (batch_size / reference_batch_size)
+    scaled = b2 ** (batch_size / reference_batch_size)
+    if _is_1(scaled):
+        least = _least_batch_size(b2, batch_size, reference_batch_size)
+        raise ValueError(
+            f"b2={b2} at batch_size={batch_size} instead of {reference_batch_size} is "
+            f"{scaled}, which is 1 in float32: Adam would not move; write "
+            f"batch_size={least} or more."
+        )
+    return scaled
+
+
+def _is_1(b2: Any) -> bool:
+    return not isinstance(b2, jax.Array) and bool(np.float32(b2) == 1)
+
+
+def _least_batch_size(b2: Any, too_small: Any, reference: Any) -> int:
+    """Return the smallest whole batch size with a decay below 1, by bisection."""
+    low, high = math.floor(too_small), math.ceil(reference)
+    while high - low > 1:
+        middle = (low + high) // 2
+        if _is_1(b2 ** (middle / reference)):
+            low = middle
+        else:
+            high = middle
+    return high

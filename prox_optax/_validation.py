@@ -1,15 +1,29 @@
-"""Errors that say what was wrong and what to write instead.
+"""Errors that say what was wrong and what to write instead."""
 
-Only values known while Python runs are judged. A ``jax.Array`` may be a tracer
-(``vmap`` and ``optax.inject_hyperparams`` make every number one), so its dtype and
-shape are checked and its value is not.
-"""
-
-import math
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+
+from prox_optax._arguments import (
+    DECAY,
+    FRACTION,
+    NOT_NEGATIVE,
+    PERIOD,
+    POSITIVE,
+    RATE,
+    STEP,
+    Numbers,
+    check_constant,
+    check_dtype,
+    check_number,
+    check_one_number,
+    is_dtype,
+    is_schedule,
+)
+
+_NUMBER = "write a number such as 0.1, or a schedule of such"
 
 
 def check_period(period: Any, none_allowed: bool = True) -> None:
@@ -19,19 +33,24 @@ def check_period(period: Any, none_allowed: bool = True) -> None:
         hint += ", or period=None for an anchor that never moves by itself"
         if period is None:
             return
-    if hasattr(period, "dtype"):
-        integer = jnp.issubdtype(period.dtype, jnp.integer) and period.shape == ()
-    else:
-        integer = isinstance(period, int) and not isinstance(period, bool)
-    if not integer:
-        raise TypeError(f"period must be one integer, got {period!r}; {hint}.")
-    if not isinstance(period, jax.Array) and not 1 <= period < 2**31:
-        raise ValueError(f"period must be at least 1, got {period}; {hint}.")
+    _check_integer("period", period, PERIOD, hint)
+
+
+def check_step(step: Any) -> None:
+    """``step``: a whole number of updates >= 0."""
+    hint = "write the number of updates made"
+    _check_integer("step", step, STEP, hint)
+
+
+def _check_integer(name: str, value: Any, allowed: Numbers, hint: str) -> None:
+    if getattr(value, "shape", ()) != ():
+        raise TypeError(f"{name} must be {allowed.kind}, got {value!r}; {hint}.")
+    check_number(name, value, allowed, hint)
 
 
 def check_weights(name: str, weights: Any) -> None:
     """``weights``: a schedule, or a number or tree of numbers, finite and >= 0."""
-    if callable(weights):
+    if is_schedule(weights):
         return
     if weights is None:
         raise TypeError(
@@ -39,46 +58,70 @@ def check_weights(name: str, weights: Any) -> None:
             f"write {name}=0.0 for no pull."
         )
     for path, leaf in jax.tree_util.tree_leaves_with_path(weights):
-        _check_number(name + jax.tree_util.keystr(path), leaf)
+        leaf_name = name + jax.tree_util.keystr(path)
+        check_number(leaf_name, leaf, NOT_NEGATIVE, _NUMBER)
+
+
+def check_rate(name: str, rate: Any) -> None:
+    """A learning rate or weight decay: a schedule, or a finite number >= 0."""
+    if not is_schedule(rate):
+        check_one_number(name, rate, RATE, _NUMBER)
+
+
+def check_sgd(momentum: Any, nesterov: Any, accumulator_dtype: Any) -> None:
+    """What ``optax.sgd`` takes: a momentum in [0, 1), or None for none."""
+    if momentum is not None:
+        hint = "write momentum=0.9, or None for none"
+        check_constant("momentum", momentum, DECAY, hint)
+    _check_moment_dtype("accumulator_dtype", accumulator_dtype)
+    _check_bool("nesterov", nesterov)
+
+
+def check_adam(
+    b1: Any, b2: Any, eps: Any, eps_root: Any, mu_dtype: Any, nesterov: Any
+) -> None:
+    """What ``optax.adam`` takes: decays in [0, 1), and eps and eps_root >= 0."""
+    check_constant("b1", b1, DECAY, "write b1=0.9")
+    check_constant("b2", b2, DECAY, "write b2=0.999")
+    check_constant("eps", eps, NOT_NEGATIVE, "write eps=1e-8")
+    check_constant("eps_root", eps_root, NOT_NEGATIVE, "write eps_root=0.0")
+    _check_moment_dtype("mu_dtype", mu_dtype)
+    _check_bool("nesterov", nesterov)
+
+
+def _check_moment_dtype(name: str, dtype: Any) -> None:
+    if dtype is not None:
+        what = "a real floating dtype of 16 bits or more"
+        hint = f"write {name}='bfloat16', or None for the params' own dtype"
+        check_dtype(name, dtype, jnp.floating, what, hint)
+
+
+def _check_bool(name: str, value: Any) -> None:
+    if not isinstance(value, bool | np.bool_):
+        raise TypeError(
+            f"{name} must be one bool, got {value!r}; write {name}=True or False."
+        )
 
 
 def check_anchor_step(anchor_step: Any) -> None:
     """``anchor_step``: a fraction in (0, 1]."""
-    _check_scalar("anchor_step", anchor_step)
-    if not isinstance(anchor_step, jax.Array) and not 0 < anchor_step <= 1:
-        raise ValueError(
-            f"anchor_step must lie in (0, 1], got {anchor_step}; write 1.0 to take a "
-            "copy of params at each period, or period=None for an anchor that stays."
-        )
-
-
-def check_learning_rate(learning_rate: Any) -> None:
-    """``learning_rate``: a schedule, or a finite number >= 0."""
-    if not callable(learning_rate):
-        _check_scalar("learning_rate", learning_rate)
+    hint = (
+        "write 1.0 to take a copy of params at each period, or period=None for an "
+        "anchor that stays"
+    )
+    check_constant("anchor_step", anchor_step, FRACTION, hint)
 
 
 def check_anchor_dtype(anchor_dtype: Any, period: Any, anchor_step: Any) -> None:
     """``anchor_dtype``: None, a floating dtype, or int16 if the anchor is taken."""
     if anchor_dtype is None:
         return
-    hint = "write anchor_dtype='bfloat16' or 'int16', or None for the params' own dtype"
-    if isinstance(anchor_dtype, jax.Array):
-        raise TypeError(
-            "anchor_dtype is an array: optax.inject_hyperparams took the dtype for a "
-            f"schedule; {hint}, or name it in static_args."
-        )
-    try:
-        dtype = jnp.dtype(anchor_dtype)
-    except TypeError:
-        dtype = jnp.dtype(bool)
-    if is_compact(dtype):
+    if is_dtype(anchor_dtype, jnp.int16):
         _check_taken(period, anchor_step)
-    elif not jnp.issubdtype(dtype, jnp.inexact):
-        raise TypeError(
-            "anchor_dtype must be a floating dtype or int16, got "
-            f"{anchor_dtype!r}; {hint}."
-        )
+        return
+    what = "a floating dtype of 16 bits or more, or int16"
+    hint = "write anchor_dtype='bfloat16' or 'int16', or None for the params' own dtype"
+    check_dtype("anchor_dtype", anchor_dtype, jnp.inexact, what, hint)
 
 
 def is_compact(anchor_dtype: Any) -> bool:
@@ -104,187 +147,12 @@ def _check_taken(period: Any, anchor_step: Any) -> None:
         )
 
 
-def check_can_be_set(state: Any) -> None:
-    """The anchor in ``state`` may lie anywhere."""
-    if not hasattr(state, "anchor"):
-        raise ValueError(
-            "an anchor of anchor_dtype='int16' cannot be set: it is known only near "
-            "the params; build the optimizer with anchor_dtype=None."
-        )
-
-
-def _check_number(name: str, value: Any) -> None:
-    if hasattr(value, "dtype"):
-        real = jnp.issubdtype(value.dtype, jnp.floating) or jnp.issubdtype(
-            value.dtype, jnp.integer
-        )
-    else:
-        real = isinstance(value, int | float) and not isinstance(value, bool)
-    if not real:
-        raise TypeError(
-            f"{name} must be a real number, got {value!r}; write a number such as 0.1."
-        )
-    if isinstance(value, jax.Array):
-        return
-    inside = (value >= 0) & (value < math.inf)
-    if not (inside if isinstance(inside, bool) else inside.all()):
-        raise ValueError(
-            f"{name} must be finite and not negative, got {value!r}; write a number "
-            "such as 0.1."
-        )
-
-
-def _check_scalar(name: str, value: Any) -> None:
-    _check_number(name, value)
-    if jnp.shape(value) != ():
-        raise TypeError(
-            f"{name} must be one number, got shape {jnp.shape(value)}; write a number "
-            "such as 0.1."
-        )
-
-
-def check_params(params: Any, anchor_dtype: Any) -> None:
-    """Each leaf of ``params`` is a floating or complex array."""
-    for path, w in jax.tree_util.tree_leaves_with_path(params):
-        dtype = jnp.result_type(w)
-        leaf = "params" + jax.tree_util.keystr(path)
-        if not jnp.issubdtype(dtype, jnp.inexact):
-            raise TypeError(
-                f"{leaf} has dtype {dtype}: only floating or complex parameters can be "
-                "pulled; keep the others out with optax.masked."
-            )
-        if is_compact(anchor_dtype):
-            if dtype not in (jnp.float32, jnp.float64):
-                raise TypeError(
-                    f"{leaf} has dtype {dtype}: anchor_dtype='int16' saves memory for "
-                    "params of float32 or float64; write anchor_dtype=None."
-                )
-        elif anchor_dtype is not None and (
-            jnp.issubdtype(dtype, jnp.complexfloating)
-            != jnp.issubdtype(jnp.dtype(anchor_dtype), jnp.complexfloating)
-        ):
-            raise TypeError(
-                f"{leaf} has dtype {dtype} and anchor_dtype is "
-                f"{jnp.dtype(anchor_dtype).name}: both must be real or both complex; "
-                "write anchor_dtype=None."
-            )
-
-
-def check_weights_fit(name: str, weights: Any, params: Any) -> None:
-    """``weights`` has the structure of ``params``, leaves broadcast to its shapes."""
-    _check_same_leaves(
-        weights,
-        params,
-        f"{name} must be one number or have the structure of params, but",
-    )
-    for (path, weight), w in zip(
-        jax.tree_util.tree_leaves_with_path(weights),
-        jax.tree.leaves(params),
-        strict=True,
-    ):
-        if not _broadcasts(jnp.shape(weight), jnp.shape(w)):
-            raise ValueError(
-                f"{name}{jax.tree_util.keystr(path)} has shape {jnp.shape(weight)}, "
-                f"which does not fit the parameter's {jnp.shape(w)}; write a number or "
-                "an array of the parameter's shape."
-            )
-
-
-def check_update(u: jax.Array, w: jax.Array) -> None:
-    """An update has the shape of its parameter: nothing is broadcast."""
-    if jnp.shape(u) != jnp.shape(w):
-        raise ValueError(
-            f"an update has shape {jnp.shape(u)}, its parameter {jnp.shape(w)}; pass "
-            "gradients with respect to these params."
-        )
-
-
-def check_updates(updates: Any, params: Any) -> None:
-    """``updates`` have the structure of ``params``; a None may stand for a part."""
-    leaves = jax.tree.leaves(updates, is_leaf=lambda u: u is None)
-    if all(u is not None for u in leaves):
-        _check_same_leaves(updates, params, "updates do not fit the params:")
-
-
-def check_gradients(gradients: Any, params: Any) -> None:
-    """``gradients`` have the structure and the shapes of ``params``."""
-    _check_same_leaves(gradients, params, "gradients do not fit the params:")
-    jax.tree.map(check_update, jax.tree.leaves(gradients), jax.tree.leaves(params))
-
-
-def check_like_anchor(params: Any, anchor: Any, where: str = "taken at init") -> None:
-    """``params`` are given, with the structure and the shapes of ``anchor``."""
-    if params is None:
-        raise ValueError(
-            "The pull towards an anchor needs the current params: call "
-            "update(updates, state, params)."
-        )
-    _check_same_leaves(params, anchor, f"params do not fit the anchor {where}:")
-    for (path, w), a in zip(
-        jax.tree_util.tree_leaves_with_path(params),
-        jax.tree.leaves(anchor),
-        strict=True,
-    ):
-        if jnp.shape(w) != jnp.shape(a):
-            raise ValueError(
-                f"params do not fit the anchor {where}: leaf "
-                f"{jax.tree_util.keystr(path)} has shape {jnp.shape(w)}, the anchor "
-                f"{jnp.shape(a)}; call init again after changing the parameters."
-            )
-
-
-def _check_same_leaves(tree: Any, like: Any, what: str) -> None:
-    given = [path for path, _ in jax.tree_util.tree_leaves_with_path(tree)]
-    wanted = [path for path, _ in jax.tree_util.tree_leaves_with_path(like)]
-    if given == wanted:
-        return
-    for paths, others, fault in (
-        (wanted, given, "missing"),
-        (given, wanted, "extra"),
-        (given, given[:0], "out of order"),
-    ):
-        for path in paths:
-            if path not in others:
-                leaf = jax.tree_util.keystr(path) or "(a single array)"
-                raise ValueError(
-                    f"{what} leaf {leaf} is {fault}; give a tree with the structure "
-                    "that init was given."
-                )
-
-
-def _broadcasts(shape: tuple[int, ...], to: tuple[int, ...]) -> bool:
-    return len(shape) <= len(to) and all(
-        n in (1, m) for n, m in zip(reversed(shape), reversed(to), strict=False)
-    )
-
-
 def check_b2(b2: Any, batch_size: Any, reference_batch_size: Any) -> None:
     """The arguments of ``rescale_b2``: a decay in [0, 1) and two batch sizes > 0."""
-    _check_scalar("b2", b2)
-    if not isinstance(b2, jax.Array) and not 0 <= b2 < 1:
-        raise ValueError(f"b2 must lie in [0, 1), got {b2}; write b2=0.999.")
+    check_one_number("b2", b2, DECAY, "write b2=0.999")
     sizes = {"batch_size": batch_size, "reference_batch_size": reference_batch_size}
     for name, size in sizes.items():
-        _check_scalar(name, size)
-        if not isinstance(size, jax.Array) and not size > 0:
-            raise ValueError(f"{name} must be positive, got {size}; write a size > 0.")
-
-
-def check_step(step: Any) -> None:
-    """``step``: a whole number of updates >= 0."""
-    integer = (
-        jnp.issubdtype(step.dtype, jnp.integer) and jnp.shape(step) == ()
-        if hasattr(step, "dtype")
-        else isinstance(step, int) and not isinstance(step, bool)
-    )
-    if not integer:
-        raise TypeError(
-            f"step must be one integer, got {step!r}; write the number of updates made."
-        )
-    if not isinstance(step, jax.Array) and not 0 <= step < 2**31:
-        raise ValueError(
-            f"step must be at least 0, got {step}; write the number of updates made."
-        )
+        check_one_number(name, size, POSITIVE, "write a size > 0")
 
 
 def check_counterpart(saved: Any, new: Any, saved_where: str, where: str) -> None:

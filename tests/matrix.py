@@ -81,7 +81,8 @@ def wheel(folder: Path) -> Path:
 def copy(folder: Path) -> Path:
     """The tests that need neither the benchmarks nor the documents."""
     shutil.copytree(ROOT / "examples", folder / "examples")
-    shutil.copytree(ROOT / "tests", folder / "tests")
+    documents = shutil.ignore_patterns("claims")
+    shutil.copytree(ROOT / "tests", folder / "tests", ignore=documents)
     shutil.copy(ROOT / "pyproject.toml", folder)
     needs = r"^(from|import) (benchmarks|docs)|\"README"
     for test in (folder / "tests").glob("*.py"):

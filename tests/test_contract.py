@@ -310,10 +310,10 @@ def test_state_is_strongly_typed(tx):
     assert not any(x.weak_type for x in jax.tree.leaves(ours))
 
 
-@pytest.mark.parametrize("pull", PULLS)
-def test_weakly_typed_params_compile_twice(pull):
+@pytest.mark.parametrize("name", FACTORIES)
+def test_weakly_typed_params_compile_twice(name):
     """Once for the weak type given, once for the strong type that an update makes."""
-    tx = optax.chain(make(pull), optax.scale(-0.1))
+    tx = make(name)
     compiled = jax.jit(lambda w, state: step(tx, w, state))
     w = {"w": jnp.asarray(1.0)}
     state = tx.init(w)
@@ -374,7 +374,7 @@ def test_abstract_anchor_that_is_never_taken_shows():
     tx = prox_optax.proximal(period=None)
     state = tx.init({"w": jax.ShapeDtypeStruct((2,), jnp.float32)})
     updates, _ = tx.update({"w": jnp.ones(2)}, state, {"w": jnp.ones(2)})
-    assert jnp.all(jnp.isnan(updates["w"]))
+    assert not jnp.any(jnp.isfinite(updates["w"]))
 
 
 @pytest.mark.parametrize("per_parameter", [False, True])

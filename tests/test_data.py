@@ -189,7 +189,8 @@ def test_mean_and_deviation_are_of_the_kept_train_pixels(small, tmp_path):
 
 
 @pytest.mark.skipif(
-    not idx.DEBIAN.is_dir(), reason=f"no {idx.DEBIAN}: apt install {idx.DEBIAN.name}"
+    not idx.DEBIAN.is_dir(),
+    reason=f"no {idx.DEBIAN}: apt install dataset-fashion-mnist",
 )
 def test_real_fashion_mnist():
     whole = data.load("fashion-mnist", None, validation=5000, train=6000, seed=0)

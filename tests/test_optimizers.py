@@ -90,7 +90,7 @@ def test_no_noise_leaves_the_gradients_alone():
     assert [str(Noise()), str(Noise("student-t", 0.1))] == ["no noise", "student-t 0.1"]
 
 
-@pytest.mark.parametrize("name", ABLATIONS)
+@pytest.mark.parametrize("name", [x for x in ABLATIONS if not x.startswith("adam")])
 def test_every_ablation_is_what_it_is_called(name):
     """Against a loop in NumPy, at a learning rate that decays."""
     settings, start = Settings(0.9, 0.01, 10), np.array([1.0, -2.0])
@@ -120,6 +120,35 @@ def test_every_ablation_is_what_it_is_called(name):
     # float32: 60 steps of order 1, each rounded to 6e-8.
     path = steps(optimizer, jnp.asarray(start, jnp.float32), jnp.asarray(gradients))
     np.testing.assert_allclose(path, expected, rtol=0, atol=2e-5)
+
+
+@pytest.mark.parametrize("name", [x for x in ABLATIONS if x.startswith("adam")])
+def test_every_ablation_of_adam_is_what_it_is_called(name):
+    """Against a loop in NumPy, at a learning rate that decays."""
+    settings, start = Settings(0.9, 0.01, 10, b2=0.99), np.array([1.0, -2.0])
+    gradients = np.random.default_rng(0).normal(size=(60, 2))
+    _, form, part = name.split(", ")
+    w, a, m, v, expected = start, start, 0.0, 0.0, []
+    for t, g in enumerate(gradients):
+        decay, k = 1.0 if t < 30 else 0.1, t % 10
+        a = w if k == 0 else a
+        eta = 0.05 * decay / (1 if part == "no inner decay" else k + 1)
+        if form == "coupled":
+            g = g + 2 * (0.7 / decay) * (w - a) + 0.01 * w
+        m, v = 0.9 * m + 0.1 * g, 0.99 * v + 0.01 * g**2
+        b = m / (1 - 0.9 ** (t + 1)) / (np.sqrt(v / (1 - 0.99 ** (t + 1))) + 1e-8)
+        u, r = -eta * b, 0.0
+        if form == "decoupled":
+            u = u - eta * 0.01 * w
+            r = 2 * 0.7 * 0.05 / (1 if part == "no inner decay" else k + 1)
+        w = w + (u - r * (w - a)) / (1 + r)
+        expected.append(w)
+    trial = {"learning_rate": 0.05, "strength": 0.7}
+    schedule = optax.join_schedules([lambda t: 1.0, lambda t: 0.1], [30])
+    optimizer = ABLATIONS[name].make(trial, schedule, settings, 8)
+    # float32: 60 steps of order 0.05, each rounded to 6e-8.
+    path = steps(optimizer, jnp.asarray(start, jnp.float32), jnp.asarray(gradients))
+    np.testing.assert_allclose(path, expected, rtol=0, atol=1e-5)
 
 
 def path_of(name, settings, batch, gradients, start):

@@ -132,3 +132,73 @@ def test_donation_on_eight_devices(tx):
     for _ in range(STEPS):
         w, state = donating(w, state)
     assert all(jnp.all(jnp.isfinite(x)) for x in jax.tree.leaves(w))
+
+
+SERVER = {"a": jnp.array([1.0, -2.0, 0.5]), "b": jnp.array(3.0)}
+TARGETS = jnp.array([[0.1, 0.2, 0.3], [1.0, 2.0, 3.0]])  # of two workers
+
+
+def local_steps(tx, w, state, target, steps):
+    """From the server's params, on one worker's data."""
+
+    def one(carry, _):
+        w, state = carry
+        grads = {"a": 2 * (w["a"] - target), "b": w["b"] * target.sum()}
+        updates, state = tx.update(grads, state, w)
+        return (optax.apply_updates(w, updates), state), None
+
+    carry, _ = one((w, state), None)  # from here on the state varies as the params do
+    return jax.lax.scan(one, carry, length=steps - 1)[0]
+
+
+def on_workers(function):
+    mesh = jax.make_mesh((2,), ("worker",), axis_types=(AxisType.Auto,))
+    specs = (P(), P("worker"), P("worker"))
+
+    def of_one(replicated, params, target):
+        found = function(replicated, jax.tree.map(lambda x: x[0], params), target[0])
+        return jax.tree.map(lambda x: x[None], found)
+
+    mapped = jax.shard_map(of_one, mesh=mesh, in_specs=specs, out_specs=P("worker"))
+    copies = jax.tree.map(lambda x: jnp.stack([x, x]), SERVER)
+    return lambda replicated: jax.jit(mapped)(replicated, copies, TARGETS)
+
+
+@pytest.mark.parametrize("name", FACTORIES)
+def test_local_steps_inside_shard_map(name, anchor_dtype):
+    """A replicated anchor, params that vary: as separate runs on one device."""
+    tx = make(name, anchor_dtype=anchor_dtype)
+    run = on_workers(lambda state, w, target: local_steps(tx, w, state, target, 7)[0])
+    actual = run(tx.init(SERVER))
+    alone = jax.jit(
+        lambda target: local_steps(tx, SERVER, tx.init(SERVER), target, 7)[0]
+    )
+    for i, target in enumerate(TARGETS):
+        of_one = jax.tree.map(lambda x, i=i: x[i], actual)
+        # The same operations, fused by XLA otherwise; int16 rounds to a unit.
+        rtol = 1e-5 if anchor_dtype is None else 1e-4
+        chex.assert_trees_all_close(of_one, alone(target), rtol=rtol, atol=1e-6)
+
+
+@pytest.mark.parametrize("anchor_step", [1.0, 0.5])
+def test_rounds_inside_shard_map(anchor_step):
+    """``set_anchor`` to the server's replicated params, between scans of steps."""
+    tx = optax.chain(
+        prox_optax.proximal(period=2, anchor_step=anchor_step), optax.sgd(0.1)
+    )
+
+    def rounds(server, w, target):
+        state = tx.init(w)
+        for _ in range(2):
+            state = prox_optax.set_anchor(state, server)
+            w, state = local_steps(tx, w, state, target, 3)
+        return w
+
+    actual = on_workers(rounds)(SERVER)
+    for i, target in enumerate(TARGETS):
+        w, state = SERVER, tx.init(SERVER)
+        for _ in range(2):
+            state = prox_optax.set_anchor(state, SERVER)
+            w, state = local_steps(tx, w, state, target, 3)
+        of_one = jax.tree.map(lambda x, i=i: x[i], actual)
+        chex.assert_trees_all_close(of_one, w, rtol=1e-5, atol=1e-6)

@@ -26,6 +26,8 @@ compact = prox_optax.CompactState(params, jnp.zeros(1), jnp.int32(0))
 assert_type(compact.unit, jax.Array)
 
 schedule: optax.Schedule = prox_optax.inner_decay(0.1, period=10)
+schedule = prox_optax.inner_decay({"w": 0.1}, period=jnp.int32(10))
+prox_optax.tradamw(schedule, lambda_w={"w": jnp.ones(3)}, period=None)
 state = prox_optax.set_anchor(state, params)
 state = prox_optax.carry_over(optax.adam(1e-3).init(params), state, step=5)
 
@@ -33,4 +35,7 @@ state = prox_optax.carry_over(optax.adam(1e-3).init(params), state, step=5)
 def wrong() -> None:
     """What a checker must not let pass: else it would say that an ignore is unused."""
     prox_optax.proximal(perod=5)  # type: ignore[call-arg]  # pyright: ignore
+    prox_optax.proximal(period=2.5)  # type: ignore[arg-type]  # pyright: ignore
+    prox_optax.tradam(0.1, period=2.5)  # type: ignore[arg-type]  # pyright: ignore
+    prox_optax.inner_decay(0.1, period=None)  # type: ignore[arg-type]  # pyright: ignore
     prox_optax.set_anchor(state)  # type: ignore[call-arg]  # pyright: ignore

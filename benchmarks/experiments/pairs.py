@@ -28,7 +28,7 @@ GAN = Experiment(
     name="gan",
     question="Does the anchor steady the training of a conditional GAN, pix2pix from "
     "label maps to photos at batch 1?",
-    cost="about 35 minutes on 2 CPU cores",
+    cost="up to 36 minutes on 2 CPU cores",
     gpu_cost="not measured",
     problem=CAMVID,
     groups=(("Adam, its anchored forms and controls", METHODS),),

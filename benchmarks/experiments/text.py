@@ -18,7 +18,7 @@ LANGUAGE = Experiment(
     name="language",
     question="A byte-level transformer at batch 1, 4 and 16 and equal tokens: do plain "
     "SGD and Adam with a rescaled b2 work at batch 1, and does the anchor help?",
-    cost="about 55 minutes on 2 CPU cores",
+    cost="up to 55 minutes on 2 CPU cores",
     gpu_cost="not measured",
     problem=Text(shape="0.8M", context=64, windows=1024, dtype="float32"),
     groups=(

@@ -1,0 +1,139 @@
+"""Which leaf of one tree belongs to which leaf of another.
+
+A model comes in several containers: the params of a Flax NNX model are variables at
+``init`` and bare arrays at ``update``; an Equinox model holds functions beside its
+arrays; a mask leaves parts out; one strength may stand for a whole subtree. So leaves
+are matched by their names, not by the structures that hold them.
+"""
+
+from typing import Any, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.tree_util import GetAttrKey, keystr, tree_flatten_with_path
+
+Names: TypeAlias = tuple[Any, ...]
+_OF_INIT = (
+    "give a tree with the structure that init was given (of a Flax NNX model "
+    "nnx.state(model, nnx.Param))"
+)
+
+
+def names(path: tuple[Any, ...]) -> Names:
+    """Return the keys on the way to a leaf, whatever containers hold it.
+
+    The ``.value`` at the end of the path into a Flax NNX variable is left out.
+    """
+    if path and path[-1] == GetAttrKey("value"):
+        path = path[:-1]
+    return tuple(_name(key) for key in path)
+
+
+def _name(key: Any) -> Any:
+    for attribute in ("key", "idx", "name"):  # of a dict, a sequence, an attribute
+        if hasattr(key, attribute):
+            return getattr(key, attribute)
+    return key
+
+
+def alike(tree: Any, like: Any) -> bool:
+    """Tell whether two trees have the same structure, containers included."""
+    structure: Any = jax.tree.structure(tree)
+    return structure == jax.tree.structure(like)
+
+
+def named(tree: Any, is_leaf: Any = None) -> dict[Names, Any]:
+    """Return the leaves of ``tree`` by their names, in order."""
+    leaves, _ = tree_flatten_with_path(tree, is_leaf=is_leaf)
+    return {names(path): leaf for path, leaf in leaves}
+
+
+def matched(tree: Any, like: Any, what: str, updates: Any = ()) -> list[Any]:
+    """Return the leaves of ``tree`` in the order of those of ``like``.
+
+    What has no counterpart is left out if it is no floating or complex array (the
+    functions and the counters of a whole model), or if ``updates`` have a None there
+    (what is frozen).
+    """
+    if alike(tree, like):
+        return jax.tree.leaves(tree)
+    paths, _ = tree_flatten_with_path(without_masked(tree, like))
+    given = {names(path): leaf for path, leaf in paths}
+    wanted = named(like)
+    for path, _ in tree_flatten_with_path(like)[0]:
+        if names(path) not in given:
+            raise ValueError(f"{what} leaf {_where(path)} is missing; {_OF_INIT}.")
+    with_none = named(updates, is_leaf=lambda u: u is None)
+    frozen = {name for name, u in with_none.items() if u is None}
+    for path, leaf in paths:
+        known = names(path) in wanted or _is_below(names(path), frozen)
+        if not known and _is_parameter(leaf):
+            raise ValueError(f"{what} leaf {_where(path)} is extra; {_OF_INIT}.")
+    return [given[name] for name in wanted]
+
+
+def spread(name: str, prefix: Any, like: Any) -> list[Any]:
+    """Return, for each leaf of ``like``, the leaf of ``prefix`` that stands for it.
+
+    A number stands for all leaves below it, an array for one leaf.
+    """
+    unfit = f"{name} must be one number or have the structure of params, but"
+    paths, _ = tree_flatten_with_path(without_masked(prefix, like))
+    given = {names(path): leaf for path, leaf in paths}
+    found, used = [], set()
+    for path, leaf in tree_flatten_with_path(like)[0]:
+        full = names(path)
+        above = (full[:n] for n in range(len(full), -1, -1))
+        key = next((key for key in above if key in given), None)
+        if key is None or (key != full and jnp.ndim(given[key]) > 0):
+            raise ValueError(
+                f"{unfit} leaf {_where(path)} is missing; give each leaf a number or "
+                "an array, or a number to a whole subtree."
+            )
+        if not _broadcasts(jnp.shape(given[key]), jnp.shape(leaf)):
+            raise ValueError(
+                f"{name}{keystr(path)} has shape {jnp.shape(given[key])}, which does "
+                f"not fit the parameter's {jnp.shape(leaf)}; write a number or an "
+                "array of the parameter's shape."
+            )
+        found.append(given[key])
+        used.add(key)
+    for path, _ in paths:
+        if found and names(path) not in used:
+            raise ValueError(f"{unfit} leaf {_where(path)} is extra; {_OF_INIT}.")
+    return found
+
+
+def without_masked(tree: Any, like: Any) -> Any:
+    """Return ``tree`` without the parts for which ``like`` holds a ``MaskedNode``."""
+
+    def is_masked(node: Any) -> bool:
+        return isinstance(node, optax.MaskedNode)
+
+    masked = {name for name, node in named(like, is_masked).items() if is_masked(node)}
+    if not masked:
+        return tree
+
+    def keep(path: Any, leaf: Any) -> Any:
+        return optax.MaskedNode() if _is_below(names(path), masked) else leaf
+
+    return jax.tree_util.tree_map_with_path(keep, tree)
+
+
+def _is_below(name: Names, others: set[Names]) -> bool:
+    return any(name[:n] in others for n in range(len(name) + 1))
+
+
+def _is_parameter(leaf: Any) -> bool:
+    return hasattr(leaf, "dtype") and jnp.issubdtype(leaf.dtype, jnp.inexact)
+
+
+def _where(path: Any) -> str:
+    return keystr(path) or "(a single array)"
+
+
+def _broadcasts(shape: tuple[int, ...], to: tuple[int, ...]) -> bool:
+    return len(shape) <= len(to) and all(
+        n in (1, m) for n, m in zip(reversed(shape), reversed(to), strict=False)
+    )

@@ -1,0 +1,57 @@
+"""Copies of arrays, and where they lie: devices, meshes, manual axes."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import AxisType
+
+
+def copied(w: Any, dtype: Any) -> jax.Array:
+    """Return a buffer of its own for ``w``, strongly typed; infinity for a shape.
+
+    Infinity marks an anchor that was not taken yet: a pull towards it shows.
+    """
+    dtype = jnp.result_type(w) if dtype is None else jnp.dtype(dtype)
+    if isinstance(w, jax.ShapeDtypeStruct):
+        return jnp.asarray(np.full(w.shape, np.inf, dtype))
+    return jnp.array(w, dtype, copy=True)
+
+
+def copied_like(w: Any, a: jax.Array) -> jax.Array:
+    """Return a copy of ``w`` in the dtype of ``a`` and where ``a`` lies.
+
+    A copy stays uncommitted to its device if ``a`` is: a committed one would make the
+    next step compile again.
+    """
+    copy = copied(placed_like(w, a), a.dtype)
+    if in_manual_mesh():
+        return jnp.where(False, a, copy)  # varies where a does
+    if isinstance(a, jax.Array) and not isinstance(a, jax.core.Tracer):
+        if a.committed or copy.sharding != a.sharding:
+            return jax.device_put(copy, a.sharding)
+        if copy.committed:
+            return jnp.asarray(np.asarray(copy))
+    return copy
+
+
+def strong(w: Any) -> jax.Array:
+    """Return ``w`` as an array without a weak type."""
+    if isinstance(w, jax.Array) and not w.weak_type:
+        return w
+    return jnp.asarray(w, jnp.result_type(w))
+
+
+def placed_like(w: Any, a: jax.Array) -> Any:
+    """Return ``w`` with the sharding of ``a``, where a mesh makes it explicit."""
+    sharding = jax.typeof(a).sharding
+    explicit = AxisType.Explicit in sharding.mesh.axis_types
+    if not explicit or jax.typeof(w).sharding == sharding:
+        return w
+    return jax.sharding.reshard(w, sharding)
+
+
+def in_manual_mesh() -> bool:
+    """Tell whether this is traced inside ``jax.shard_map``."""
+    return AxisType.Manual in jax.sharding.get_abstract_mesh().axis_types

@@ -1,0 +1,198 @@
+"""What the committed files of results say, to be compared with the documents."""
+
+import json
+import re
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from scipy import optimize, stats
+
+from benchmarks import analysis, results
+from benchmarks.analysis import Estimate
+from benchmarks.judging import Score
+from benchmarks.tasks.classify import Images
+
+ROOT = Path(__file__).parents[2]
+RESULTS = "benchmarks/results"
+POWER = 0.8
+
+
+class Run(NamedTuple):
+    """The rows of the last evaluation of a run by method, and its meta data."""
+
+    name: str
+    metrics: dict
+    meta: dict
+
+    @property
+    def score(self):
+        return Score(**self.meta["score"])
+
+    @property
+    def conditions(self):
+        return analysis.conditions(self.meta)
+
+    @property
+    def minutes(self):
+        return sum(self.meta["seconds"].values()) / 60
+
+    def rows(self, method, batch=None, noise="no noise"):
+        """At all learning rates; where there is one batch size it may be left out."""
+        if batch is None:
+            (batch,) = self.meta["experiment"]["batch_sizes"]
+        return self.metrics[batch, noise, method]
+
+    def test(self, method, *where, measure=None):
+        """On the test split at the best rate, by seed."""
+        return tested(self.name, method, where, measure)
+
+    def mean(self, method, *where, measure=None):
+        return analysis.estimate(self.test(method, *where, measure=measure))
+
+    def minus(self, method, control, *where, measure=None):
+        """The difference of two methods, paired by seed."""
+        ours, theirs = (
+            self.test(name, *where, measure=measure) for name in (method, control)
+        )
+        return analysis.estimate(ours - theirs)
+
+    def best(self, method, *where):
+        """The learning rate chosen on validation."""
+        return analysis.best_learning_rate(self.rows(method, *where), self.score)
+
+    def validation(self, method, *where):
+        """The mean at each learning rate, a series with the rates as index."""
+        curve = analysis.validation_curve(self.rows(method, *where), self.score)
+        return curve.mean(axis=1).round(analysis.MEAN_DIGITS)
+
+    def usable(self, method, *where):
+        return analysis.width_of(self.rows(method, *where), self.score)
+
+    def fails(self, method, *where):
+        return analysis.fails_from(self.rows(method, *where), self.score)
+
+    def contrasts(self, but=()):
+        """Methods and controls: {(method, control, condition): their difference}."""
+        return {
+            (method, control, condition): self.minus(method, control, *condition)
+            for method, control in self.meta["experiment"]["contrasts"]
+            if (method, control) not in but
+            for condition in self.conditions
+        }
+
+    def strengths(self):
+        """Strengths above 0 minus strength 0 of the same form, by name."""
+        return {
+            name: self.minus(name, base)
+            for name, base in self.meta["baselines"].items()
+            if base and not name.endswith("strength 0")
+        }
+
+    def chosen(self):
+        """How many configurations were chosen on validation and tested."""
+        return len(self.meta["baselines"]) * len(self.conditions)
+
+
+@cache
+def tested(name, method, where, measure):
+    found = run(name)
+    return analysis.final_scores(found.rows(method, *where), found.score, measure)
+
+
+@cache
+def run(name):
+    metrics, found = results.read_run(ROOT / RESULTS / name, f"benchmarks run {name}")
+    if "score" not in found:  # of a time when there was one task
+        found |= results.judged(Images.of(found["experiment"]), references={})
+    by_method = analysis.final(metrics).groupby(["batch_size", "noise", "optimizer"])
+    return Run(name, dict(iter(by_method)), found)
+
+
+def spread(estimate: Estimate, unit=1.0):
+    """Mean and standard error."""
+    return estimate.mean / unit, estimate.error / unit
+
+
+def interval(estimate: Estimate, unit=1.0):
+    """Mean and half of the 95 % interval."""
+    return estimate.mean / unit, analysis.half_width(estimate) / unit
+
+
+def better(estimates):
+    """How many lie above 0 with their 95 % interval."""
+    return sum(x.mean > 0 and not analysis.is_equal(x) for x in estimates)
+
+
+def worse(estimates):
+    return sum(x.mean < 0 and not analysis.is_equal(x) for x in estimates)
+
+
+def after_holm(estimates):
+    """How many paired t tests are significant after Holm's correction."""
+    found = [x for x in estimates if x.error > 0]
+    p = np.sort([2 * stats.t.sf(abs(x.mean) / x.error, x.n - 1) for x in found])
+    failed = p > (1 - analysis.CONFIDENCE) / (len(estimates) - np.arange(len(p)))
+    return int(np.argmax(failed)) if failed.any() else len(p)
+
+
+@cache
+def standardised(n):
+    """The mean, in standard deviations, that a t test of n sees with the power."""
+
+    def missing(size):
+        reach = stats.t.ppf((1 + analysis.CONFIDENCE) / 2, n - 1)
+        return stats.nct.sf(reach, n - 1, size * np.sqrt(n)) - POWER
+
+    return optimize.brentq(missing, 0.1, 6)
+
+
+def seen(estimates, quantile=0.5, unit=1.0):
+    """Of several comparisons, a quantile of what each sees with the power."""
+    sizes = [x.error * np.sqrt(x.n) * standardised(x.n) for x in estimates]
+    return float(np.quantile(sizes, quantile)) / unit
+
+
+@cache
+def text(path):
+    return (ROOT / path).read_text(encoding="utf-8")
+
+
+def cells(path, *start, after="|"):
+    """Cells of a table's first row that starts with these, after a heading."""
+    _, found, rest = text(path).partition(after)
+    assert found, f"{path} has no {after!r}"
+    rows = [[x.strip() for x in line.split("|")[1:-1]] for line in rest.splitlines()]
+    return next(row for row in rows if tuple(row[: len(start)]) == start)
+
+
+def numbers(words):
+    found = re.findall(r"(?<![\w.])[+-]?\d+(?:\.\d+)?(?:e[+-]?\d+)?", words)
+    return [float(x) for x in found]
+
+
+def following(path, words):
+    """The number that follows these words."""
+    _, found, rest = text(path).partition(words)
+    assert found, f"{path} has no {words!r}"
+    return numbers(rest)[0]
+
+
+@cache
+def csv(path):
+    return pd.read_csv(ROOT / path)
+
+
+@cache
+def meta(path):
+    return json.loads(text(path))
+
+
+def demo_minutes():
+    """The least and the most that `make demo` was seen to take on 2 CPU cores."""
+    times = csv(f"{RESULTS}/demo/times.csv")
+    assert set(times.cores) == {run("demo").meta["device"]["cores"]} == {2}
+    minutes = [*times.seconds / 60, run("demo").minutes]
+    return min(minutes), max(minutes)

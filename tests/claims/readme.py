@@ -1,0 +1,86 @@
+"""README.md."""
+
+from claims.committed import (
+    RESULTS,
+    after_holm,
+    better,
+    cells,
+    demo_minutes,
+    following,
+    numbers,
+    run,
+    seen,
+    spread,
+    worse,
+)
+from claims.differences import POINT, on_digits
+from claims.pages import WORDS, Claim
+
+COPIED = (f"{RESULTS}/demo/table.md",)
+EWC = "examples/results/continual_ewc.md"
+
+
+def ewc():
+    """Over plain training and over L2 to A, in points of both tasks' mean."""
+    row = cells(EWC, "EWC", after="Mean of tasks A and B")
+    over_l2 = following(EWC, "EWC is higher than L2 to A:")
+    return numbers(row[2])[0] / POINT, over_l2 / POINT
+
+
+def over_adam(method):
+    found = run("paper-cifar10-controls-2-epochs").minus(method, "adam")
+    return spread(found, POINT)
+
+
+CLAIMS = [
+    Claim(
+        "its mean accuracy on both tasks is {:.1f} points above plain training's and "
+        "{:.1f} above that of a pull without it",
+        ewc,
+    ),
+    Claim(
+        "`make demo` trains {} small networks on scikit-learn's digits at batch 8 "
+        "({:.1f} to {:.0f} minutes on 2 CPU cores)",
+        lambda: (run("demo").meta["lanes"], *demo_minutes()),
+    ),
+    Claim(
+        "half of such comparisons would see {:.1f} points with a power of 80 %",
+        lambda: (seen(on_digits(), unit=POINT),),
+    ),
+    Claim(
+        "of {} differences on digits, at batch 1 to 128 and in noisier gradients, {} "
+        "is positive beyond its own interval, {} are negative, {} after Holm's "
+        "correction",
+        lambda: (
+            len(on_digits()),
+            WORDS[better(on_digits())],
+            WORDS[worse(on_digits())],
+            {0: "none"}[after_holm(on_digits())],
+        ),
+    ),
+    Claim(
+        "TRAdam leads Adam at 0.001 by {:.1f} +- {:.1f} points (n=3); so do Adam at "
+        "0.293 x, by {:.1f} +- {:.1f}, and the inner decay alone, by {:.1f} +- {:.1f}:",
+        lambda: (
+            *over_adam("tradam"),
+            *over_adam("adam at 0.293 x"),
+            *over_adam("adam, inner decay alone"),
+        ),
+    ),
+]
+
+EXEMPT = {
+    "contains 0": "a definition",
+    "agree with the published implementation to 1e-12 and 1e-7": (
+        "tests/test_reference.py, test_published_trajectories"
+    ),
+    "SGD at 0.293 x, the mean inner decay": "H_10 / 10",
+    "Adam at 0.001": "the published rate",
+    "at 10 x safe": "a setting",
+    "is in 0.26-0.49, 1.17-1.72 or 2.58-3.61, although SGD is stable up to 3.8": (
+        "test_stability_limits_that_the_documents_quote"
+    ),
+    "the first to 0 for `lambda_w` above about 0.097": (
+        "test_stability_limits_that_the_documents_quote"
+    ),
+}
