@@ -56,7 +56,7 @@ from tuning import (
     tune_then_test,
 )
 
-from prox_optax import decoupled_proximal
+from prox_optax import decoupled_proximal, get_anchor
 
 ENV = gymnax.make("CartPole-v1")[0]
 ENVS, BATCH, CAPACITY, DISCOUNT = 8, 64, 10_000, 0.99
@@ -130,7 +130,7 @@ def train(updates, alpha, rho, period, tau, double, seed):
         memory = jax.tree.map(put, memory, seen)
         filled = jnp.minimum((t + 1) * ENVS, CAPACITY)
         index = jax.random.randint(sample_key, (BATCH,), 0, filled)
-        target = optax.tree.get(opt_state, "anchor")
+        target = get_anchor(opt_state, params)
         batch = [x[index] for x in memory]
         grads = jax.grad(loss)(params, target, double, graph, batch)
         steps, opt_state = tx.update(grads, opt_state, params)

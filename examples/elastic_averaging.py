@@ -37,7 +37,7 @@ from tuning import (
     tune_then_test,
 )
 
-from prox_optax import proximal, set_anchor
+from prox_optax import get_anchor, proximal, set_anchor
 
 WORKERS, BATCH, TAU, BETA = 8, 8, 10, 0.9  # beta is the paper's
 FRESH = 100  # the first seed of the test
@@ -58,7 +58,7 @@ def elastic(loss, score, params, rate, batches):
 
     def a_round(carry, batches):
         params, state = carry
-        centre, average = optax.tree.get(state, "anchor"), mean(params)
+        centre, average = get_anchor(state, params), mean(params)
         params, state = train(loss, optimizer, params, state, batches)
         centre = jax.tree.map(lambda c, x: c + BETA * (x - c), centre, average)
         return (params, set_anchor(state, centre)), score(centre)
