@@ -283,3 +283,31 @@ def test_without_batch_norm_there_are_no_statistics(split):
     loss = task.players["network"]
     _, (stats, _) = loss(params, stats, split, jnp.arange(8), jax.random.key(0))
     assert jax.tree.leaves(stats) == []
+
+
+@pytest.mark.parametrize(
+    ("side", "features", "outs", "stride"),
+    [(8, 16, 16, 1), (8, 16, 32, 2), (4, 128, 128, 1), (6, 8, 8, 1)],
+)
+def test_convolutions_in_place_are_those_of_patches(side, features, outs, stride):
+    """Values and both gradients of lanes, in float32: sums in another order.
+
+    One lane alone shares its images with the other one, as lanes of a seed do.
+    """
+    keys = jax.random.split(jax.random.key(side + stride), 3)
+    pixels = jax.random.normal(keys[0], (2, 3, side, side, features))
+    kernels = jax.random.normal(keys[1], (2, 2, 3, 3, features, outs))
+    out = side // stride
+    grads = jax.random.normal(keys[2], (2, 2, 3, out, out, outs))
+
+    def found(convolve):
+        def lanes(pixels, kernels):
+            of_seed = jax.vmap(lambda x, w: convolve(x, w, stride), (None, 0))
+            return jax.vmap(of_seed)(pixels, kernels)
+
+        values, back = jax.vjp(lanes, pixels, kernels)
+        return values, *back(grads)
+
+    in_place = partial(models.in_place, interpret=True)
+    for a, b in zip(found(in_place), found(models.patches), strict=True):
+        np.testing.assert_allclose(a, b, rtol=0, atol=1e-5 * np.abs(b).max())

@@ -1,5 +1,6 @@
 """Networks: images (batch, height, width, channels) to logits (batch, classes)."""
 
+from benchmarks.models.implicit import in_place
 from benchmarks.models.resnet import (
     BasicBlock,
     Convolve,
@@ -17,6 +18,7 @@ __all__ = [
     "PatchConv",
     "ResNet18",
     "SmallConvNet",
+    "in_place",
     "patches",
     "patches3x3",
     "plain",

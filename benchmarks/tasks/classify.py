@@ -159,6 +159,7 @@ NETWORKS: dict[str, MakeNetwork] = {
     "resnet18": resnet18("batch"),
     "resnet18, group norm": resnet18("group"),
     "resnet18, plain convolutions": resnet18("batch", models.plain),
+    "resnet18, convolutions in place": resnet18("batch", models.in_place),
 }
 """From the numbers, the shape of an image and the number of classes."""
 
