@@ -10,8 +10,8 @@ from typing import Annotated
 
 import typer
 
-from benchmarks import experiments, report, results, weights
-from benchmarks.gpu import kernel, tables
+from benchmarks import experiments, pooled, report, results, weights
+from benchmarks.gpu import convolutions, tables
 from benchmarks.gpu import plan as plans
 from benchmarks.run import prepare, run
 from benchmarks.speed import run as speed
@@ -103,12 +103,16 @@ def report_experiment(
         folder = out or results.FOLDER / find(name, tiny).name
         show(folder, run_command(name, tiny))
         return
-    finished = sorted(results.FOLDER.glob(f"*/{results.METRICS}"))
+    finished = sorted(
+        path
+        for path in results.FOLDER.glob("*")
+        if (path / results.METRICS).is_file() or pooled.finished(path)
+    )
     if not finished:
         print(f"No results in {results.FOLDER}: name an experiment, as `list` does.")
         raise typer.Exit(1)
-    for metrics in finished:
-        show(metrics.parent, run_command(metrics.parent.name, tiny))
+    for folder in finished:
+        show(folder, run_command(folder.name, tiny))
 
 
 @app.command("sample")
@@ -192,7 +196,7 @@ def ask_gpu(
     print(tables.text(plan))
     if not finished:
         print("Stopped in time: the same command with the same --out goes on.")
-        if not (out / kernel.FILE).is_file():
+        if not (out / convolutions.FILE).is_file():
             print("Nothing was measured: give more --minutes.", file=sys.stderr)
             raise typer.Exit(1)
 

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from benchmarks import assemble, checkpoint, experiments, results
 from benchmarks.deadline import Deadline
 from benchmarks.experiments import Experiment, gpu
-from benchmarks.gpu import kernel
+from benchmarks.gpu import convolutions, kernel, parts
 from benchmarks.run import prepare, run
 from benchmarks.speed import lanes, rows, ways
 from benchmarks.speed.ways import Subject
@@ -41,6 +41,8 @@ class Plan(NamedTuple):
       folder: of the results.
       data_dir: a folder with CIFAR-10 and a text.
       command: for the meta data.
+      ways: of convolving, timed on the first of the pooled experiments.
+      pooled: experiments that calls on several days and devices train together.
       trees: whose updates are timed.
       lanes: experiments with the numbers of lanes that are timed.
       plain: the same, after the others: they may take long to compile.
@@ -52,6 +54,8 @@ class Plan(NamedTuple):
     folder: Path
     data_dir: Path | None
     command: str = COMMAND
+    ways: parts.Ways = parts.Ways()
+    pooled: tuple[Experiment, ...] = gpu.POOLED
     trees: kernel.Trees = TREES
     lanes: Counts = gpu.LANES
     plain: Counts = gpu.PLAIN
@@ -64,6 +68,8 @@ def tiny(plan: Plan) -> Plan:
     experiments = tuple(map(tiny_experiment, plan.experiments))
     return plan._replace(
         command=f"{plan.command} --tiny",
+        ways=parts.Ways({"as it is": "small"}, (("as it is", 1),), (1,)),
+        pooled=tuple(map(tiny_experiment, plan.pooled[:1])),
         trees={"one matrix": lambda: SMALL_TREE},
         lanes=[(each, (1, 2)) for each in experiments],
         plain=(),
@@ -118,12 +124,31 @@ def go_on(plan: Plan, meta: dict[str, Any], minutes: float, began: float) -> boo
 def works(plan: Plan) -> list[Callable[[float], bool]]:
     """In order; each takes the moment to stop and says whether it is finished."""
     return [
+        partial(measure_convolutions, plan),
+        *(partial(train_parts, plan, each) for each in plan.pooled),
         lambda at: kernel.run(plan.folder, plan.trees, Deadline(at)),
         partial(measure_lanes, plan, plan.lanes),
         partial(measure_lanes, plan, plan.plain),
         *(partial(train, plan, each) for each in plan.experiments),
         partial(measure_apart, plan),
     ]
+
+
+def measure_convolutions(plan: Plan, at: float) -> bool:
+    return convolutions.run(
+        plan.folder,
+        plan.pooled[0],
+        plan.ways.cells,
+        plan.ways.networks,
+        plan.data_dir,
+        Deadline(at),
+    )
+
+
+def train_parts(plan: Plan, experiment: Experiment, at: float) -> bool:
+    return parts.go_on(
+        experiment, plan.folder, plan.ways, plan.command, plan.data_dir, at
+    )
 
 
 def measure_lanes(plan: Plan, counts: Counts, at: float) -> bool:
