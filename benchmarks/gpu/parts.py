@@ -25,13 +25,15 @@ class Ways(NamedTuple):
     """How lanes may convolve.
 
     Attributes:
-      networks: the network of each way; the last is for a device that timed none.
-      cells: (way, seeds) that are timed, the same seeds for all ways.
+      named: each; the last is for a device that timed none.
+      cells: (way, seeds) that are timed first, the same seeds for all ways.
+      later: those that are timed after the first part.
       sizes: seeds of a part.
     """
 
-    networks: Mapping[str, str] = convolutions.NETWORKS
+    named: Mapping[str, convolutions.Way] = convolutions.WAYS
     cells: convolutions.Cells = convolutions.CELLS
+    later: convolutions.Cells = convolutions.LATER
     sizes: tuple[int, ...] = (1, 3)
 
 
@@ -43,23 +45,36 @@ def go_on(
     data_dir: Path | None,
     at: float,
 ) -> bool:
-    """Train parts until a moment; whether all seeds of the experiment are there.
+    """Train parts until a moment; whether all seeds of the experiment are there."""
+    while unseen(experiment, folder / experiment.name):
+        if not train_one(experiment, folder, ways, command, data_dir, at):
+            return False
+    return True
+
+
+def train_one(
+    experiment: Experiment,
+    folder: Path,
+    ways: Ways,
+    command: str,
+    data_dir: Path | None,
+    at: float,
+) -> bool:
+    """Train the next part, if any; whether it is finished.
 
     `folder` is of the plan; the parts are in a folder of it with the experiment's name.
     """
     own, data_dir = folder / experiment.name, lanes.data_of(data_dir, "cifar10")
-    while left := unseen(experiment, own):
-        found = rows.read(folder / convolutions.FILE)
-        part, network = begun(own) or fresh(experiment, ways, found, left, at)
-        some = convolutions.some(experiment, part.seeds, network, part.first)
-        path = own / part.folder
-        resume = (path / checkpoint.FOLDER / checkpoint.RUN).is_file()
-        prepared = prepare(some, command, path, resume=resume, data_dir=data_dir)
-        assert prepared is not None
-        deadline = Deadline(at, guesses(some, ways, found))
-        if not run(prepared, deadline):
-            return False
-    return True
+    left, found = unseen(experiment, own), rows.read(folder / convolutions.FILE)
+    if not left:
+        return True
+    part, network = begun(own) or fresh(experiment, ways, found, left, at)
+    some = convolutions.some(experiment, part.seeds, network, part.first)
+    path = own / part.folder
+    resume = (path / checkpoint.FOLDER / checkpoint.RUN).is_file()
+    prepared = prepare(some, command, path, resume=resume, data_dir=data_dir)
+    deadline = Deadline(at, guesses(some, ways, found))
+    return prepared is not None and run(prepared, deadline)
 
 
 def unseen(experiment: Experiment, own: Path) -> list[int]:
@@ -96,12 +111,12 @@ def fresh(
     within = [
         n for n in sizes if time.monotonic() + seconds(experiment, found, way, n) < at
     ]
-    return Part(left[0], max(within, default=sizes[0])), ways.networks[way]
+    return Part(left[0], max(within, default=sizes[0])), ways.named[way].network
 
 
 def fastest(ways: Ways, found: Sequence[rows.Row]) -> str:
     """The one place where the way is chosen that trains lanes on a device."""
-    return convolutions.fastest(found) or list(ways.networks)[-1]
+    return convolutions.fastest(found) or list(ways.named)[-1]
 
 
 def seconds(

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from benchmarks import assemble, checkpoint, experiments, results
+from benchmarks import assemble, checkpoint, experiments, models, results
 from benchmarks.deadline import Deadline
 from benchmarks.experiments import Experiment, gpu
 from benchmarks.gpu import convolutions, kernel, parts
@@ -29,6 +29,7 @@ COMMAND = "python -m benchmarks gpu --data-dir DIR --out DIR"
 COMPILED = "compiled"  # what was compiled once: the next call runs the same programs
 GUESS = 90.0  # seconds to compile what no lanes were measured of
 RESERVE = 20.0  # seconds, for the imports before and the tables after
+AS_IT_IS = convolutions.Way("small", models.patches)
 SMALL_TREE = {"w": jax.ShapeDtypeStruct((64, 64), jnp.float32)}
 
 Counts = Sequence[tuple[Experiment, Sequence[int]]]
@@ -68,7 +69,7 @@ def tiny(plan: Plan) -> Plan:
     experiments = tuple(map(tiny_experiment, plan.experiments))
     return plan._replace(
         command=f"{plan.command} --tiny",
-        ways=parts.Ways({"as it is": "small"}, (("as it is", 1),), (1,)),
+        ways=parts.Ways({"as it is": AS_IT_IS}, (("as it is", 1),), (), (1,)),
         pooled=tuple(map(tiny_experiment, plan.pooled[:1])),
         trees={"one matrix": lambda: SMALL_TREE},
         lanes=[(each, (1, 2)) for each in experiments],
@@ -124,8 +125,10 @@ def go_on(plan: Plan, meta: dict[str, Any], minutes: float, began: float) -> boo
 def works(plan: Plan) -> list[Callable[[float], bool]]:
     """In order; each takes the moment to stop and says whether it is finished."""
     return [
-        partial(measure_convolutions, plan),
-        *(partial(train_parts, plan, each) for each in plan.pooled),
+        partial(measure_convolutions, plan, plan.ways.cells),
+        partial(train_parts, plan, parts.train_one, plan.pooled[0]),
+        partial(measure_convolutions, plan, plan.ways.later),
+        *(partial(train_parts, plan, parts.go_on, each) for each in plan.pooled),
         lambda at: kernel.run(plan.folder, plan.trees, Deadline(at)),
         partial(measure_lanes, plan, plan.lanes),
         partial(measure_lanes, plan, plan.plain),
@@ -134,21 +137,21 @@ def works(plan: Plan) -> list[Callable[[float], bool]]:
     ]
 
 
-def measure_convolutions(plan: Plan, at: float) -> bool:
+def measure_convolutions(plan: Plan, cells: convolutions.Cells, at: float) -> bool:
     return convolutions.run(
         plan.folder,
         plan.pooled[0],
-        plan.ways.cells,
-        plan.ways.networks,
+        cells,
+        plan.ways.named,
         plan.data_dir,
         Deadline(at),
     )
 
 
-def train_parts(plan: Plan, experiment: Experiment, at: float) -> bool:
-    return parts.go_on(
-        experiment, plan.folder, plan.ways, plan.command, plan.data_dir, at
-    )
+def train_parts(
+    plan: Plan, train: Callable[..., bool], experiment: Experiment, at: float
+) -> bool:
+    return train(experiment, plan.folder, plan.ways, plan.command, plan.data_dir, at)
 
 
 def measure_lanes(plan: Plan, counts: Counts, at: float) -> bool:

@@ -49,10 +49,12 @@ Floor: a kernel that reads and writes in place as many bytes as the update has t
 arrays: of the size of the parameters, the mean over a period. Medians of \
 {timing.REPEATS} calls of
 each in turns; ratio: of the pairs, with the least and the most."""
+CONVOLVED = ("examples a second", "seconds to compile", "error")
 CONVOLUTION_NOTES = f"""\
 Training of so many seeds of the first pooled experiment, all its optimizers together,
 without evaluation: the median of {timing.REPEATS}, the least and the most. Programs are
-compiled side by side. In place: kernels of our own; XLA's own: grouped convolutions."""
+compiled side by side. In place: kernels of our own; XLA's own: grouped convolutions.
+Error: the largest of a convolution or gradient in bfloat16, to patches in float32."""
 LANE_NOTES = f"""\
 All lanes together, in parts of at most {lanes.PART} steps: the median of \
 {timing.REPEATS}, the least and the
@@ -165,7 +167,7 @@ def costs(plan: Plan, found: Sequence[rows.Row]) -> list[str]:
 def convolution_rows(found: Sequence[rows.Row]) -> list[report.Row]:
     middle, low, high, compiling = lanes.MEASURES
     return [
-        ("convolution", "seeds", "lanes", "examples a second", "seconds to compile"),
+        ("convolution", "seeds", "lanes", *CONVOLVED),
         *(
             (
                 row["convolution"],
@@ -175,6 +177,7 @@ def convolution_rows(found: Sequence[rows.Row]) -> list[report.Row]:
                 if row[middle] == convolutions.FAILED
                 else f"{row[middle]} ({row[low]} to {row[high]})",
                 row[compiling],
+                row["error"],
             )
             for row in found
         ),

@@ -2,6 +2,7 @@
 
 from benchmarks.models.implicit import in_place
 from benchmarks.models.resnet import (
+    STAGES,
     BasicBlock,
     Convolve,
     Norm,
@@ -12,6 +13,7 @@ from benchmarks.models.resnet import (
 from benchmarks.models.small import PatchConv, SmallConvNet, patches3x3
 
 __all__ = [
+    "STAGES",
     "BasicBlock",
     "Convolve",
     "Norm",
