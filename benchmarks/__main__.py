@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from benchmarks import experiments, pooled, report, results, weights
-from benchmarks.gpu import convolutions, tables
+from benchmarks.gpu import convolutions, parts, tables
 from benchmarks.gpu import plan as plans
 from benchmarks.run import prepare, run
 from benchmarks.speed import run as speed
@@ -182,11 +182,17 @@ def ask_gpu(
     data_dir: Annotated[
         Path | None, typer.Option(help="A folder with CIFAR-10 and one .txt file.")
     ] = None,
+    again: Annotated[
+        float,
+        typer.Option(
+            min=0.0, help="Minutes of a next call on this machine with --out."
+        ),
+    ] = 0.0,
     tiny: Tiny = False,
 ) -> None:
     """Time one GPU, then train what is made for one, as far as the minutes reach."""
     began = time.monotonic()
-    plan = plans.Plan(out, data_dir)
+    plan = plans.Plan(out, data_dir, ways=parts.Ways(again=60 * again))
     plan = plans.tiny(plan) if tiny else plan
     try:
         finished = plans.go_on(plan, plans.start(plan), minutes, began)

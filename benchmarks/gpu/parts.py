@@ -29,12 +29,14 @@ class Ways(NamedTuple):
       cells: (way, seeds) that are timed first, the same seeds for all ways.
       later: those that are timed after the first part.
       sizes: seeds of a part.
+      again: seconds of another call on this machine, in which a part may go on.
     """
 
     named: Mapping[str, convolutions.Way] = convolutions.WAYS
     cells: convolutions.Cells = convolutions.CELLS
     later: convolutions.Cells = convolutions.LATER
     sizes: tuple[int, ...] = (1, 3)
+    again: float = 0.0
 
 
 def go_on(
@@ -109,7 +111,9 @@ def fresh(
     following = sum(seed == left[0] + k for k, seed in enumerate(left))
     sizes = [n for n in ways.sizes if n <= following]
     within = [
-        n for n in sizes if time.monotonic() + seconds(experiment, found, way, n) < at
+        n
+        for n in sizes
+        if time.monotonic() + seconds(experiment, found, way, n) < at + ways.again
     ]
     return Part(left[0], max(within, default=sizes[0])), ways.named[way].network
 
