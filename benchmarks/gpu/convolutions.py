@@ -22,7 +22,7 @@ FAILED = "failed"
 GUESS = 40.0  # seconds to compile one, or all of a few side by side
 MEASUREMENT = 5.0  # seconds, before one was timed
 
-LARGEST_ERROR = 0.02  # of a way that may train; rounding to bfloat16 makes 0.003
+LARGEST_ERROR = 0.05  # of a way that may train; rounding makes 0.003 to 0.03
 
 
 class Way(NamedTuple):
