@@ -16,6 +16,7 @@ from benchmarks.gpu import plan as plans
 from benchmarks.run import prepare, run
 from benchmarks.speed import run as speed
 from benchmarks.tasks import Request, Sampler
+from benchmarks.traffic import lanes
 from benchmarks.traffic import run as traffic
 
 # On a GPU the compiler of jax 0.11.2 dies where it tiles matmuls of patches for Triton.
@@ -151,6 +152,15 @@ def measure_traffic(out: Out = None) -> None:
     print(found.text)
     if not found.ok:
         raise typer.Exit(1)
+
+
+@app.command("lanes")
+def count_lanes(out: Out = None) -> None:
+    """Count what a training step of lanes moves, compiled for an H100.
+
+    With the packages of `make traffic`: .venv-traffic/bin/python -m benchmarks lanes
+    """
+    print(lanes.run(out or results.FOLDER / "traffic"))
 
 
 @app.command("speed")

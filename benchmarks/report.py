@@ -318,8 +318,10 @@ prox_optax {versions["prox_optax"]}."""
 def part_origin(part: dict[str, Any]) -> str:
     """Seeds of a pooled experiment: when, where and how they were trained."""
     first, versions, seconds = part["first_seed"], part["versions"], part["seconds"]
+    last = first + part["seeds"] - 1
+    which = f"seed {first}" if first == last else f"seeds {first} to {last}"
     return (
-        f"- seeds {first} to {first + part['seeds'] - 1}: {part['date']}, "
+        f"- {which}: {part['date']}, "
         f"{part['device']['kind']}, commit {str(part['git_commit'])[:12]}, "
         f"{part['network']}, {seconds['compile']} s to compile, {seconds['run']} s "
         f"to run; jax {versions['jax']}, flax {versions['flax']}, "
