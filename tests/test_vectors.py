@@ -25,6 +25,7 @@ def classification(network, channels):
     return problem.task(data, 8), data
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("network", "channels"), [("small", (4, 8)), ("resnet18", (4,))]
 )
