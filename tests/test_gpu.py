@@ -149,9 +149,7 @@ def ask(*arguments):
 
 
 def metrics_of(folder):
-    return {
-        path.parent.name: path.read_bytes() for path in folder.glob("*/metrics.csv")
-    }
+    return {path.parent.name: path.read_bytes() for path in folder.rglob("metrics.csv")}
 
 
 def names_in(path, *columns):
@@ -279,6 +277,26 @@ def test_the_lanes_end_with_the_memory(tmp_path, monkeypatch):
     assert [row["lanes"] for row in found] == ["1", "2", "4"]
     assert [lanes.fits(row) for row in found] == [True, True, False]
     assert lanes.best(found, SMALL) == 16.0
+
+
+@pytest.mark.slow
+def test_a_part_that_was_stopped_goes_on(data, tmp_path, monkeypatch):
+    """It keeps its seeds and its network, whatever was measured since."""
+    plan = plans.tiny(plans.Plan(tmp_path, data))
+    (experiment,) = plan.pooled
+    monkeypatch.setattr(parts, "Deadline", Stop)
+    asked = experiment, tmp_path, plan.ways, "a command", data, 0.0
+    Stop.left = 7  # one for the program, one for each fifth of an epoch
+    assert not parts.train_one(*asked)
+    own = tmp_path / experiment.name
+    assert parts.begun(own) == (Part(0, 1), "small")
+    assert parts.unseen(experiment, own) == [0, 1]
+    Stop.left = 1000
+    assert parts.train_one(*asked)
+    assert parts.begun(own) is None
+    assert parts.unseen(experiment, own) == [1]
+    (whole,) = metrics_of(own).values()
+    assert whole.count(b"\n") == 1 + 2 * 2  # two optimizers, two epochs
 
 
 def timed(way, seeds, speed):

@@ -7,9 +7,11 @@ is counted with that part.
 
 import importlib.metadata
 import json
+import math
 import re
 from collections.abc import Mapping
 from functools import partial
+from operator import truediv
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -35,6 +37,7 @@ EXAMPLES = 800  # of random data: nothing is run
 WITH_XLA: dict[str, str | bool] = {
     "xla_gpu_enable_triton_gemm": False
 }  # as on a GPU (see __main__)
+SLICES = ("slice", "dynamic-slice")
 PARAMETER = re.compile(r"param_(\d+)")
 BODY = re.compile(rf"body={hlo.NAME}")
 
@@ -151,19 +154,36 @@ def loops(program: hlo.Program, name: str) -> list[str]:
 def bytes_of(
     x: hlo.Instruction, computation: hlo.Computation, program: hlo.Program
 ) -> int:
-    """What an instruction moves; of what a fusion only slices, the slices."""
+    """What an instruction moves; of an array that a fusion slices, what it reads."""
     whole = hlo.moved(x, computation)
     if x.opcode != "fusion":
         return whole
     inside = program.computations[hlo.called(x)]
-    for name in inside:
+    for name, part in parts_read(inside).items():
         if match := PARAMETER.match(name):
             operand = computation[x.operands[int(match[1])]].results[0].bytes
-            users = [y for y in inside.values() if name in y.operands]
-            if users and all(y.opcode in ("slice", "dynamic-slice") for y in users):
-                part = sum(y.results[0].bytes for y in users)
-                whole -= max(0, operand - part)
+            whole -= round(operand * (1 - part))
     return whole
+
+
+def parts_read(inside: hlo.Computation) -> dict[str, float]:
+    """How much of each value of a fusion its results depend on, from 0 to 1.
+
+    A slice takes its part; whatever else takes as much of what it is made from as is
+    taken of it. Users stand after what they use.
+    """
+    found: dict[str, float] = {}
+    used = {name for x in inside.values() for name in x.operands}
+    for name, x in reversed(inside.items()):
+        part = min(1.0, found.get(name, 0.0)) if name in used else 1.0
+        found[name] = part
+        for source in x.operands:
+            ratio = 1.0
+            if x.opcode in SLICES:
+                sizes = (math.prod(y.results[0].dims) for y in (x, inside[source]))
+                ratio = truediv(*sizes)
+            found[source] = found.get(source, 0.0) + part * ratio
+    return found
 
 
 def compile_steps(
