@@ -1,4 +1,4 @@
-"""`python -m benchmarks list`, `run`, `report`, `sample`, `traffic`, `speed`, `gpu`."""
+"""`python -m benchmarks list`, `run`, `report`, `sample`, `traffic`, `speed`, `gpu` ..."""
 
 import importlib.util
 import os
