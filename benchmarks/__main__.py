@@ -1,4 +1,4 @@
-"""`python -m benchmarks list`, `run`, `report`, `sample`, `traffic`, `speed`, `gpu`."""
+"""`python -m benchmarks list`, `run`, `report`, `sample`, `traffic`, `speed`, `gpu` ..."""
 
 import importlib.util
 import os
@@ -10,12 +10,13 @@ from typing import Annotated
 
 import typer
 
-from benchmarks import experiments, report, results, weights
-from benchmarks.gpu import kernel, tables
+from benchmarks import experiments, pooled, report, results, weights
+from benchmarks.gpu import convolutions, parts, tables
 from benchmarks.gpu import plan as plans
 from benchmarks.run import prepare, run
 from benchmarks.speed import run as speed
 from benchmarks.tasks import Request, Sampler
+from benchmarks.traffic import lanes
 from benchmarks.traffic import run as traffic
 
 # On a GPU the compiler of jax 0.11.2 dies where it tiles matmuls of patches for Triton.
@@ -103,12 +104,16 @@ def report_experiment(
         folder = out or results.FOLDER / find(name, tiny).name
         show(folder, run_command(name, tiny))
         return
-    finished = sorted(results.FOLDER.glob(f"*/{results.METRICS}"))
+    finished = sorted(
+        path
+        for path in results.FOLDER.glob("*")
+        if (path / results.METRICS).is_file() or pooled.finished(path)
+    )
     if not finished:
         print(f"No results in {results.FOLDER}: name an experiment, as `list` does.")
         raise typer.Exit(1)
-    for metrics in finished:
-        show(metrics.parent, run_command(metrics.parent.name, tiny))
+    for folder in finished:
+        show(folder, run_command(folder.name, tiny))
 
 
 @app.command("sample")
@@ -149,6 +154,15 @@ def measure_traffic(out: Out = None) -> None:
         raise typer.Exit(1)
 
 
+@app.command("lanes")
+def count_lanes(out: Out = None) -> None:
+    """Count what a training step of lanes moves, compiled for an H100.
+
+    With the packages of `make traffic`: .venv-traffic/bin/python -m benchmarks lanes
+    """
+    print(lanes.run(out or results.FOLDER / "traffic"))
+
+
 @app.command("speed")
 def measure_speed(
     data_dir: Annotated[
@@ -178,11 +192,17 @@ def ask_gpu(
     data_dir: Annotated[
         Path | None, typer.Option(help="A folder with CIFAR-10 and one .txt file.")
     ] = None,
+    again: Annotated[
+        float,
+        typer.Option(
+            min=0.0, help="Minutes of a next call on this machine with --out."
+        ),
+    ] = 0.0,
     tiny: Tiny = False,
 ) -> None:
     """Time one GPU, then train what is made for one, as far as the minutes reach."""
     began = time.monotonic()
-    plan = plans.Plan(out, data_dir)
+    plan = plans.Plan(out, data_dir, ways=parts.Ways(again=60 * again))
     plan = plans.tiny(plan) if tiny else plan
     try:
         finished = plans.go_on(plan, plans.start(plan), minutes, began)
@@ -192,7 +212,7 @@ def ask_gpu(
     print(tables.text(plan))
     if not finished:
         print("Stopped in time: the same command with the same --out goes on.")
-        if not (out / kernel.FILE).is_file():
+        if not (out / convolutions.FILE).is_file():
             print("Nothing was measured: give more --minutes.", file=sys.stderr)
             raise typer.Exit(1)
 

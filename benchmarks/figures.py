@@ -151,6 +151,39 @@ def curves(metrics: pd.DataFrame, meta: dict[str, Any]) -> Figure:
     return drawn
 
 
+def panels(metrics: pd.DataFrame, meta: dict[str, Any]) -> Figure:
+    """As published: test accuracy and loss against the epoch, a row a group.
+
+    Bands are standard errors.
+    """
+    groups, score = meta["experiment"]["groups"], Score(**meta["score"])
+    condition = analysis.conditions(meta)[0]
+    drawn, parts = grid(groups, len(score.labels), 6.0)
+    for part, (title, names) in zip(parts, groups, strict=True):
+        row = part.subplots(1, len(score.labels))
+        for axes, (measure, label) in zip(
+            row, reversed(score.labels.items()), strict=True
+        ):
+            for name, style in zip(names, styles(), strict=False):
+                runs = analysis.runs_of(metrics, condition, name)
+                values = runs.pivot_table(
+                    index="epoch",
+                    columns="seed",
+                    values=f"test_{measure}",
+                    dropna=False,
+                )
+                line = {key: style[key] for key in ("color", "linestyle")}
+                mean_and_band(axes, values, line, name)
+            axes.set_xlabel("epoch")
+            axes.set_ylabel(f"test {label}")
+            axes.grid(True, which="major", alpha=0.3)
+            if measure == "loss":
+                axes.set_yscale("log")
+        finish(part, title, row[0])
+    head(drawn, meta, "bands")
+    return drawn
+
+
 def mean_and_band(
     axes: Axes, values: pd.DataFrame, style: dict[str, Any], label: str
 ) -> None:

@@ -180,7 +180,9 @@ def averaged(
         average = prox_optax.proximal(0.0, period=1, anchor_step=step)
         return optax.chain(base(rate(t, d), s), average)
 
-    return Method(make, evaluated=lambda params, state: optax.tree.get(state, "anchor"))
+    return Method(
+        make, evaluated=lambda params, state: prox_optax.get_anchor(state, params)
+    )
 
 
 def adam_rescaled(

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from benchmarks import assemble, checkpoint, train
+from benchmarks import assemble, checkpoint, train, vectors
 from benchmarks.assemble import Program
 from benchmarks.checkpoint import Position
 from benchmarks.experiments import Experiment
@@ -55,6 +55,9 @@ def build(
     """
     examples = experiment.problem.examples(data_set)
     task = experiment.problem.task(data_set, program.batch_size)
+    back: vectors.Back = vectors.as_they_are
+    if experiment.together:
+        task, back = vectors.as_vectors(task)
     steps = assemble.total_steps(experiment, examples, program.batch_size)
     methods = assemble.methods(experiment, program, steps)
     trials = {
@@ -64,7 +67,7 @@ def build(
         }
         for name in program.optimizers
     }
-    seeds = jnp.arange(experiment.seeds)
+    seeds = experiment.first_seed + jnp.arange(experiment.seeds)
     part = assemble.parts(experiment, examples, program.batch_size).step
     init = jax.jit(lambda trials, seeds: train.init_lanes(task, methods, trials, seeds))
     like = jax.eval_shape(init, trials, seeds)
@@ -90,7 +93,7 @@ def build(
         evaluated = jax.vmap(jax.vmap(methods[name].evaluated))
         states = lane.opt_state
         of = {player: evaluated(x, states[player]) for player, x in lane.params.items()}
-        return of, lane.stats
+        return back(of, lane.stats)
 
     def evaluate(name: str, lane: train.Lane, split: Any) -> dict[str, jax.Array]:
         return score(*weights(name, lane), split)

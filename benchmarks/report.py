@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from benchmarks import analysis, figures, results
+from benchmarks import analysis, figures, pooled, results
 from benchmarks.analysis import Condition
 from benchmarks.judging import Score, count, words
 from benchmarks.tasks.classify import Images
@@ -22,7 +22,10 @@ def report(folder: Path, command: str) -> str:
 
     `command` makes the results, for the error if there are none.
     """
-    metrics, meta = results.read_run(folder, command)
+    if pooled.finished(folder):
+        metrics, meta = pooled.read(folder)
+    else:
+        metrics, meta = results.read_run(folder, command)
     if "score" not in meta:  # of a time when there was one task
         meta |= results.judged(Images.of(meta["experiment"]), references={})
     text = table(metrics, meta)
@@ -33,6 +36,8 @@ def report(folder: Path, command: str) -> str:
         save(folder, meta["score"]["name"], figures.against_rate(metrics, meta))
     if metrics.epoch.nunique() > 1:
         save(folder, "curves", figures.curves(metrics, meta))
+    if "parts" in meta:
+        save(folder, "panels", figures.panels(metrics, meta))
     return text
 
 
@@ -193,26 +198,38 @@ def others(metrics: pd.DataFrame, meta: dict[str, Any]) -> list[str]:
 
 def contrasts(metrics: pd.DataFrame, meta: dict[str, Any]) -> list[str]:
     """Differences in the test score between methods and controls, all conditions."""
-    columns = analysis.conditions(meta)
+    columns, fixed = analysis.conditions(meta), has_one_trial(meta)
     score, last = Score(**meta["score"]), analysis.final(metrics)
 
+    def scores(condition: Condition, name: str) -> np.ndarray:
+        if fixed:
+            return analysis.late(analysis.runs_of(metrics, condition, name), score)
+        return analysis.final_scores(analysis.runs_of(last, condition, name), score)
+
     def cell(condition: Condition, method: str, control: str) -> str:
-        difference = analysis.difference(
-            analysis.runs_of(last, condition, method),
-            analysis.runs_of(last, condition, control),
-            score,
+        difference = analysis.estimate(
+            scores(condition, method) - scores(condition, control)
         )
         mark = "" if analysis.is_equal(difference) else " *"
         half = analysis.half_width(difference)
         return f"{signed(difference.mean)} +- {half:.4f}{mark}"
 
+    pairs = [(*pair,) for pair in meta["experiment"]["contrasts"]]
+    primary = [(*pair,) for pair in meta["experiment"].get("primary", ())]
     rows = [
-        (f"{method} - {control}", *(cell(c, method, control) for c in columns))
-        for method, control in meta["experiment"]["contrasts"]
+        (
+            f"{method} - {control}" + " (primary)" * ((method, control) in primary),
+            *(cell(c, method, control) for c in columns),
+        )
+        for method, control in pairs
     ]
+    which = (
+        f"mean of the last {analysis.LATE:.0%} of the epochs"
+        if fixed
+        else "each at its own best rate"
+    )
     return [
-        f"Methods against controls: test {score.title}, each at its own best rate, "
-        "paired;",
+        f"Methods against controls: test {score.title}, {which}, paired;",
         f"+- is half of the {analysis.CONFIDENCE:.0%} interval, * marks one without 0:",
         "",
         *align([("difference", *map(str, columns)), *rows]),
@@ -286,7 +303,9 @@ def size(meta: dict[str, Any]) -> str:
 
 
 def origin(meta: dict[str, Any]) -> str:
-    """The command, the device, the time and the versions."""
+    """The command, the device, the time and the versions, a line a part."""
+    if parts := meta.get("parts"):
+        return "\n".join(["Parts:", "", *map(part_origin, parts)])
     device, versions, seconds = meta["device"], meta["versions"], meta["seconds"]
     return f"""\
 `{meta["command"]}` ({meta["lanes"]} lanes) on \
@@ -294,3 +313,17 @@ def origin(meta: dict[str, Any]) -> str:
 {seconds["run"]} s to run; Python {versions["python"]}, jax {versions["jax"]}, \
 flax {versions["flax"]}, optax {versions["optax"]}, \
 prox_optax {versions["prox_optax"]}."""
+
+
+def part_origin(part: dict[str, Any]) -> str:
+    """Seeds of a pooled experiment: when, where and how they were trained."""
+    first, versions, seconds = part["first_seed"], part["versions"], part["seconds"]
+    last = first + part["seeds"] - 1
+    which = f"seed {first}" if first == last else f"seeds {first} to {last}"
+    return (
+        f"- {which}: {part['date']}, "
+        f"{part['device']['kind']}, commit {str(part['git_commit'])[:12]}, "
+        f"{part['network']}, {seconds['compile']} s to compile, {seconds['run']} s "
+        f"to run; jax {versions['jax']}, flax {versions['flax']}, "
+        f"optax {versions['optax']}"
+    )

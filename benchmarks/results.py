@@ -1,9 +1,11 @@
 """The files of a run: written whole or not at all, and read back."""
 
+import datetime
 import importlib.metadata
 import json
 import os
 import platform
+import re
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -104,7 +106,7 @@ def versions() -> dict[str, str]:
 
 
 def environment() -> dict[str, Any]:
-    """Device and commit."""
+    """Device, commit and day."""
     device = jax.devices()[0]
     return {
         "device": {
@@ -113,7 +115,8 @@ def environment() -> dict[str, Any]:
             "machine": platform.machine(),
             "cores": cores(),
         },
-        "git_commit": _git_commit(),
+        "git_commit": _archived_commit() or _git_commit(),
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
     }
 
 
@@ -122,6 +125,12 @@ def cores() -> int | None:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count()
+
+
+def _archived_commit() -> str | None:
+    """What `git archive` wrote into commit.txt; None in a checkout."""
+    text = (Path(__file__).parent / "commit.txt").read_text(encoding="utf-8").strip()
+    return text if re.fullmatch("[0-9a-f]{40}", text) else None
 
 
 def _git_commit() -> str | None:

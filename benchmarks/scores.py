@@ -36,7 +36,7 @@ def training(
             "learning_rate": number("learning_rate"),
             "threshold": number("threshold"),
             "strength": number("strength"),
-            "seed": seeds,
+            "seed": experiment.first_seed + seeds,
             **{f"train_{key}": rounded(x) for key, x in lane.measures.items()},
             "diverged": np.asarray(lane.diverged),
         }

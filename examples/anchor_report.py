@@ -1,20 +1,31 @@
 """What choose_strength shows: distances and pull ratios, and accuracy by strength."""
 
 import numpy as np
+import records
 import report
 from matplotlib.figure import Figure
 
-LOSS, RATIO, NORM, RELATIVE = range(4)  # the last axis of what was seen at each step
+SEEN = "loss", "pull ratio", "distance", "relative distance"  # the last axis, a step
+LOSS, RATIO, NORM, RELATIVE = range(len(SEEN))
 
 
-def at_ends(seen: dict[str, np.ndarray], period: int) -> str:
-    """A Markdown table of means over seeds and the ends of all periods.
+def at_ends(seen: np.ndarray, period: int) -> np.ndarray:
+    """Means over the ends of all periods, (seeds, 4), of shape (seeds, steps, 4).
 
     Args:
-      seen: shape (seeds, steps, 4) of each run, first the one to compare with.
+      seen: what was seen at each step.
       period: the number of steps in each.
     """
-    ends = {k: x[:, period - 1 :: period].mean((0, 1)) for k, x in seen.items()}
+    return records.as_written(seen[:, period - 1 :: period].mean(axis=1))
+
+
+def table(of_ends: dict[str, np.ndarray]) -> str:
+    """A Markdown table of means over seeds, of the ends of all periods.
+
+    Args:
+      of_ends: shape (seeds, 4) of each run, first the one to compare with.
+    """
+    ends = {name: x.mean(axis=0) for name, x in of_ends.items()}
     first = next(iter(ends))
     lines = [
         f"| run | distance | over that of {first} | relative distance | pull ratio |",

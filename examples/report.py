@@ -1,4 +1,4 @@
-"""What the examples share: seeds side by side, a table, a figure, two files."""
+"""What the examples share: seeds side by side, a table, a figure, their files."""
 
 import platform
 import time
@@ -9,20 +9,21 @@ from pathlib import Path
 
 import jax
 import numpy as np
+import records
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy import stats
 
 PACKAGES = ("jax", "flax", "optax", "prox_optax")
 STYLES = ("-", "--", "-.", ":")
-STARTED = time.perf_counter()
+NONE = "no significant difference"
 
 
 def comparison(title: str, measure: str, scores: dict[str, np.ndarray]) -> str:
     """A Markdown table of means +- standard errors over seeds, the baseline first.
 
-    Differences to the baseline are paired by seed; "equal" is not told apart by their
-    95 % interval (Student's t).
+    Differences to the baseline are paired by seed; none is significant where their
+    95 % interval (Student's t) contains 0.
 
     Args:
       title: what was measured on.
@@ -42,8 +43,8 @@ def comparison(title: str, measure: str, scores: dict[str, np.ndarray]) -> str:
         difference = "-"
         if name != baseline:
             mean, low, high = paired_difference(values, scores[baseline])
-            equal = ", equal" if low <= 0 <= high else ""
-            difference = f"{mean:+.4f} ({low:+.4f} to {high:+.4f}){equal}"
+            verdict = f", {NONE}" if low <= 0 <= high else ""
+            difference = f"{mean:+.4f} ({low:+.4f} to {high:+.4f}){verdict}"
         score = f"{values.mean():.4f} +- {error:.4f} (n={n})"
         lines.append(f"| {name} | {score} | {difference} |")
     return "\n".join(lines) + "\n"
@@ -65,12 +66,13 @@ def paired_difference(
 
 
 def verdict(scores: dict[str, np.ndarray], name: str, baseline: str) -> str:
-    """A sentence: is `name` higher than `baseline`, lower, or not told apart?"""
+    """A sentence: is `name` higher than `baseline`, lower, or neither?"""
     mean, low, high = paired_difference(scores[name], scores[baseline])
-    told = "is higher than" if low > 0 else "is lower than"
+    interval = f"{mean:+.4f} ({low:+.4f} to {high:+.4f})."
     if low <= 0 <= high:
-        told = "is not told apart from"
-    return f"{name} {told} {baseline}: {mean:+.4f} ({low:+.4f} to {high:+.4f})."
+        return f"{name} and {baseline}: {NONE}, {interval}"
+    told = "higher" if low > 0 else "lower"
+    return f"{name} is {told} than {baseline}: {interval}"
 
 
 def verdicts(scores: dict[str, np.ndarray], *pairs: tuple[str, str]) -> str:
@@ -138,17 +140,19 @@ def show(
     name: str,
     text: str,
     figure: Figure,
+    raw: list[records.Record],
     out: Path,
     tiny: bool,
     data: str | None = None,
     **others: Figure,
 ) -> None:
-    """Print the text; write it to NAME.md and the figure to NAME.png in `out`.
+    """Print the text; write NAME.md, the rows to NAME.csv, the figure to NAME.png.
 
     Args:
       name: of the script; with the data it is NAME.
       text: Markdown.
       figure: the main one.
+      raw: the rows that the text was computed from.
       out: the folder.
       tiny: whether the command has this option.
       data: of its option, None without one.
@@ -158,16 +162,18 @@ def show(
     command += " --tiny" * tiny
     device = jax.devices()[0]
     versions = ", ".join(f"{package} {version(package)}" for package in PACKAGES)
-    seconds = time.perf_counter() - STARTED
+    seconds = time.process_time()
     text += (
-        f"\n`{command}` on {device.platform} ({device.device_kind}), {seconds:.0f} s; "
-        f"Python {platform.python_version()}, {versions}.\n"
+        f"\n`{command}` on {device.platform} ({device.device_kind}), {seconds:.0f} s "
+        f"of CPU time; Python {platform.python_version()}, {versions}.\n"
     )
     out.mkdir(parents=True, exist_ok=True)
     name = f"{name}-{data}" if data else name
     (out / f"{name}.md").write_text(text, encoding="utf-8")
+    records.write(out / f"{name}.csv", raw)
     figures = {name: figure, **{f"{name}-{key}": x for key, x in others.items()}}
     for stem, drawn in figures.items():
         drawn.savefig(out / f"{stem}.png", dpi=150)
     print(text)
-    print(f"Written to {out}: {name}.md, " + ", ".join(f"{x}.png" for x in figures))
+    written = f"{name}.md", f"{name}.csv", *(f"{x}.png" for x in figures)
+    print(f"Written to {out}: {', '.join(written)}")

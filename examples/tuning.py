@@ -9,7 +9,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import records
 from matplotlib.figure import Figure
+
+CHOSEN = "Chosen on validation data"
 
 
 class Tuned(NamedTuple):
@@ -23,17 +26,24 @@ class Tuned(NamedTuple):
     """What the best trial returned, with a leading axis of seeds."""
 
     def __str__(self) -> str:
-        """The numbers chosen, of several; the edges of their range are marked."""
+        """The numbers chosen, of several; 0 and the edges of their range are marked."""
         return ", ".join(
-            f"{name} {chosen:.3g}" + " (edge)" * _at_edge(chosen, self.trials[name])
+            f"{name} {chosen:.3g}{_mark(chosen, self.trials[name])}"
             for name, chosen in self.best.items()
             if len(np.unique(self.trials[name])) > 1
         )
 
     @property
+    def per_seed(self) -> np.ndarray:
+        """The validation score of each trial and seed, to the digits that are kept."""
+        return records.as_written(
+            self.scores.reshape(*self.scores.shape[:2], -1).mean(2)
+        )
+
+    @property
     def validation(self) -> np.ndarray:
         """The mean scores that chose the best, shape (trials,)."""
-        return self.scores.reshape(len(self.scores), -1).mean(axis=1)
+        return self.per_seed.mean(axis=1)
 
     def profile(self, name: str) -> tuple[np.ndarray, np.ndarray]:
         """The values of one number, and the best validation accuracy at each."""
@@ -65,6 +75,13 @@ def grid(**numbers: Sequence[float]) -> dict[str, np.ndarray]:
     return {name: x.ravel() for name, x in zip(numbers, mesh, strict=True)}
 
 
+def half_grid(**numbers: Sequence[float]) -> dict[str, np.ndarray]:
+    """Every second combination, as on a chessboard: each value equally often."""
+    steps = grid(**{name: range(len(values)) for name, values in numbers.items()})
+    black = sum(steps.values()) % 2 == 0
+    return {name: x[black] for name, x in grid(**numbers).items()}
+
+
 def tune(
     run: Callable[..., tuple[jax.Array, Any]],
     trials: dict[str, np.ndarray],
@@ -84,6 +101,12 @@ def tune(
     tuned = _chosen(trials, np.asarray(scores))
     i = tuned.validation.argmax()
     return tuned._replace(outcome=jax.tree.map(lambda x: np.asarray(x)[i], outcomes))
+
+
+def again(run: Callable[..., Any], tuned: Tuned, *per_seed: Any) -> Any:
+    """What the best trial returns with other seeds; arguments as of `tune`."""
+    best = {name: np.array([x]) for name, x in tuned.best.items()}
+    return tune(run, best, *per_seed).outcome
 
 
 def over_lanes(run: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
@@ -137,7 +160,7 @@ def tune_then_test(
     }
 
 
-def choices(tuned: dict[str, Tuned], title: str = "Chosen on validation data") -> str:
+def choices(tuned: dict[str, Tuned], title: str = CHOSEN) -> str:
     """A Markdown list of what was chosen for each method."""
     lines = (f"- {name}: {t}, of {len(t.scores)} trials" for name, t in tuned.items())
     return f"{title}:\n\n" + "\n".join(lines) + "\n"
@@ -146,6 +169,48 @@ def choices(tuned: dict[str, Tuned], title: str = "Chosen on validation data") -
 def choices_at(levels: dict[str, dict[str, Tuned]]) -> str:
     """What was chosen for each method, at each level."""
     return "\n".join(choices(t, f"Chosen at {level}") for level, t in levels.items())
+
+
+def trial_records(
+    title: str, tuned: dict[str, Tuned], first: int = 0
+) -> list[records.Record]:
+    """The raw rows of every trial, under the title of their choices."""
+    return [
+        row
+        for name, t in tuned.items()
+        for row in records.of_trials(
+            title, "validation", name, t.trials, t.per_seed, first
+        )
+    ]
+
+
+def best_records(
+    table: str, tuned: dict[str, Tuned], scores: dict[str, np.ndarray], first: int = 0
+) -> list[records.Record]:
+    """The raw rows of each method's best, scores of shape (seeds,)."""
+    chosen = {
+        name: {number: np.array([x]) for number, x in t.best.items()}
+        for name, t in tuned.items()
+    }
+    return [
+        row
+        for name, x in scores.items()
+        for row in records.of_trials(table, "test", name, chosen[name], x[None], first)
+    ]
+
+
+def records_at(
+    levels: dict[str, dict[str, Tuned]],
+    scores: dict[str, dict[str, np.ndarray]],
+    fresh: int,
+    first: int = 0,
+) -> list[records.Record]:
+    """The raw rows of the trials and of the tests at each level, with first seeds."""
+    raw = []
+    for level, tuned in levels.items():
+        raw += trial_records(f"Chosen at {level}", tuned, first)
+        raw += best_records(level, tuned, scores[level], fresh)
+    return raw
 
 
 def outcomes(tuned: dict[str, Tuned]) -> dict[str, Any]:
@@ -157,7 +222,12 @@ def draw(tuned: dict[str, Tuned], number: str, xlabel: str) -> Figure:
     """The best validation accuracy at each value of `number`, for each method."""
     figure = Figure(figsize=(6, 4), layout="constrained")
     ylabel = "validation accuracy (fraction)"
-    axes = figure.add_subplot(xscale="log", xlabel=xlabel, ylabel=ylabel)
+    axes = figure.add_subplot(xlabel=xlabel, ylabel=ylabel)
+    values = np.concatenate([t.trials.get(number, []) for t in tuned.values()])
+    if values.all():
+        axes.set_xscale("log")
+    else:  # 0 has a place of its own, below the smallest
+        axes.set_xscale("symlog", linthresh=values[values > 0].min())
     for name, t in tuned.items():
         if number in t.trials:
             axes.plot(*t.profile(number), ".-", label=name)
@@ -178,5 +248,8 @@ def _chosen(trials: dict[str, np.ndarray], scores: np.ndarray) -> Tuned:
     return tuned._replace(best=_points(trials)[tuned.validation.argmax()])
 
 
-def _at_edge(chosen: float, values: np.ndarray) -> bool:
-    return chosen in (values.min(), values.max())
+def _mark(chosen: float, values: np.ndarray) -> str:
+    """Strengths end at 0, so that nothing is cut there."""
+    if chosen == 0:
+        return " (off)"
+    return " (edge)" if chosen in (values.min(), values.max()) else ""

@@ -14,13 +14,22 @@ from benchmarks.experiments import EXPERIMENTS
 MEASURED = [
     experiment
     for name, experiment in EXPERIMENTS.items()
-    if (ROOT / "benchmarks/results" / name).is_dir()
+    if (ROOT / "benchmarks/results" / name / "metrics.csv").is_file()
 ]
 MODULES = {
     "README.md": ("readme",),
-    "benchmarks/README.md": ("grids", "experiments", "shown", "tasks", "costs", "gpu"),
+    "benchmarks/README.md": (
+        "grids",
+        "experiments",
+        "shown",
+        "tasks",
+        "costs",
+        "gpu",
+        "thirty_epochs",
+    ),
     "docs/choosing.md": ("choosing",),
     "docs/method.md": ("method",),
+    "docs/paper.md": ("paper",),
     "docs/recipes/mixed_precision.md": ("mixed_precision",),
 }
 

@@ -62,6 +62,9 @@ def test_tiny_run_writes_its_text_and_figure(example, tmp_path, capsys):
     assert f"`python examples/{name}.py --tiny` on" in text
     assert text in capsys.readouterr().out
     assert (tmp_path / f"{name}.png").stat().st_size > 10_000
+    rows = (tmp_path / f"{name}.csv").read_text().splitlines()
+    assert rows[0].startswith("table,method,")
+    assert len(rows) > 2
 
 
 def sigmoid(z):

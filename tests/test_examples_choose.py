@@ -117,6 +117,13 @@ def test_script_runs(tmp_path, capsys):
     assert text in capsys.readouterr().out
     assert "`python examples/choose_strength.py --data digits --tiny` on" in text
     assert "nan" not in text
+    rows = (
+        (tmp_path / "choose_strength-digits.csv")
+        .read_text(encoding="utf-8")
+        .splitlines()
+    )
+    assert rows[0].startswith("table,method,")
+    assert len(rows) > 2
     for name in ("digits", "digits-seen"):
         assert (tmp_path / f"choose_strength-{name}.png").stat().st_size > 10_000
 
@@ -149,9 +156,11 @@ def test_ends_are_the_last_steps_of_the_periods():
     steps = np.arange(6.0)[None, :, None] + [[[0.0]], [[10.0]]]
     seen = steps * np.array([1.0, 0.5, 2.0, 0.25])  # loss, ratio, norm, relative
 
-    text = anchor_report.at_ends({"first": seen, "twice": 2 * seen}, 3)
+    of_ends = anchor_report.at_ends(seen, 3)
+    text = anchor_report.table({"first": of_ends, "twice": 2 * of_ends})
 
     ends = np.mean([2, 5, 12, 15])
+    np.testing.assert_array_equal(of_ends[:, anchor_report.LOSS], [3.5, 13.5])
     assert (
         f"| first | {2 * ends:.4f} | 1.00 | {ends / 4:.4f} | {ends / 2:.2f} |" in text
     )

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from flax import nnx
 
 import prox_optax
 
@@ -43,6 +44,9 @@ def test_script_runs(name, example, tmp_path, capsys):
     assert f"`python examples/{name}.py --tiny` on" in text
     assert "nan" not in text
     assert (tmp_path / f"{name}.png").stat().st_size > 10_000
+    first, *rows = (tmp_path / f"{name}.csv").read_text(encoding="utf-8").splitlines()
+    assert first.startswith("table,method,")
+    assert len(rows) > 100
 
 
 def td_gradient(xp, add_at, t, w, theta):
@@ -141,6 +145,54 @@ def test_dqn_pro_is_the_papers_update(base, late, example):
 
     np.testing.assert_allclose(ours(tx, late), expected, rtol=0, atol=TOLERANCE)
     assert np.abs(expected - paper(step(), not late)).max() > 1e-4  # told apart
+
+
+def test_polyak_target_is_an_exponential_average(example):
+    """By hand: theta <- theta + tau (w - theta) before each step of Adam."""
+    tau, step = 0.3, adam_step()
+    tx = example("dqn_pro").dqn_pro(ALPHA, 0.0, 1, tau)
+    w, theta, trajectory = W0, W0, []
+    for t in range(T):
+        g = numpy_gradient(t, w, theta)
+        theta = theta + tau * (w - theta)
+        w = w - step(t, g)
+        trajectory.append(w)
+
+    actual = ours(tx, late=True)
+
+    np.testing.assert_allclose(actual, trajectory, rtol=0, atol=TOLERANCE)
+
+
+@pytest.mark.parametrize("double", [False, True], ids=["DQN", "Double DQN"])
+def test_loss_takes_the_next_action_of_the_right_network(double, example):
+    """To r + gamma (1 - end) Q_target(s', argmax_a Q(s', a)), Q target or online."""
+    module = example("dqn_pro")
+    key, other = jax.random.split(jax.random.key(0))
+    rngs = [nnx.Rngs(x) for x in (key, other)]
+    (graph, params), (_, target) = (nnx.split(nnx.Linear(4, 3, rngs=x)) for x in rngs)
+    end = np.arange(8) % 2
+    batch = OBS[0], ACTION[0], REWARD[0], end, NEXT_OBS[0]
+    loss = module.loss(params, target, double, graph, [jnp.asarray(x) for x in batch])
+
+    online, theirs = (
+        lambda x, p=p: x @ np.float64(p["kernel"]) + np.float64(p["bias"])
+        for p in (params, target)
+    )
+    best = (online if double else theirs)(NEXT_OBS[0]).argmax(axis=1)
+    next_q = theirs(NEXT_OBS[0])[range(8), best]
+    goal = REWARD[0] + module.DISCOUNT * (1 - end) * next_q
+    wrong = np.abs(online(OBS[0])[range(8), ACTION[0]] - goal)
+    huber = np.where(wrong <= 1, wrong**2 / 2, wrong - 1 / 2)
+    np.testing.assert_allclose(loss, huber.mean(), rtol=1e-5)  # float32
+
+
+def test_half_a_grid_has_each_value_equally_often(example):
+    trials = example("tuning").half_grid(x=(1, 2, 3, 4), y=(5, 6, 7), z=(8, 9))
+
+    points = set(zip(*trials.values(), strict=True))
+    assert len(points) == len(trials["x"]) == 12
+    for values, times in zip(trials.values(), (3, 4, 6), strict=True):
+        assert set(np.unique(values, return_counts=True)[1]) == {times}
 
 
 PER_EXAMPLE = RNG.normal(size=(T, 8, 6))

@@ -15,6 +15,13 @@ def test_script_runs(tmp_path, capsys):
     assert text in capsys.readouterr().out
     assert "`python examples/smaller_anchor.py --data digits --tiny` on" in text
     assert "nan" not in text
+    rows = (
+        (tmp_path / "smaller_anchor-digits.csv")
+        .read_text(encoding="utf-8")
+        .splitlines()
+    )
+    assert rows[0].startswith("table,method,")
+    assert len(rows) > 2
     assert (tmp_path / "smaller_anchor-digits.png").stat().st_size > 10_000
 
 

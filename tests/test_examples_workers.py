@@ -45,6 +45,9 @@ def test_script_runs(example, tmp_path, capsys):
     assert example.__doc__.splitlines()[0] == f"python examples/{name}.py"
     example.main(tiny=True, out=tmp_path)
     assert (tmp_path / f"{name}.png").stat().st_size > 10_000
+    rows = (tmp_path / f"{name}.csv").read_text().splitlines()
+    assert rows[0].startswith("table,method,")
+    assert len(rows) > 2
     text = (tmp_path / f"{name}.md").read_text()
     assert text in capsys.readouterr().out
     for part in (*(f"\n| {method} |" for method in example.METHODS), "To take away"):

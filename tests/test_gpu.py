@@ -14,14 +14,16 @@ from data_files import random_images, write_tar
 from jax.experimental.compilation_cache import compilation_cache
 from typer.testing import CliRunner
 
-from benchmarks import assemble, checkpoint, experiments, program
+from benchmarks import assemble, checkpoint, experiments, program, results
 from benchmarks.__main__ import app
 from benchmarks.checkpoint import Position
 from benchmarks.data import spec
 from benchmarks.deadline import Deadline
 from benchmarks.experiments import gpu, images
-from benchmarks.gpu import kernel
+from benchmarks.gpu import convolutions, kernel, parts
 from benchmarks.gpu import plan as plans
+from benchmarks.models import resnet
+from benchmarks.pooled import Part
 from benchmarks.run import prepare, run
 from benchmarks.speed import lanes, rows
 from benchmarks.tasks import classify
@@ -147,9 +149,7 @@ def ask(*arguments):
 
 
 def metrics_of(folder):
-    return {
-        path.parent.name: path.read_bytes() for path in folder.glob("*/metrics.csv")
-    }
+    return {path.parent.name: path.read_bytes() for path in folder.rglob("metrics.csv")}
 
 
 def names_in(path, *columns):
@@ -165,7 +165,7 @@ def test_the_plan_in_one_call(data, tmp_path):
     assert "Stopped in time" not in ran.output
     assert (whole / "plan.md").read_text() in ran.output
     tiny = plans.tiny(plans.Plan(whole, data))
-    assert len(metrics_of(whole)) == len(tiny.experiments) == 4
+    assert len(metrics_of(whole)) == len(tiny.experiments) + 2 == 6
     for each in tiny.experiments:
         assert (whole / each.name / "table.md").read_text() in ran.output
     cells = names_in(whole / "kernel.csv", "tree", "dtype", "optimizer")
@@ -174,6 +174,14 @@ def test_the_plan_in_one_call(data, tmp_path):
     assert names_in(whole / "lanes.csv", "experiment", "lanes") == measured
     assert "processes" in [way for (way,) in names_in(whole / "ways.csv", "way")]
     assert "# Apart" in ran.output
+    (pooled,) = tiny.pooled
+    seeds = sorted(path.name for path in (whole / pooled.name).glob("seeds-*"))
+    assert seeds == ["seeds-0-0", "seeds-1-1"]
+    assert (whole / pooled.name / "table.md").read_text() in ran.output
+    assert (whole / pooled.name / "panels.png").is_file()
+    (timed,) = rows.read(whole / "convolutions.csv")
+    assert timed["seeds"] == "1"
+    assert float(timed["examples_a_second"]) > 0
     meta = (whole / "meta.json").read_text()
     assert str(data.parent) not in meta
 
@@ -192,7 +200,7 @@ def test_the_plan_in_several_calls(data, tmp_path, monkeypatch):
     monkeypatch.setattr(plans, "tiny", shorter)
     ran = ask("--data-dir", data, "--out", whole)
     assert ran.exit_code == 0, ran.output
-    assert len(metrics_of(whole)) == 2
+    assert len(metrics_of(whole)) == 2 + 2
     monkeypatch.setattr(plans, "Deadline", Stop)
     shutil.copytree(whole / plans.COMPILED, stopped / plans.COMPILED)  # to save time
     outputs = []
@@ -269,3 +277,107 @@ def test_the_lanes_end_with_the_memory(tmp_path, monkeypatch):
     assert [row["lanes"] for row in found] == ["1", "2", "4"]
     assert [lanes.fits(row) for row in found] == [True, True, False]
     assert lanes.best(found, SMALL) == 16.0
+
+
+@pytest.mark.slow
+def test_a_part_that_was_stopped_goes_on(data, tmp_path, monkeypatch):
+    """It keeps its seeds and its network, whatever was measured since."""
+    plan = plans.tiny(plans.Plan(tmp_path, data))
+    (experiment,) = plan.pooled
+    monkeypatch.setattr(parts, "Deadline", Stop)
+    asked = experiment, tmp_path, plan.ways, "a command", data, 0.0
+    Stop.left = 7  # one for the program, one for each fifth of an epoch
+    assert not parts.train_one(*asked)
+    own = tmp_path / experiment.name
+    assert parts.begun(own) == (Part(0, 1), "small")
+    assert parts.unseen(experiment, own) == [0, 1]
+    Stop.left = 1000
+    assert parts.train_one(*asked)
+    assert parts.begun(own) is None
+    assert parts.unseen(experiment, own) == [1]
+    (whole,) = metrics_of(own).values()
+    assert whole.count(b"\n") == 1 + 2 * 2  # two optimizers, two epochs
+
+
+def timed(way, seeds, speed):
+    """A row of convolutions.csv, of an experiment of 45,000 examples an epoch."""
+    row = {"convolution": way, "seeds": str(seeds), "examples_an_epoch": "45000"}
+    return row | {"examples_a_second": str(speed)}
+
+
+def test_the_fastest_way_of_a_device_trains_on_it():
+    ways = parts.Ways()
+    found = [
+        timed("in place", 3, 100.0),
+        timed("patches", 3, 300.0),
+        timed("XLA's own", 3, "failed"),
+        timed("in place", 5, 900.0),  # with more seeds: no comparison
+    ]
+    assert parts.fastest(ways, found) == "patches"
+    assert parts.fastest(ways, found[:1]) == "in place"
+    assert parts.fastest(ways, found[2:3]) == parts.fastest(ways, []) == "patches"
+    assert convolutions.speed(found, "in place", 5) == 900.0
+    assert convolutions.speed(found, "in place", 1) == pytest.approx(100 / 3)
+    assert convolutions.speed(found, "XLA's own", 3) is None
+    assert {way.network for way in ways.named.values()} <= {*classify.NETWORKS}
+
+
+@pytest.mark.parametrize(
+    ("speed", "again", "left", "expected"),
+    [
+        (200_000, 0, range(6), Part(0, 3)),  # 286 s for 44.55 million examples
+        (100_000, 0, range(6), Part(0, 1)),  # 542 s
+        (100_000, 200, range(6), Part(0, 3)),
+        (200_000, 0, [1, 2, 4, 5], Part(1, 1)),  # seeds of a part follow each other
+        (200_000, 0, [3, 4, 5], Part(3, 3)),
+        (1_000, 0, range(6), Part(0, 1)),
+    ],
+)
+def test_a_part_has_as_many_seeds_as_end_in_time(speed, again, left, expected):
+    at, found = time.monotonic() + 400, [timed("in place", 3, speed)]
+    ways = parts.Ways(again=again)
+    part, network = parts.fresh(gpu.POOLED_30, ways, found, list(left), at)
+    assert part == expected
+    assert network == "resnet18, convolutions in place"
+
+
+def test_seeds_that_are_committed_are_not_trained_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(parts, "COMMITTED", tmp_path / "committed")
+    own = tmp_path / "plan" / gpu.POOLED_30.name
+    for folder, name in (
+        (tmp_path / "committed" / gpu.POOLED_30.name, "seeds-0-2"),
+        (own, "seeds-4-4"),
+    ):
+        results.write_text(folder / name / "meta.json", "{}")
+    (own / "seeds-3-3").mkdir()  # begun, not finished
+    assert parts.unseen(gpu.POOLED_30, own) == [3, 5]
+
+
+def test_what_a_gpu_gets_wrong_does_not_train(monkeypatch):
+    """Right patches are within rounding; a row of the kernel of another size is not."""
+
+    def wrong(images, kernel, stride):
+        return resnet.patches(images, kernel.at[0].mul(1.5), stride)
+
+    assert convolutions.shapes(16) == [
+        (32, 16, 16, 1),
+        *((32, 16, 32, 2), (16, 32, 32, 1)),
+        *((16, 32, 64, 2), (8, 64, 64, 1)),
+        *((8, 64, 128, 2), (4, 128, 128, 1)),
+    ]
+    monkeypatch.setattr(convolutions, "shapes", lambda width: [(4, 2, 2, 2)])
+    assert convolutions.error(resnet.patches, 2) < convolutions.LARGEST_ERROR
+    assert convolutions.error(wrong, 2) > convolutions.LARGEST_ERROR
+
+
+def test_an_archive_knows_its_commit(monkeypatch):
+    assert results._archived_commit() is None  # in a checkout
+    commit = "0123456789" * 4
+    monkeypatch.setattr(results.Path, "read_text", lambda *_, **__: f"{commit}\n")
+    assert results.environment()["git_commit"] == commit
+
+
+def test_primary_contrasts_are_among_all():
+    for experiment in gpu.POOLED:
+        assert set(experiment.primary) <= set(experiment.contrasts)
+        assert not set(experiment.optimizers) & {"muon", "sam", "clipping"}

@@ -20,7 +20,7 @@ from test_benchmarks import (
 
 from benchmarks import assemble, data, models, tasks, train
 from benchmarks.experiments import images
-from benchmarks.models import resnet
+from benchmarks.models import implicit, resnet
 from benchmarks.noise import Noise
 from benchmarks.optimizers import Method
 from benchmarks.tasks import classify
@@ -283,3 +283,31 @@ def test_without_batch_norm_there_are_no_statistics(split):
     loss = task.players["network"]
     _, (stats, _) = loss(params, stats, split, jnp.arange(8), jax.random.key(0))
     assert jax.tree.leaves(stats) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("side", "stride"), [(6, 1), (4, 2)])
+def test_convolutions_in_place_are_those_of_patches(side, stride, monkeypatch):
+    """Values and both gradients of lanes, in float32: sums in another order.
+
+    Blocks are so small that there are several of pixels, of channels in and out and of
+    parts of a kernel's gradient, the last ones not full. Lanes of a seed share images.
+    """
+    for name, size in {"PIXELS": 16, "CHANNELS": 4, "SPLIT": 32}.items():
+        monkeypatch.setattr(implicit, name, size)
+    keys, out = jax.random.split(jax.random.key(side), 3), side // stride
+    pixels = jax.random.normal(keys[0], (1, 3, side, side, 8))
+    kernels = jax.random.normal(keys[1], (1, 2, 3, 3, 8, 12))
+    grads = jax.random.normal(keys[2], (1, 2, 3, out, out, 12))
+
+    def found(convolve):
+        def lanes(pixels, kernels):
+            of_seed = jax.vmap(lambda x, w: convolve(x, w, stride), (None, 0))
+            return jax.vmap(of_seed)(pixels, kernels)
+
+        values, back = jax.vjp(jax.jit(lanes), pixels, kernels)
+        return values, *back(grads)
+
+    in_place = partial(models.in_place, interpret=True)
+    for a, b in zip(found(in_place), found(models.patches), strict=True):
+        np.testing.assert_allclose(a, b, rtol=0, atol=1e-5 * np.abs(b).max())

@@ -8,7 +8,17 @@ from test_contract import FACTORIES
 from typer.testing import CliRunner
 
 from benchmarks.__main__ import app
-from benchmarks.traffic import budgets, hlo, measure, methods, run, targets, trees
+from benchmarks.gpu import convolutions
+from benchmarks.traffic import (
+    budgets,
+    hlo,
+    lanes,
+    measure,
+    methods,
+    run,
+    targets,
+    trees,
+)
 
 A = 4 * 1000  # bytes of f32[1000]
 CPU = targets.Target("cpu", "cpu")
@@ -316,3 +326,42 @@ def test_command(small, monkeypatch, tmp_path):
     result = CliRunner().invoke(app, ["traffic", "--out", str(tmp_path)])
     assert result.exit_code == 1
     assert "8.00, 10.00" not in result.output
+
+
+def test_of_a_slice_inside_a_fusion_what_it_reads():
+    """A fusion of p[0:100] and of all of q; the loop's body is what is counted."""
+    program = module(
+        """
+        %p = f32[1000]{0} parameter(0)
+        %w = (f32[1000]{0}) while(%p), condition=%less, body=%body
+        ROOT %g = f32[1000]{0} get-tuple-element(%w), index=0
+        """,
+        (
+            "%body",
+            """
+            %p = f32[1000]{0} parameter(0)
+            %q = f32[1000]{0} negate(%p)
+            ROOT %f = f32[100]{0} fusion(%p, %q), kind=kLoop, calls=%fused
+            """,
+        ),
+        (
+            "%fused",
+            """
+            %param_0.1 = f32[1000]{0} parameter(0)
+            %c = f32[1000]{0} convert(%param_0.1)
+            %s = f32[100]{0} slice(%c), slice={[0:100]}
+            %param_1.2 = f32[1000]{0} parameter(1)
+            %r = f32[] reduce(%param_1.2), dimensions={0}
+            %b = f32[100]{0} broadcast(%r), dimensions={}
+            ROOT %m = f32[100]{0} multiply(%s, %b)
+            """,
+        ),
+    )
+    (body,) = lanes.instructions(program)
+    moved = {name: lanes.bytes_of(x, body, program) for name, x in body.items()}
+    assert moved["q"] == 2 * A
+    assert moved["f"] == A / 10 + A + A / 10
+
+
+def test_the_ways_that_are_counted_are_all_of_the_plan():
+    assert {*convolutions.WAYS} <= {*lanes.WAYS}

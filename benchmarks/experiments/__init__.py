@@ -7,6 +7,6 @@ __all__ = ["EXPERIMENTS", "THRESHOLDS", "Experiment", "log_grid", "tiny"]
 
 EXPERIMENTS = {
     experiment.name: experiment
-    for module in (images, pairs, text, gpu)
-    for experiment in module.EXPERIMENTS
+    for part in (*(x.EXPERIMENTS for x in (images, pairs, text, gpu)), gpu.POOLED)
+    for experiment in part
 }

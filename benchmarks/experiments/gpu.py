@@ -74,6 +74,46 @@ LANGUAGE_124M = replace(
 
 EXPERIMENTS = (PAPER, WIDTH_16, LANGUAGE_11M, LANGUAGE_124M)
 
+POOLED_30 = replace(
+    WIDTH_16,
+    name="paper-cifar10-width-16-30-epochs",
+    question="The published rates and schedule in 30 epochs, with a quarter of the "
+    "channels, the decoupled forms and the controls: does the anchor do more than a "
+    "smaller rate?",
+    gpu_cost="a few minutes a seed on an H100",
+    groups=(
+        (
+            "SGD, its anchored forms and controls",
+            tuple(x for x in images.SGD if x != "anchor alone"),
+        ),
+        (
+            "Adam, its anchored forms and controls",
+            tuple(x for x in images.ADAM[:6] if x != "adam, anchor alone"),
+        ),
+    ),
+    primary=(("trsgd", "sgd at 0.212 x"), ("tradam", "adam at 0.293 x")),
+    learning_rates=(0.1,),
+    evaluate_every=1,
+    seeds=6,
+)
+FEW = (
+    ("SGD, TRSGD and the control", ("sgd", "trsgd", "sgd at 0.212 x")),
+    ("Adam, TRAdam and the control", ("adam", "tradam", "adam at 0.293 x")),
+)
+POOLED_200 = replace(
+    POOLED_30,
+    name="paper-cifar10-width-16-200-epochs",
+    question="The published rates, schedule and 200 epochs, with a quarter of the "
+    "channels, beside the controls: does the anchor do more than a smaller rate?",
+    gpu_cost="not run",
+    groups=FEW,
+    contrasts=tuple((names[1], control) for _, names in FEW for control in names[::2]),
+    epochs=200,
+    seeds=3,
+)
+POOLED = (POOLED_30, POOLED_200)
+"""Trained a few seeds at a time, on whatever days and GPUs; in this order."""
+
 LANES = (
     (PAPER, (1, 8, 32, 128)),
     (WIDTH_16, (1, 8, 32, 128)),

@@ -23,11 +23,13 @@ class Experiment:
       groups: (title, names in `benchmarks.optimizers`), a row of panels each. The first
         name is the baseline that the others of the group are compared with.
       contrasts: (method, control), pairs that are compared besides.
+      primary: those of them that the experiment was made for, chosen before it ran.
       learning_rates: the grid of the SGD family, increasing.
       rate_scales: (optimizer, its learning rates relative to that grid).
       strengths: tried at every learning rate by `benchmarks.optimizers.ABLATIONS`. Each
         is compared as a method of its own, with strength 0, which comes first.
       seeds: number of seeds; each is an initialisation and a data order.
+      first_seed: where they begin: a part of a pooled experiment has seeds of its own.
       epochs: each shows as many examples as the problem says.
       evaluate_every: epochs between two evaluations; None evaluates at the end only.
       batch_sizes: examples a step.
@@ -36,6 +38,7 @@ class Experiment:
       settings: what the optimizers share.
       together: whether the gradients of all optimizers' lanes are taken together, in
         one program, which fills a GPU; else each optimizer has a program of its own.
+        A network is a vector then: for optimizers that treat every parameter alike.
       save_every: seconds between two checkpoints, at the end of a part.
       part: steps after which a run can stop, at most; None is an epoch.
     """
@@ -60,6 +63,8 @@ class Experiment:
     together: bool
     save_every: float
     part: int | None = None
+    first_seed: int = 0
+    primary: tuple[tuple[str, str], ...] = ()
 
     @property
     def optimizers(self) -> tuple[str, ...]:

@@ -15,10 +15,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from benchmarks import assemble, checkpoint, experiments, results
+from benchmarks import assemble, checkpoint, experiments, models, results
 from benchmarks.deadline import Deadline
 from benchmarks.experiments import Experiment, gpu
-from benchmarks.gpu import kernel
+from benchmarks.gpu import convolutions, kernel, parts
 from benchmarks.run import prepare, run
 from benchmarks.speed import lanes, rows, ways
 from benchmarks.speed.ways import Subject
@@ -29,6 +29,7 @@ COMMAND = "python -m benchmarks gpu --data-dir DIR --out DIR"
 COMPILED = "compiled"  # what was compiled once: the next call runs the same programs
 GUESS = 90.0  # seconds to compile what no lanes were measured of
 RESERVE = 20.0  # seconds, for the imports before and the tables after
+AS_IT_IS = convolutions.Way("small", models.patches)
 SMALL_TREE = {"w": jax.ShapeDtypeStruct((64, 64), jnp.float32)}
 
 Counts = Sequence[tuple[Experiment, Sequence[int]]]
@@ -41,6 +42,8 @@ class Plan(NamedTuple):
       folder: of the results.
       data_dir: a folder with CIFAR-10 and a text.
       command: for the meta data.
+      ways: of convolving, timed on the first of the pooled experiments.
+      pooled: experiments that calls on several days and devices train together.
       trees: whose updates are timed.
       lanes: experiments with the numbers of lanes that are timed.
       plain: the same, after the others: they may take long to compile.
@@ -52,6 +55,8 @@ class Plan(NamedTuple):
     folder: Path
     data_dir: Path | None
     command: str = COMMAND
+    ways: parts.Ways = parts.Ways()
+    pooled: tuple[Experiment, ...] = gpu.POOLED
     trees: kernel.Trees = TREES
     lanes: Counts = gpu.LANES
     plain: Counts = gpu.PLAIN
@@ -64,6 +69,8 @@ def tiny(plan: Plan) -> Plan:
     experiments = tuple(map(tiny_experiment, plan.experiments))
     return plan._replace(
         command=f"{plan.command} --tiny",
+        ways=parts.Ways({"as it is": AS_IT_IS}, (("as it is", 1),), (), (1,)),
+        pooled=tuple(map(tiny_experiment, plan.pooled[:1])),
         trees={"one matrix": lambda: SMALL_TREE},
         lanes=[(each, (1, 2)) for each in experiments],
         plain=(),
@@ -118,12 +125,33 @@ def go_on(plan: Plan, meta: dict[str, Any], minutes: float, began: float) -> boo
 def works(plan: Plan) -> list[Callable[[float], bool]]:
     """In order; each takes the moment to stop and says whether it is finished."""
     return [
+        partial(measure_convolutions, plan, plan.ways.cells),
+        partial(train_parts, plan, parts.train_one, plan.pooled[0]),
+        partial(measure_convolutions, plan, plan.ways.later),
+        *(partial(train_parts, plan, parts.go_on, each) for each in plan.pooled),
         lambda at: kernel.run(plan.folder, plan.trees, Deadline(at)),
         partial(measure_lanes, plan, plan.lanes),
         partial(measure_lanes, plan, plan.plain),
         *(partial(train, plan, each) for each in plan.experiments),
         partial(measure_apart, plan),
     ]
+
+
+def measure_convolutions(plan: Plan, cells: convolutions.Cells, at: float) -> bool:
+    return convolutions.run(
+        plan.folder,
+        plan.pooled[0],
+        cells,
+        plan.ways.named,
+        plan.data_dir,
+        Deadline(at),
+    )
+
+
+def train_parts(
+    plan: Plan, train: Callable[..., bool], experiment: Experiment, at: float
+) -> bool:
+    return train(experiment, plan.folder, plan.ways, plan.command, plan.data_dir, at)
 
 
 def measure_lanes(plan: Plan, counts: Counts, at: float) -> bool:

@@ -2,14 +2,15 @@
 
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from benchmarks import assemble, checkpoint, report, results
+from benchmarks import assemble, checkpoint, pooled, report, results
 from benchmarks.experiments import Experiment, images
-from benchmarks.gpu import kernel
+from benchmarks.gpu import convolutions, kernel
 from benchmarks.gpu.plan import Plan
 from benchmarks.speed import lanes, rows, timing, ways
 from benchmarks.speed.table import ways_table
@@ -22,6 +23,11 @@ def text(plan: Plan) -> str:
     timed = rows.read(plan.folder / kernel.FILE)
     found = rows.read(plan.folder / lanes.FILE)
     parts = ["# The plan", "\n".join(report.align(status(plan, timed, found)))]
+    if convolved := rows.read(plan.folder / convolutions.FILE):
+        lines = report.align(convolution_rows(convolved))
+        parts += ["# Convolutions", "\n".join(lines), CONVOLUTION_NOTES]
+    for experiment in plan.pooled:
+        parts += trained_parts(plan, experiment)
     if timed:
         parts += ["# Kernels", "\n".join(report.align(kernels(timed))), KERNEL_NOTES]
     if found:
@@ -43,6 +49,12 @@ Floor: a kernel that reads and writes in place as many bytes as the update has t
 arrays: of the size of the parameters, the mean over a period. Medians of \
 {timing.REPEATS} calls of
 each in turns; ratio: of the pairs, with the least and the most."""
+CONVOLVED = ("examples a second", "seconds to compile", "error")
+CONVOLUTION_NOTES = f"""\
+Training of so many seeds of the first pooled experiment, all its optimizers together,
+without evaluation: the median of {timing.REPEATS}, the least and the most. Programs are
+compiled side by side. In place: kernels of our own; XLA's own: grouped convolutions.
+Error: the largest of a convolution or gradient in bfloat16, to patches in float32."""
 LANE_NOTES = f"""\
 All lanes together, in parts of at most {lanes.PART} steps: the median of \
 {timing.REPEATS}, the least and the
@@ -62,10 +74,16 @@ def status(
     measured = sum(lanes.is_decided(cell, found) for cell in cells)
     return [
         ("item", "done", "seconds so far", "seconds of training in all"),
+        *(pooled_status(plan, each) for each in plan.pooled),
         ("kernels", f"{len(timed)} of {len(kernel.cells(plan.trees))}", "-", "-"),
         ("lanes", f"{measured} of {len(cells)}", "-", "-"),
         *(experiment_status(plan, each, found) for each in plan.experiments),
     ]
+
+
+def pooled_status(plan: Plan, experiment: Experiment) -> report.Row:
+    seeds = [part.seeds for part in pooled.finished(plan.folder / experiment.name)]
+    return experiment.name, f"{sum(seeds)} of {experiment.seeds} seeds here", "-", "-"
 
 
 def experiment_status(
@@ -146,6 +164,46 @@ def costs(plan: Plan, found: Sequence[rows.Row]) -> list[str]:
     ]
 
 
+def convolution_rows(found: Sequence[rows.Row]) -> list[report.Row]:
+    middle, low, high, compiling = lanes.MEASURES
+    return [
+        ("convolution", "seeds", "lanes", *CONVOLVED),
+        *(
+            (
+                row["convolution"],
+                row["seeds"],
+                row["lanes"],
+                row[middle]
+                if row[middle] == convolutions.FAILED
+                else f"{row[middle]} ({row[low]} to {row[high]})",
+                row[compiling],
+                row["error"],
+            )
+            for row in found
+        ),
+    ]
+
+
+def trained_parts(plan: Plan, experiment: Experiment) -> list[str]:
+    """The report of the finished parts, and what an unfinished one has so far."""
+    folder, title = plan.folder / experiment.name, f"# {experiment.name}"
+    finished, texts = pooled.finished(folder), [title]
+    if finished:
+        texts.append(report.report(folder, plan.command).rstrip())
+    for part in pooled.begun(folder):
+        path = folder / part.folder / results.METRICS
+        if part not in finished and path.is_file():
+            texts += unfinished(experiment, path)
+    return texts if len(texts) > 1 else []
+
+
+def unfinished(experiment: Experiment, path: Path) -> list[str]:
+    metrics = pd.read_csv(path)
+    if metrics.empty:
+        return []
+    return ["\n".join(report.align(so_far(experiment, metrics))), SO_FAR_NOTES]
+
+
 def trained(plan: Plan, experiment: Experiment) -> list[str]:
     """The report of a finished run, or what an unfinished one has so far."""
     folder, title = plan.folder / experiment.name, f"# {experiment.name}"
@@ -156,10 +214,8 @@ def trained(plan: Plan, experiment: Experiment) -> list[str]:
         return [title, table.read_text(encoding="utf-8").rstrip()]
     if not (folder / results.METRICS).is_file():
         return []
-    metrics = pd.read_csv(folder / results.METRICS)
-    if metrics.empty:
-        return []
-    return [title, "\n".join(report.align(so_far(experiment, metrics))), SO_FAR_NOTES]
+    so_far = unfinished(experiment, folder / results.METRICS)
+    return [title, *so_far] if so_far else []
 
 
 SO_FAR_NOTES = "Not finished. +-: standard error over seeds."

@@ -1,6 +1,8 @@
 """Networks: images (batch, height, width, channels) to logits (batch, classes)."""
 
+from benchmarks.models.implicit import in_place
 from benchmarks.models.resnet import (
+    STAGES,
     BasicBlock,
     Convolve,
     Norm,
@@ -11,12 +13,14 @@ from benchmarks.models.resnet import (
 from benchmarks.models.small import PatchConv, SmallConvNet, patches3x3
 
 __all__ = [
+    "STAGES",
     "BasicBlock",
     "Convolve",
     "Norm",
     "PatchConv",
     "ResNet18",
     "SmallConvNet",
+    "in_place",
     "patches",
     "patches3x3",
     "plain",

@@ -152,14 +152,22 @@ class Work(NamedTuple):
 
 def work(one: Experiment, data_set: DataSet) -> Work:
     """Of an experiment of one program."""
+    return timed(one, data_set, build(one, data_set))
+
+
+def build(one: Experiment, data_set: DataSet) -> program.Built:
+    """The one program of an experiment, at its start."""
     (which,) = assemble.programs(one)
     score = program.make_score(one, data_set)
-    built = program.build(one, data_set, which, Path(), Position(0, 0), score)
+    return program.build(one, data_set, which, Path(), Position(0, 0), score)
 
-    timed = parts(one, data_set)
+
+def timed(one: Experiment, data_set: DataSet, built: program.Built) -> Work:
+    """Some steps of a program."""
+    firsts = parts(one, data_set)
 
     def advance(lanes: dict[str, train.Lane]) -> tuple[dict[str, train.Lane]]:
-        for first in timed:
+        for first in firsts:
             lanes = built.advance(lanes, 0, first)
         return (lanes,)
 

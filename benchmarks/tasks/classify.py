@@ -79,6 +79,10 @@ class Images:
         return len(data_set.train.labels)
 
     def task(self, data_set: DataSet, batch_size: int) -> Task:
+        return self.task_of(NETWORKS[self.network], data_set, batch_size)
+
+    def task_of(self, make: "MakeNetwork", data_set: DataSet, batch_size: int) -> Task:
+        """The task with a network that need not have a name."""
         _, height, width, channels = data_set.train.images.shape
         shape = (height, width, channels)
 
@@ -87,7 +91,7 @@ class Images:
             return data.crop_and_flip(key, images) if self.augment else images
 
         return classify(
-            lambda rngs: NETWORKS[self.network](self, shape, data_set.classes, rngs),
+            lambda rngs: make(self, shape, data_set.classes, rngs),
             data_set.normalise,
             normalise_and_augment,
             self.examples(data_set),
@@ -159,6 +163,7 @@ NETWORKS: dict[str, MakeNetwork] = {
     "resnet18": resnet18("batch"),
     "resnet18, group norm": resnet18("group"),
     "resnet18, plain convolutions": resnet18("batch", models.plain),
+    "resnet18, convolutions in place": resnet18("batch", models.in_place),
 }
 """From the numbers, the shape of an image and the number of classes."""
 

@@ -11,10 +11,9 @@ RULES = ("no pull", *(f"{x}the rule" for x in ("0.3 x ", "0.5 x ", "", "2 x ", "
 
 
 def differences(row, at):
-    """The printed differences to the safe rate, on both data sets."""
-    return tuple(
-        cells(RESULT.format(data), row, after=f"{data}, {at}")[2] for data in DATA
-    )
+    """The differences to the safe rate on both data sets, in the page's words."""
+    found = (cells(RESULT.format(data), row, after=f"{data}, {at}")[2] for data in DATA)
+    return tuple(x.replace("no significant difference", "equal") for x in found)
 
 
 def safe():

@@ -1,0 +1,202 @@
+"""Convolutions of 3x3 pixels as GPU kernels that read the images in place.
+
+Patches are nine times the images. Here a program takes a block of pixels, reads their
+neighbours for each place in the kernel, and adds up the products in float32. Under
+`vmap` the lanes are one more axis of the grid. Written for Pallas's Triton back end;
+channels are powers of 2 and at least 16, what is not goes as patches.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.experimental import pallas as pl
+from jax.experimental.pallas import triton as gpu
+
+from benchmarks.models.small import patches3x3
+
+TAPS = 9
+PIXELS = 128  # that a program takes at once
+CHANNELS = 64  # likewise, at most
+SPLIT = 2048  # pixels that a program of the kernel's gradient adds up
+LEAST = 16  # channels of a matrix product in Triton
+
+
+class Walk(NamedTuple):
+    """How pixels of a result find their neighbours in a source.
+
+    Neighbour (i, j) of the pixel in row r and column c is in row (r * stride + i) / up
+    and column (c * stride + j) / up, where both are whole and inside.
+
+    Attributes:
+      out: height and width of the result.
+      source: height and width of what is read.
+      stride: of a convolution.
+      up: of its transpose, else 1.
+    """
+
+    out: tuple[int, ...]
+    source: tuple[int, ...]
+    stride: int
+    up: int
+
+    def neighbours(self, pixels: jax.Array, tap: jax.Array) -> Any:
+        """Where the tap-th neighbours of pixels are in the source, and which exist."""
+        height, width = self.out
+        line, column = divide(pixels, width)
+        image, row = divide(line, height)
+        down, right = divide(tap, 3)
+        row = row * self.stride + down - 1
+        column = column * self.stride + right - 1
+        rows, columns = self.source
+        inside = (row >= 0) & (row < rows * self.up)
+        inside &= (column >= 0) & (column < columns * self.up)
+        row, above = divide(row, self.up)
+        column, before = divide(column, self.up)
+        inside &= (above == 0) & (before == 0)
+        return (image * rows + row) * columns + column, inside
+
+
+def in_place(
+    images: jax.Array, kernel: jax.Array, stride: int, *, interpret: bool = False
+) -> jax.Array:
+    """A 3x3 convolution, zero-padded by one, or a 1x1 one; as `resnet.patches`."""
+    if len(kernel) == 1:
+        return images[:, ::stride, ::stride] @ kernel[0, 0]
+    if kernel.shape[2] < LEAST and not interpret:
+        return patches3x3(images, stride) @ kernel.reshape(-1, kernel.shape[-1])
+    return implicit(images, kernel, stride, interpret)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def implicit(
+    images: jax.Array, kernel: jax.Array, stride: int, interpret: bool
+) -> jax.Array:
+    """Shapes (n, height, width, c) and (3, 3, c, o) to (n, height / stride, .., o)."""
+    height, width = images.shape[1:3]
+    out = height // stride, width // stride
+    walk = Walk(out, (height, width), stride, 1)
+    taps = kernel.reshape(TAPS, *kernel.shape[2:])
+    return gather(walk, images, taps, interpret)
+
+
+def forward(
+    images: jax.Array, kernel: jax.Array, stride: int, interpret: bool
+) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    return implicit(images, kernel, stride, interpret), (images, kernel)
+
+
+def backward(
+    stride: int, interpret: bool, seen: tuple[jax.Array, jax.Array], grads: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    images, kernel = seen
+    source, out = images.shape[1:3], grads.shape[1:3]
+    turned = kernel[::-1, ::-1].swapaxes(2, 3).reshape(TAPS, *kernel.shape[:1:-1])
+    of_images = gather(Walk(source, out, 1, stride), grads, turned, interpret)
+    of_kernel = correlate(Walk(out, source, stride, 1), images, grads, interpret)
+    return of_images, of_kernel.reshape(kernel.shape).astype(kernel.dtype)
+
+
+implicit.defvjp(forward, backward)
+
+
+def gather(
+    walk: Walk, source: jax.Array, taps: jax.Array, interpret: bool
+) -> jax.Array:
+    """Every pixel of the result: the sum of its neighbours times their matrices."""
+    n, (_, features, outs) = len(source), taps.shape
+    pixels = n * walk.out[0] * walk.out[1]
+    block, together = min(outs, CHANNELS), min(features, CHANNELS)
+    parts = features // together
+
+    def program(source: Any, taps: Any, result: Any) -> None:
+        pixel = pl.program_id(0) * PIXELS + jnp.arange(PIXELS)
+        out = pl.program_id(1) * block + jnp.arange(block)
+
+        def add(step: Any, total: jax.Array) -> jax.Array:
+            tap, part = divide(step, parts)
+            channel = part * together + jnp.arange(together)
+            where, inside = walk.neighbours(pixel, tap)
+            seen = masked(source, where, channel, inside & (pixel < pixels))
+            matrix = gpu.load(taps.at[tap, channel[:, None], out[None]])
+            return total + product(seen, matrix)
+
+        total = jax.lax.fori_loop(0, TAPS * parts, add, jnp.zeros((PIXELS, block)))
+        gpu.store(
+            result.at[pixel[:, None], out[None]],
+            total.astype(result.dtype),
+            mask=(pixel < pixels)[:, None],
+        )
+
+    grid = pl.cdiv(pixels, PIXELS), outs // block
+    shape = jax.ShapeDtypeStruct((pixels, outs), source.dtype)
+    flat = source.reshape(-1, features)
+    result = call(program, grid, shape, interpret)(flat, taps)
+    return result.reshape(n, *walk.out, outs)
+
+
+def correlate(
+    walk: Walk, source: jax.Array, grads: jax.Array, interpret: bool
+) -> jax.Array:
+    """The gradient of the matrices, (9, c, o), float32: neighbours times gradients."""
+    features, outs = source.shape[-1], grads.shape[-1]
+    pixels = len(grads) * walk.out[0] * walk.out[1]
+    rows, columns = min(features, CHANNELS), min(outs, CHANNELS)
+    parts = pl.cdiv(pixels, SPLIT)
+
+    def program(source: Any, grads: Any, result: Any) -> None:
+        tap, part = divide(pl.program_id(0), parts)
+        above, before = divide(pl.program_id(1), outs // columns)
+        channel = above * rows + jnp.arange(rows)
+        out = before * columns + jnp.arange(columns)
+
+        def add(step: Any, total: jax.Array) -> jax.Array:
+            pixel = part * SPLIT + step * PIXELS + jnp.arange(PIXELS)
+            where, inside = walk.neighbours(pixel, tap)
+            seen = masked(source, where, channel, inside & (pixel < pixels))
+            return total + product(seen.T, masked(grads, pixel, out, pixel < pixels))
+
+        steps = pl.cdiv(min(SPLIT, pixels), PIXELS)
+        total = jax.lax.fori_loop(0, steps, add, jnp.zeros((rows, columns)))
+        gpu.store(result.at[part, tap, channel[:, None], out[None]], total)
+
+    grid = TAPS * parts, (features // rows) * (outs // columns)
+    shape = jax.ShapeDtypeStruct((parts, TAPS, features, outs), jnp.float32)
+    flat = source.reshape(-1, features), grads.reshape(-1, outs)
+    return call(program, grid, shape, interpret)(*flat).sum(axis=0)
+
+
+def divide(number: Any, by: int) -> tuple[Any, Any]:
+    """Quotient and rest, of numbers from 0 on as integers have them in hardware."""
+    if by == 1:
+        return number, jnp.zeros_like(number)
+    return jax.lax.div(number, jnp.full_like(number, by)), jax.lax.rem(
+        number, jnp.full_like(number, by)
+    )
+
+
+def masked(array: Any, rows: jax.Array, columns: jax.Array, mask: jax.Array) -> Any:
+    """Entries of a matrix; zeros in the rows that the mask leaves out."""
+    place = array.at[rows[:, None], columns[None]]
+    return gpu.load(place, mask=mask[:, None], other=0.0)
+
+
+def product(a: jax.Array, b: jax.Array) -> jax.Array:
+    return jax.lax.dot(a, b, preferred_element_type=jnp.float32)
+
+
+def call(
+    program: Callable[..., None], grid: Any, shape: Any, interpret: bool
+) -> Callable[..., jax.Array]:
+    params = None if interpret else gpu.CompilerParams(num_warps=4, num_stages=2)
+    call: Callable[..., jax.Array] = pl.pallas_call(
+        program,
+        out_shape=shape,
+        grid=grid,
+        compiler_params=params,
+        interpret=interpret,
+        name=program.__qualname__.split(".")[0],
+    )
+    return call
