@@ -314,7 +314,12 @@ def test_state_is_strongly_typed(tx):
 def test_weakly_typed_params_compile_twice(name):
     """Once for the weak type given, once for the strong type that an update makes."""
     tx = make(name)
-    compiled = jax.jit(lambda w, state: step(tx, w, state))
+
+    @jax.jit
+    def compiled(w, state):  # the gradient is weakly typed, too
+        updates, state = tx.update(jax.tree.map(lambda x: 2 * x, w), state, w)
+        return optax.apply_updates(w, updates), state
+
     w = {"w": jnp.asarray(1.0)}
     state = tx.init(w)
     for _ in range(STEPS):

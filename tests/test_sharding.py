@@ -202,3 +202,25 @@ def test_rounds_inside_shard_map(anchor_step):
             w, state = local_steps(tx, w, state, target, 3)
         of_one = jax.tree.map(lambda x, i=i: x[i], actual)
         chex.assert_trees_all_close(of_one, w, rtol=1e-5, atol=1e-6)
+
+
+def test_a_scan_may_end_in_set_anchor():
+    """The new anchor varies over the workers as the old one does."""
+    tx = optax.chain(prox_optax.proximal(period=2), optax.sgd(0.1))
+
+    def rounds(server, w, target):
+        def one(carry, _):
+            w, state = local_steps(tx, *carry, target, 2)
+            return (w, prox_optax.set_anchor(state, server)), None
+
+        start = local_steps(tx, w, tx.init(w), target, 2)
+        return jax.lax.scan(one, start, length=2)[0][0]
+
+    actual = on_workers(rounds)(SERVER)
+    for i, target in enumerate(TARGETS):
+        w, state = local_steps(tx, SERVER, tx.init(SERVER), target, 2)
+        for _ in range(2):
+            w, state = local_steps(tx, w, state, target, 2)
+            state = prox_optax.set_anchor(state, SERVER)
+        of_one = jax.tree.map(lambda x, i=i: x[i], actual)
+        chex.assert_trees_all_close(of_one, w, rtol=1e-5, atol=1e-6)
