@@ -10,7 +10,7 @@ import optax
 from jax.typing import ArrayLike
 
 from prox_optax import _tree_checks, _validation
-from prox_optax._arguments import Period, Weights, is_schedule
+from prox_optax._arguments import Period, Weights, is_schedule, known
 
 
 def inner_decay(learning_rate: Weights, period: Period = 10) -> optax.Schedule:
@@ -147,6 +147,7 @@ def rescale_b2(
 
 
 def _is_1(b2: Any) -> bool:
+    b2 = known(b2)
     return not isinstance(b2, jax.Array) and bool(np.float32(b2) == 1)
 
 
