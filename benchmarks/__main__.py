@@ -1,4 +1,4 @@
-"""`python -m benchmarks list`, `run`, `report`, `sample`, `traffic`, `speed`, `gpu` ..."""
+"""`python -m benchmarks list`, `run`, `report`, `sample`, `lanes`, `gpu`, ..."""
 
 import importlib.util
 import os
