@@ -32,7 +32,6 @@ from benchmarks.files import DamagedError
 from benchmarks.gpu import kernel, tables
 from benchmarks.gpu import plan as plans
 from benchmarks.run import prepare, run, stopped
-from benchmarks.speed import lanes, ways
 from benchmarks.speed import run as speed
 from benchmarks.tasks import Request, Sampler
 from benchmarks.traffic import run as traffic
@@ -258,8 +257,7 @@ def ask_gpu(
     began = time.monotonic()
     plan = plans.Plan(out, data_dir)
     plan = plans.tiny(plan) if tiny else plan
-    files = (kernel.FILE, lanes.FILE, ways.FILE, "plan.md")
-    with told(debug), signals.listening(), folders.measuring(out, files):
+    with told(debug), signals.listening(), folders.measuring(out, plans.FILES):
         finished = plans.go_on(plan, plans.start(plan), minutes, began)
         print(tables.text(plan))
         number = signals.asked()

@@ -29,6 +29,7 @@ COMMAND = "python -m benchmarks gpu --data-dir DIR --out DIR"
 COMPILED = "compiled"  # what was compiled once: the next call runs the same programs
 GUESS = 90.0  # seconds to compile what no lanes were measured of
 RESERVE = 20.0  # seconds, for the imports before and the tables after
+FILES = (kernel.FILE, lanes.FILE, ways.FILE, "plan.md")
 SMALL_TREE = {"w": jax.ShapeDtypeStruct((64, 64), jnp.float32)}
 
 Counts = Sequence[tuple[Experiment, Sequence[int]]]
