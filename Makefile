@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-all test-matrix traffic docs clean
+.PHONY: demo test test-all test-faults test-matrix traffic docs clean
 
 demo: .venv/installed ## train on digits, 1.5 to 7 minutes on 2 CPU cores
 	$(BIN)/python -m benchmarks run demo
@@ -12,6 +12,9 @@ test test-all: .venv/installed ## style, types, tests, doctests, README; -all: t
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/pytest -n 2 $(ONLY)
+
+test-faults: .venv/installed ## kills, full disks, damaged files, bad data
+	$(BIN)/pytest -n 2 -m faults
 
 test-matrix: .venv/installed ## the wheel on each Python, newest and oldest versions
 	$(BIN)/python tests/matrix.py

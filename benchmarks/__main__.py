@@ -1,19 +1,38 @@
 """`python -m benchmarks list`, `run`, `report`, `sample`, `lanes`, `gpu`, ..."""
 
+import signal
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # ends it, without a traceback
+
+import errno
 import importlib.util
 import os
+import shlex
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from benchmarks import experiments, pooled, report, results, weights
+from benchmarks import (
+    checkpoint,
+    experiments,
+    folders,
+    pooled,
+    report,
+    results,
+    signals,
+    weights,
+)
+from benchmarks.files import DamagedError
 from benchmarks.gpu import convolutions, parts, tables
 from benchmarks.gpu import plan as plans
-from benchmarks.run import prepare, run
+from benchmarks.run import prepare, run, stopped
 from benchmarks.speed import run as speed
 from benchmarks.tasks import Request, Sampler
 from benchmarks.traffic import lanes
@@ -43,6 +62,50 @@ Epochs = Annotated[
     int | None,
     typer.Option(min=1, help="Passes over the data; the decays move along."),
 ]
+Debug = Annotated[
+    bool, typer.Option("--debug", help="Show an error with its traceback.")
+]
+
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+@contextmanager
+def told(debug: bool) -> Iterator[None]:
+    """Tell of an error of files or values in a sentence, and exit with 1."""
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        if debug or isinstance(error, BrokenPipeError):
+            raise
+        print(sentence(error), file=sys.stderr)
+        raise typer.Exit(1) from None
+
+
+def sentence(error: OSError | ValueError) -> str:
+    """What was wrong, with which file, and what to do."""
+    if not isinstance(error, OSError) or error.errno is None:
+        return str(error)
+    where = f"{error.filename}: " if error.filename else ""
+    text = f"{where}{error.strerror}."
+    if error.errno in FULL:
+        return f"{text} Make room there, or name another folder."
+    if isinstance(error, PermissionError) or error.errno == errno.EROFS:
+        return f"{text} Name a file or folder that you may use."
+    return text
+
+
+@contextmanager
+def resumable(folder: Path, command: str) -> Iterator[None]:
+    """Say how to go on after an error, where there is something to go on with."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        if os.path.isfile(folder / checkpoint.FOLDER / checkpoint.RUN):
+            hint = f"What was saved is whole. Go on with: {command} --resume"
+            raise type(error)(f"{sentence(error)}\n{hint}") from error
+        raise
 
 
 def find(name: str, tiny: bool) -> experiments.Experiment:
@@ -70,27 +133,33 @@ def run_experiment(
     epochs: Epochs = None,
     data_dir: DataDir = None,
     out: Out = None,
+    debug: Debug = False,
 ) -> None:
-    """Train, then print the table and write the results."""
+    """Train, then print the table and write the results.
+
+    SIGINT or SIGTERM stops a run after it has saved where it stands; --resume goes on.
+    """
     experiment = find(name, tiny)
     command = run_command(name, tiny)
     if epochs is not None:
         name_of_it = f"{experiment.name}-{epochs}-epochs"
         experiment = replace(experiment, name=name_of_it, epochs=epochs)
         command += f" --epochs {epochs}"
+    whole = command
     if data_dir is not None:
+        whole += f" --data-dir {shlex.quote(str(data_dir))}"
         command += " --data-dir DIR"
+    if out is not None:
+        whole += f" --out {shlex.quote(str(out))}"
     folder = out or results.FOLDER / experiment.name
-    try:
+    with told(debug), signals.listening(), resumable(folder, whole):
         prepared = prepare(
             experiment, command, folder, resume=resume, data_dir=data_dir
         )
-    except (FileNotFoundError, ValueError) as error:
-        print(error, file=sys.stderr)
-        raise typer.Exit(1) from error
-    if prepared is not None:
-        run(prepared)
-    show(folder, command)
+        if prepared is not None and not run(prepared):
+            print(f"{stopped(prepared)} Go on with: {whole} --resume")
+            raise typer.Exit(signals.status(signals.asked() or 0))
+    show(folder, command, debug)
 
 
 @app.command("report")
@@ -98,11 +167,12 @@ def report_experiment(
     name: Annotated[str | None, typer.Argument(help="None: all that were run.")] = None,
     tiny: Tiny = False,
     out: Out = None,
+    debug: Debug = False,
 ) -> None:
     """Redraw the tables and the figures from the results, without training."""
     if name is not None:
         folder = out or results.FOLDER / find(name, tiny).name
-        show(folder, run_command(name, tiny))
+        show(folder, run_command(name, tiny), debug)
         return
     finished = sorted(
         path
@@ -113,7 +183,7 @@ def report_experiment(
         print(f"No results in {results.FOLDER}: name an experiment, as `list` does.")
         raise typer.Exit(1)
     for folder in finished:
-        show(folder, run_command(folder.name, tiny))
+        show(folder, run_command(folder.name, tiny), debug)
 
 
 @app.command("sample")
@@ -128,6 +198,7 @@ def sample(
     temperature: Annotated[
         float, typer.Option(min=0.0, help="0 takes the most probable byte.")
     ] = 1.0,
+    debug: Debug = False,
 ) -> None:
     """Write text or pictures from the weights of a run to its folder samples/."""
     experiment = find(name, tiny)
@@ -135,20 +206,24 @@ def sample(
     if not isinstance(experiment.problem, Sampler):
         raise typer.BadParameter(f"{name} classifies: there is nothing to sample.")
     request = Request(folder / "samples", data_dir, seed, prompt, length, temperature)
-    try:
-        kept = weights.load(folder, experiment.problem.abstract())
+    with told(debug):
+        try:
+            kept = weights.load(folder, experiment.problem.abstract())
+        except (FileNotFoundError, DamagedError) as error:
+            raise type(error)(
+                f"{error}\nRun first: {run_command(name, tiny)}"
+            ) from error
         written = experiment.problem.sample(kept, request)
-    except (FileNotFoundError, ValueError) as error:
-        print(f"{error}\nRun first: {run_command(name, tiny)}", file=sys.stderr)
-        raise typer.Exit(1) from error
     for path in written:
         print(os.path.relpath(path))
 
 
 @app.command("traffic")
-def measure_traffic(out: Out = None) -> None:
+def measure_traffic(out: Out = None, debug: Debug = False) -> None:
     """Count what an update moves through memory, compiled for CPU, GPU and TPU."""
-    found = traffic.run(out or results.FOLDER / "traffic")
+    folder = out or results.FOLDER / "traffic"
+    with told(debug), folders.measuring(folder, ("table.md", "traffic.csv")):
+        found = traffic.run(folder)
     print(found.text)
     if not found.ok:
         raise typer.Exit(1)
@@ -171,6 +246,7 @@ def measure_speed(
     tiny: Tiny = False,
     resume: Resume = False,
     out: Out = None,
+    debug: Debug = False,
 ) -> None:
     """Time updates, whole steps and lanes on this machine, beside PyTorch.
 
@@ -178,11 +254,8 @@ def measure_speed(
     """
     plan = speed.tiny() if tiny else speed.PLAN
     folder = out or results.FOLDER / ("speed-tiny" if tiny else "speed")
-    try:
+    with told(debug), folders.measuring(folder, (*speed.FILES, "table.md")):
         print(speed.run(plan, folder, data_dir, resume=resume))
-    except (FileNotFoundError, ValueError) as error:
-        print(error, file=sys.stderr)
-        raise typer.Exit(1) from error
 
 
 @app.command("gpu")
@@ -199,19 +272,20 @@ def ask_gpu(
         ),
     ] = 0.0,
     tiny: Tiny = False,
+    debug: Debug = False,
 ) -> None:
     """Time one GPU, then train what is made for one, as far as the minutes reach."""
     began = time.monotonic()
     plan = plans.Plan(out, data_dir, ways=parts.Ways(again=60 * again))
     plan = plans.tiny(plan) if tiny else plan
-    try:
+    with told(debug), signals.listening(), folders.measuring(out, plans.FILES):
         finished = plans.go_on(plan, plans.start(plan), minutes, began)
-    except (FileNotFoundError, ValueError) as error:
-        print(error, file=sys.stderr)
-        raise typer.Exit(1) from error
-    print(tables.text(plan))
+        print(tables.text(plan))
+        number = signals.asked()
     if not finished:
         print("Stopped in time: the same command with the same --out goes on.")
+        if number:
+            raise typer.Exit(signals.status(number))
         if not (out / convolutions.FILE).is_file():
             print("Nothing was measured: give more --minutes.", file=sys.stderr)
             raise typer.Exit(1)
@@ -221,16 +295,15 @@ def run_command(name: str, tiny: bool) -> str:
     return f"python -m benchmarks run {name}" + (" --tiny" if tiny else "")
 
 
-def show(folder: Path, command: str) -> None:
-    try:
+def show(folder: Path, command: str, debug: bool) -> None:
+    with told(debug):
         text = report.report(folder, command)
-    except FileNotFoundError as error:
-        print(error, file=sys.stderr)
-        raise typer.Exit(1) from error
     names = ", ".join(sorted(path.name for path in folder.iterdir() if path.is_file()))
     print(text)
     print(f"Files in {os.path.relpath(folder)}: {names}")
 
 
 if __name__ == "__main__":
+    if "--debug" not in sys.argv:
+        sys.unraisablehook = lambda _: None  # of threads that an error leaves behind
     app()

@@ -1,25 +1,24 @@
 """Where a run stands, on disk: it goes on from there after a kill at any moment.
 
-A checkpoint is a folder `checkpoints/PROGRAM-EPOCH-STEP`, named by what comes next.
-Orbax writes it under another name and renames it when it is whole; a half-written one
-is not seen. Beside it `run.json` says which experiment it belongs to, and a file
-`PROGRAM.json` holds the rows of each program so far.
+A checkpoint is a folder `checkpoints/PROGRAM-EPOCH-STEP`, named by what comes next. It
+holds the rows so far, the lanes by Orbax, and a manifest of both. Written under another
+name, it gets its own when it is whole and on the disk. The last two are kept. Beside
+them `run.json` says which experiment they belong to.
 """
 
-import io
+import contextlib
 import json
 import re
-import shutil
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
-import orbax.checkpoint as ocp
-import pandas as pd
-
-from benchmarks import results
+from benchmarks import arrays, files, folders, results
+from benchmarks.files import MANIFEST, DamagedError
 
 FOLDER, RUN = "checkpoints", "run.json"
+LANES, ROWS = "lanes", "rows.csv"
+KIND = {"checkpoints": "with manifests"}  # other ones are not gone on with
+NAME = r"(\d+)-(\d+)-(\d+)"
 
 
 class Position(NamedTuple):
@@ -29,20 +28,38 @@ class Position(NamedTuple):
     epoch: int
     step: int = 0
 
+    def __str__(self) -> str:
+        return "-".join(map(str, self))
 
-def start(folder: Path, configuration: dict[str, Any]) -> None:
-    """Say what the run is.
 
-    Raises:
-      ValueError: the folder holds an unfinished run.
+class State(NamedTuple):
+    """What is known at a position, besides the lanes.
+
+    Attributes:
+      position: what comes next.
+      rows: metrics.csv so far; empty at the very start.
+      seconds: to compile and to run all until then.
     """
+
+    position: Position
+    rows: str
+    seconds: dict[str, float]
+
+
+def refuse_unfinished(folder: Path) -> None:
+    """Raise ValueError if a folder holds an unfinished run."""
     if (folder / FOLDER / RUN).is_file():
         raise ValueError(
             f"{folder} holds an unfinished run: go on with it by --resume, give "
             f"another --out, or delete {folder / FOLDER}."
         )
+
+
+def start(folder: Path, configuration: dict[str, Any]) -> None:
+    """Say what the run is, in a folder without an unfinished one."""
     finish(folder)
-    results.write_text(folder / FOLDER / RUN, json.dumps(configuration, indent=2))
+    text = json.dumps(configuration | KIND, indent=2)
+    files.write_text(folder / FOLDER / RUN, text)
 
 
 def position(folder: Path, configuration: dict[str, Any]) -> Position | None:
@@ -50,31 +67,75 @@ def position(folder: Path, configuration: dict[str, Any]) -> Position | None:
 
     Raises:
       FileNotFoundError: there is no run to go on with.
-      ValueError: the run in the folder is another one; says where they differ.
+      ValueError: the run in the folder is another one, and where they differ; or a file
+        of it is damaged, and how to go on without it.
     """
-    path = folder / FOLDER / RUN
-    finished = not path.is_file()
-    if finished:
-        path = folder / results.META
-    if not path.is_file():
+    if (folder / FOLDER / RUN).is_file():
+        compare(folder, folder / FOLDER / RUN, configuration | KIND)
+        return state(folder).position
+    if saved(folder) and not (folder / results.META).is_file():
+        raise DamagedError(
+            f"There is no {folder / FOLDER / RUN}, which says what the checkpoints "
+            f"are of: put it back, or delete {folder / FOLDER} and start anew."
+        )
+    if (folder / MANIFEST).is_file():
+        files.check(folder, results.METRICS, results.META)
+    if not (folder / results.META).is_file():
         raise FileNotFoundError(f"No run in {folder}. Start it without --resume.")
-    found = json.loads(path.read_text(encoding="utf-8"))
-    changed = differences(found, json.loads(json.dumps(configuration)))
+    compare(folder, folder / results.META, configuration)
+    return None
+
+
+def compare(folder: Path, path: Path, configuration: dict[str, Any]) -> None:
+    """Raise ValueError unless a file tells of the same run."""
+    changed = differences(files.read_json(path), json.loads(json.dumps(configuration)))
     if changed:
         raise ValueError(
             f"The run in {folder} is another one:\n"
             + "\n".join(changed)
             + "\nGo on with what made it, or start another with another --out."
         )
-    if finished:
-        return None
-    return reached(folder)
 
 
 def reached(folder: Path) -> Position:
     """Where an unfinished run goes on."""
-    done = sum(part["finished"] for part in parts(folder))
-    return max([*saved(folder), Position(done, 0)])
+    return max([*saved(folder), Position(0, 0)])
+
+
+def state(folder: Path) -> State:
+    """What is known where an unfinished run goes on.
+
+    Raises:
+      DamagedError: a file of the last checkpoint is not what was written; says how to
+        go on.
+    """
+    last = reached(folder)
+    if last not in saved(folder):
+        return State(last, "", {"compile": 0.0, "run": 0.0})
+    path = path_of(folder, last)
+    with files.telling(way_out(folder, last)):
+        about = files.check(path)
+        if about["position"] != [*last]:
+            wanted = Position(*about["position"])
+            raise DamagedError(
+                f"{path} is the checkpoint {wanted}, under another name."
+            )
+        if about["run"] != files.sha256(folder / FOLDER / RUN):
+            raise DamagedError(
+                f"{folder / FOLDER / RUN} is not the one that {path} was saved under."
+            )
+        return State(last, files.read_text(path / ROWS), about["seconds"])
+
+
+def way_out(folder: Path, last: Position) -> str:
+    """How to go on without the last checkpoint."""
+    anew = f"Delete {folder / FOLDER} to start anew"
+    if not (before := [each for each in saved(folder) if each < last]):
+        return f"{anew}, without --resume."
+    return (
+        f"Delete {path_of(folder, last)} to go on by --resume from the checkpoint "
+        f"before it, {max(before)}. {anew}."
+    )
 
 
 def begun(folder: Path, wanted: dict[str, Any]) -> dict[str, Any] | None:
@@ -87,7 +148,7 @@ def begun(folder: Path, wanted: dict[str, Any]) -> dict[str, Any] | None:
     path = folder / results.META
     if not path.is_file():
         return None
-    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    found = files.read_json(path)
     if changed := differences(found, wanted):
         raise ValueError(
             f"What {folder} holds was begun otherwise:\n"
@@ -109,82 +170,98 @@ def differences(found: Any, wanted: Any, name: str = "") -> list[str]:
 
 
 def saved(folder: Path) -> list[Position]:
-    """The whole checkpoints, in no order."""
+    """The whole checkpoints, in their order."""
     names = (path.name for path in (folder / FOLDER).glob("*-*-*"))
-    matches = (re.fullmatch(r"(\d+)-(\d+)-(\d+)", name) for name in names)
-    return [Position(*map(int, m.groups())) for m in matches if m]
+    matches = (re.fullmatch(NAME, name) for name in names)
+    return sorted(Position(*map(int, m.groups())) for m in matches if m)
 
 
-def save(folder: Path, position: Position, lanes: Any) -> None:
-    """Save the lanes, whole or not at all; then remove the older checkpoints."""
+def save(folder: Path, state: State, lanes: Any = None) -> None:
+    """Save a state with the lanes, whole or not at all; keep the one before it.
+
+    Raises:
+      OSError: it could not be written; names the checkpoint.
+    """
     older = saved(folder)
-    with ocp.StandardCheckpointer() as checkpointer:
-        checkpointer.save(path_of(folder, position), lanes, force=True)
-    for other in older:
-        if other != position:
-            shutil.rmtree(path_of(folder, other), ignore_errors=True)
+    if state.position in older:
+        return  # it goes on from there, and has not moved
+    path = path_of(folder, state.position)
+    unfinished = files.temporary(path)
+    folders.remove(unfinished)
+    try:
+        files.make(unfinished)
+        if lanes is not None:
+            arrays.save(unfinished / LANES, lanes)
+        (unfinished / ROWS).write_bytes(state.rows.encode())
+        files.seal(
+            unfinished,
+            files.inside(unfinished),
+            position=state.position,
+            run=files.sha256(folder / FOLDER / RUN),
+            seconds=state.seconds,
+        )
+        files.replace(unfinished, path)
+    except OSError as error:
+        raise files.named(error, path) from error
+    finally:
+        folders.remove(unfinished)
+    for other in older[:-1]:
+        discard(path_of(folder, other))
 
 
 def load(folder: Path, position: Position, like: Any) -> Any:
     """The lanes saved at a position; `like` gives structure, shapes and dtypes."""
-    with ocp.StandardCheckpointer() as checkpointer:
-        return checkpointer.restore(
-            path_of(folder, position),
-            jax.tree.map(ocp.utils.to_shape_dtype_struct, like),
-        )
-
-
-def save_part(
-    folder: Path,
-    program: int,
-    rows: pd.DataFrame,
-    seconds: dict[str, float],
-    *,
-    finished: bool,
-) -> None:
-    """Keep the rows that a program has so far, and what it took."""
-    csv = rows.to_csv(index=False, lineterminator="\n")
-    part = {"finished": finished, "seconds": seconds, "rows": csv}
-    results.write_text(folder / FOLDER / f"{program}.json", json.dumps(part))
-
-
-def load_part(
-    folder: Path, position: Position
-) -> tuple[list[pd.DataFrame], dict[str, float]]:
-    """The rows of the program up to a position, and what it took so far."""
-    kept = parts(folder)[position.program :]
-    if not kept:
-        return [], {"compile": 0.0, "run": 0.0}
-    rows = pd.read_csv(io.StringIO(kept[0]["rows"]))
-    rows = rows[rows.epoch <= position.epoch]
-    return [rows] if len(rows) else [], kept[0]["seconds"]
-
-
-def parts(folder: Path) -> list[dict[str, Any]]:
-    """What is kept of the programs that were begun, in their order."""
-    kept: list[dict[str, Any]] = []
-    while (path := folder / FOLDER / f"{len(kept)}.json").is_file():
-        kept.append(json.loads(path.read_text(encoding="utf-8")))
-    return kept
-
-
-def rows(folder: Path) -> str:
-    """The rows of all the programs so far, as CSV with one header."""
-    first, *others = (part["rows"] for part in parts(folder))
-    return first + "".join(csv.split("\n", 1)[1] for csv in others)
+    return arrays.load(path_of(folder, position) / LANES, like)
 
 
 def seconds(folder: Path) -> dict[str, float]:
     """Seconds to compile and to run all the programs."""
-    kept = [part["seconds"] for part in parts(folder)]
-    return {key: round(sum(x[key] for x in kept), 1) for key in ("compile", "run")}
+    return {key: round(x, 1) for key, x in state(folder).seconds.items()}
+
+
+def is_own(path: Path) -> bool:
+    """Whether a folder of this name is a run's: empty, or with what a run writes."""
+    if not path.is_dir():
+        return False
+    if (path / RUN).exists():
+        return folders.holds(path / RUN, *KIND) or folders.holds(
+            path / RUN, "experiment", "versions"
+        )
+    unfinished = rf"\.\d+-({NAME}|{re.escape(RUN)})"
+    return all(
+        is_checkpoint(each) or re.fullmatch(unfinished, each.name)
+        for each in path.iterdir()
+    )
+
+
+def is_checkpoint(path: Path) -> bool:
+    """Whether a run wrote it, or a kill left it when all in it was removed."""
+    if not (re.fullmatch(NAME, path.name) and path.is_dir()):
+        return False
+    return folders.OWN[MANIFEST](path / MANIFEST) or not any(path.iterdir())
 
 
 def finish(folder: Path) -> None:
-    """A finished run needs no checkpoint; without run.json nothing goes on from one."""
+    """A finished run needs no checkpoint; without run.json nothing goes on from one.
+
+    What no run wrote stays.
+    """
     (folder / FOLDER / RUN).unlink(missing_ok=True)
-    shutil.rmtree(folder / FOLDER, ignore_errors=True)
+    for each in saved(folder):
+        discard(path_of(folder, each))
+    folders.clear(folder / FOLDER, NAME, re.escape(RUN))
+    with contextlib.suppress(OSError):
+        (folder / FOLDER).rmdir()
+
+
+def discard(path: Path) -> None:
+    """Remove a checkpoint; one without its manifest may be another's, unless empty."""
+    try:
+        files.discard(path)
+    except DamagedError:
+        with contextlib.suppress(OSError):
+            path.rmdir()
 
 
 def path_of(folder: Path, position: Position) -> Path:
-    return (folder / FOLDER / "-".join(map(str, position))).absolute()
+    return folder / FOLDER / str(position)

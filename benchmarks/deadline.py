@@ -5,6 +5,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from math import inf
 
+from benchmarks import signals
+
 MARGIN = 1.25  # what comes may take so much longer than the last time
 
 
@@ -21,7 +23,12 @@ class Deadline:
         self.last = dict(guesses or {})
 
     def allows(self, *kinds: str) -> bool:
-        """Whether there is time for all of these, one after the other."""
+        """Whether there is time for all of these, one after the other.
+
+        After a signal there is none.
+        """
+        if signals.asked():
+            return False
         seconds = sum(self.last.get(kind, 0.0) for kind in kinds)
         return time.monotonic() + MARGIN * seconds < self.at
 

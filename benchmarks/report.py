@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from benchmarks import analysis, figures, pooled, results
 from benchmarks.analysis import Condition
+from benchmarks.files import DamagedError
 from benchmarks.judging import Score, count, words
 from benchmarks.tasks.classify import Images
 
@@ -21,11 +22,27 @@ def report(folder: Path, command: str) -> str:
     """Write table.md and the figures to `folder`; return the tables.
 
     `command` makes the results, for the error if there are none.
+
+    Raises:
+      FileNotFoundError: there is no finished run.
+      DamagedError: a file is not what the run wrote.
     """
     if pooled.finished(folder):
         metrics, meta = pooled.read(folder)
     else:
         metrics, meta = results.read_run(folder, command)
+    try:
+        return draw(folder, metrics, meta)
+    except (LookupError, TypeError, ValueError, ArithmeticError) as error:
+        raise DamagedError(
+            f"{folder / results.METRICS} and {folder / results.META} do not fit "
+            f"together: one of them is damaged ({error!r}).\nPut them back from a "
+            f"copy, or run anew: {command}"
+        ) from error
+
+
+def draw(folder: Path, metrics: pd.DataFrame, meta: dict[str, Any]) -> str:
+    """The same, from what was read."""
     if "score" not in meta:  # of a time when there was one task
         meta |= results.judged(Images.of(meta["experiment"]), references={})
     text = table(metrics, meta)

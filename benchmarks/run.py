@@ -1,51 +1,27 @@
-"""Run an experiment: train, evaluate, write the results as they come."""
+"""Run an experiment, or go on with it, in a folder of its own."""
 
-import itertools
-import time
+import re
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import jax
-import pandas as pd
 from tqdm import tqdm
 
 from benchmarks import (
     assemble,
     board,
     checkpoint,
+    files,
+    folders,
     program,
     results,
-    scores,
-    train,
     weights,
 )
-from benchmarks.assemble import Program
 from benchmarks.checkpoint import Position
 from benchmarks.deadline import Deadline
+from benchmarks.epochs import Run, count, run_program
 from benchmarks.experiments import Experiment
-from benchmarks.program import Built
-from benchmarks.tasks import DataSet, Sampler
-
-WRITTEN_A_SECOND = 200e6  # bytes of a checkpoint, before one was timed
-
-
-class Run(NamedTuple):
-    """What is to be run.
-
-    Attributes:
-      experiment: what.
-      data_set: its data, checked.
-      folder: of the results.
-      position: where to begin.
-      meta: what meta.json holds besides the time taken.
-    """
-
-    experiment: Experiment
-    data_set: DataSet
-    folder: Path
-    position: Position
-    meta: dict[str, Any]
+from benchmarks.tasks import DataSet
 
 
 def prepare(
@@ -58,6 +34,8 @@ def prepare(
 ) -> Run | None:
     """Read the data and find where to begin; None if the run to resume is finished.
 
+    Until the `Run` ran, no other process runs anything in its folder.
+
     Args:
       experiment: what to run.
       command: how it was called, for the meta data.
@@ -66,20 +44,66 @@ def prepare(
       data_dir: where the data set is; None is its usual place.
 
     Raises:
-      FileNotFoundError, ValueError: of the data set, or of the run to resume.
+      OSError, ValueError: of the folder, of the data set, or of the run to resume.
     """
+    lock = folders.Lock(folder)
+    try:
+        prepared = begin(experiment, command, lock, resume, data_dir)
+    except BaseException:
+        lock.release()
+        raise
+    if prepared is None:
+        lock.release()
+    return prepared
+
+
+def begin(
+    experiment: Experiment,
+    command: str,
+    lock: folders.Lock,
+    resume: bool,
+    data_dir: Path | None,
+) -> Run | None:
+    """The same, in a folder that is locked."""
+    folder, problem = lock.folder, experiment.problem
+    if not resume:
+        folders.claim(folder, OWN, further(experiment))
+        checkpoint.refuse_unfinished(folder)
     environment = results.environment()  # the commit, before files of it are rewritten
-    problem = experiment.problem
     data_set = problem.load(data_dir)
     configuration = describe(experiment, data_set)
     if not resume:
         checkpoint.start(folder, configuration)
     position = checkpoint.position(folder, configuration)
+    folders.clear(folder, *map(re.escape, (*OWN, *further(experiment))))
+    folders.clear(folder / checkpoint.FOLDER, checkpoint.NAME, checkpoint.RUN)
     if position is None:
+        checkpoint.finish(folder)
         return None
+    finished = assemble.programs(experiment)[: position.program]
+    with files.telling(f"Delete {folder / checkpoint.FOLDER} to start anew."):
+        for path in weights.manifests(folder, experiment, finished):
+            files.check(path.parent)
     judged = results.judged(problem, problem.references(data_set))
     meta = {"command": command, **configuration, **judged, **environment}
-    return Run(experiment, data_set, folder, position, meta)
+    return Run(experiment, data_set, folder, position, meta, lock)
+
+
+OWN = {
+    **folders.OWN,
+    checkpoint.FOLDER: checkpoint.is_own,
+    # Beside its files, a run only adds to these, or has its own folders in them.
+    board.FOLDER: Path.is_dir,
+    weights.FOLDER: Path.is_dir,
+}
+"""How what a run overwrites or removes is recognised."""
+
+
+def further(experiment: Experiment) -> list[str]:
+    """The other names that a run and its report write."""
+    figures = (experiment.problem.score.name, "strengths", "curves")
+    drawn = [f"{name}.{kind}" for name in figures for kind in ("png", "svg")]
+    return ["table.md", *drawn, weights.FOLDER]
 
 
 def run(run: Run, deadline: Deadline | None = None) -> bool:
@@ -90,10 +114,20 @@ def run(run: Run, deadline: Deadline | None = None) -> bool:
     Returns:
       Whether the run is finished. If not, it goes on from where the deadline stopped it
       when it is resumed.
+
+    Raises:
+      OSError: a file could not be written; what was saved before is whole.
     """
+    try:
+        return train_all(run, deadline or Deadline())
+    finally:
+        run.lock.release()
+
+
+def train_all(run: Run, deadline: Deadline) -> bool:
+    """The same, in a folder that is locked."""
     experiment, folder, position = run.experiment, run.folder, run.position
     print(announce(experiment, run.data_set, folder), flush=True)
-    deadline = deadline or Deadline()
     programs = assemble.programs(experiment)
     score = program.make_score(experiment, run.data_set)
     with tqdm(unit="lane-step", unit_scale=True, total=0) as bar:
@@ -111,9 +145,26 @@ def run(run: Run, deadline: Deadline | None = None) -> bool:
         "lanes": experiment.lanes,
         "seconds": checkpoint.seconds(folder),
     }
-    results.write_run(folder, checkpoint.rows(folder), meta)
+    rows = checkpoint.state(folder).rows
+    kept = weights.manifests(folder, experiment, programs)
+    results.write_run(folder, rows, meta, *kept)
     checkpoint.finish(folder)
     return True
+
+
+def stopped(run: Run) -> str:
+    """Where an unfinished run stands, in a sentence."""
+    reached, programs = (
+        checkpoint.reached(run.folder),
+        assemble.programs(run.experiment),
+    )
+    of_all = f", program {reached.program + 1} of {len(programs)}"
+    return (
+        f"Stopped after epoch {reached.epoch} of {run.experiment.epochs}"
+        + (f" and {reached.step} steps" if reached.step else "")
+        + (of_all if len(programs) > 1 else "")
+        + "."
+    )
 
 
 def describe(experiment: Experiment, data_set: DataSet) -> dict[str, Any]:
@@ -155,125 +206,3 @@ def announce(experiment: Experiment, data_set: DataSet, folder: Path) -> str:
         f"compiled program{'s' if programs > 1 else ''}\n"
         f"{board.announce(folder)}"
     )
-
-
-def count(experiment: Experiment, data_set: DataSet, program: Program) -> int:
-    """Steps of all the lanes of a program."""
-    trials = sum(len(assemble.labels(experiment, name)) for name in program.optimizers)
-    examples = experiment.problem.examples(data_set)
-    steps = assemble.total_steps(experiment, examples, program.batch_size)
-    return trials * experiment.seeds * steps
-
-
-class Progress:
-    """The rows of a program, kept on disk with the seconds that they took."""
-
-    def __init__(self, run: Run, start: Position, compiled: float, deadline: Deadline):
-        self.run, self.number, self.deadline = run, start.program, deadline
-        self.rows, self.before = checkpoint.load_part(run.folder, start)
-        self.compiled = compiled
-        self.began = self.saved = time.perf_counter()
-
-    def keep(self, epochs: int) -> None:
-        """Write the rows; `epochs` are done."""
-        experiment, folder = self.run.experiment, self.run.folder
-        seconds = {
-            "compile": self.before["compile"] + self.compiled,
-            "run": self.before["run"] + time.perf_counter() - self.began,
-        }
-        none = pd.DataFrame(columns=results.columns(experiment.problem))
-        part, finished = pd.concat(self.rows or [none]), epochs == experiment.epochs
-        checkpoint.save_part(folder, self.number, part, seconds, finished=finished)
-        results.write_metrics(folder, checkpoint.rows(folder))
-
-    def save(self, after: Position, lanes: dict[str, train.Lane]) -> None:
-        """Write a checkpoint too."""
-        with self.deadline.timing("save"):
-            self.keep(after.epoch)
-            checkpoint.save(self.run.folder, after, lanes)
-        self.saved = time.perf_counter()
-
-    @property
-    def is_due(self) -> bool:
-        return time.perf_counter() - self.saved > self.run.experiment.save_every
-
-
-def run_program(
-    run: Run,
-    which: Program,
-    start: Position,
-    score: train.Evaluate,
-    bar: Any,
-    deadline: Deadline,
-) -> bool:
-    """Train from a position to the end of the program, evaluate and keep its rows.
-
-    Returns whether the deadline allowed that; if not, a checkpoint says where it is.
-    """
-    experiment, folder = run.experiment, run.folder
-    if not deadline.allows("compile", "part", "save"):
-        return False
-    with deadline.timing("compile"):
-        built = program.build(experiment, run.data_set, which, folder, start, score)
-    lanes, progress = built.start(), Progress(run, start, built.seconds, deadline)
-    size = sum(x.nbytes for x in jax.tree.leaves(lanes))
-    deadline.last.setdefault("save", size / WRITTEN_A_SECOND)
-    parts = assemble.parts(
-        experiment, experiment.problem.examples(run.data_set), which.batch_size
-    )
-    done = count(experiment, run.data_set, which) // (experiment.epochs * len(parts))
-    bar.update(done * (start.epoch * len(parts) + start.step // parts.step))
-    labels = [x for name in which.optimizers for x in assemble.labels(experiment, name)]
-    unique = list(dict.fromkeys(labels))
-    with board.writers(folder, which.condition, unique, start.epoch) as writers:
-        for now, after in itertools.pairwise(positions(experiment, parts, start)):
-            ends = after.epoch > now.epoch
-            evaluated = ends and is_evaluated(experiment, after.epoch)
-            if not deadline.allows("part", *["evaluation"] * evaluated, "save"):
-                progress.save(now, lanes)
-                return False
-            with deadline.timing("part"):
-                lanes = built.advance(lanes, now.epoch, now.step)
-                jax.block_until_ready(lanes)
-            bar.update(done)
-            if ends:
-                board.log(writers, end_epoch(progress, which, built, lanes, after))
-            if progress.is_due and after.epoch < experiment.epochs:
-                progress.save(after, lanes)
-    return True
-
-
-def positions(experiment: Experiment, parts: range, start: Position) -> list[Position]:
-    """What is left of a program, part by part, and its end."""
-    program = start.program
-    of_all = itertools.product(range(experiment.epochs), parts)
-    left = [Position(program, *x) for x in of_all if Position(program, *x) >= start]
-    return [*left, Position(program, experiment.epochs)]
-
-
-def end_epoch(
-    progress: Progress,
-    which: Program,
-    built: Built,
-    lanes: dict[str, train.Lane],
-    after: Position,
-) -> pd.DataFrame:
-    """The rows of the epoch, with scores and kept if it is one that is evaluated."""
-    run, experiment = progress.run, progress.run.experiment
-    now = scores.training(experiment, which, lanes, after.epoch)
-    if not is_evaluated(experiment, after.epoch):
-        return now
-    with progress.deadline.timing("evaluation"):
-        now = scores.evaluation(
-            experiment, which, now, built.evaluate, lanes, run.data_set
-        )
-    progress.rows.append(now)
-    if after.epoch == experiment.epochs and isinstance(experiment.problem, Sampler):
-        weights.keep(run.folder, experiment, which, built, lanes, now)
-    progress.keep(after.epoch)
-    return now
-
-
-def is_evaluated(experiment: Experiment, epoch: int) -> bool:
-    every = experiment.evaluate_every or experiment.epochs
-    return epoch == experiment.epochs or epoch % every == 0

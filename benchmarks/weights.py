@@ -1,21 +1,24 @@
 """The weights of a run, kept for tasks that make something of them.
 
 A folder `weights/CONDITION/NAME` holds what the chosen trial of an optimizer reached
-with seed 0: parameters by player, as they are evaluated, and statistics.
+with seed 0: parameters by player, as they are evaluated, and statistics; and a manifest
+of its files.
 """
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
-import orbax.checkpoint as ocp
 import pandas as pd
 
-from benchmarks import analysis, assemble, scores, train
+from benchmarks import analysis, arrays, assemble, files, folders, scores, train
 from benchmarks.assemble import Program
 from benchmarks.experiments import Experiment
+from benchmarks.files import MANIFEST, DamagedError
 from benchmarks.program import Built
+from benchmarks.tasks import Sampler
 
 FOLDER = "weights"
 
@@ -29,15 +32,46 @@ def keep(
     rows: pd.DataFrame,
 ) -> None:
     """Write them, chosen by the rows of the last evaluation."""
-    where = (folder / FOLDER / program.condition).absolute()
+    where = folder / FOLDER / program.condition
     for name, lane in lanes.items():
         for label in dict.fromkeys(assemble.labels(experiment, name)):
             runs = rows[rows.optimizer == label]
             trial = analysis.best_trial(runs, experiment.problem.score)
             reached = built.weights(name, scores.of_trial(lane, trial))
-            with ocp.StandardCheckpointer() as checkpointer:
-                first = jax.tree.map(lambda x: x[0, 0], reached)
-                checkpointer.save(where / label, first, force=True)
+            first = jax.tree.map(lambda x: x[0, 0], reached)
+            write(where / label, first)
+
+
+def write(path: Path, weights: Any) -> None:
+    """Write a folder of weights whole, in place of those of an earlier run."""
+    folders.clear(path.parent, re.escape(path.name))
+    unfinished = files.temporary(path)
+    try:
+        files.make(path.parent)
+        arrays.save(unfinished, weights)
+        files.seal(unfinished, files.inside(unfinished), weights=name_of(path))
+        folders.remove(path)
+        files.replace(unfinished, path)
+    except OSError as error:
+        raise files.named(error, path) from error
+    finally:
+        folders.remove(unfinished)
+
+
+def name_of(path: Path) -> str:
+    return f"{path.parent.name}, {path.name}"
+
+
+def manifests(
+    folder: Path, experiment: Experiment, programs: Sequence[Program]
+) -> Iterator[Path]:
+    """Those of all the weights that programs have, once they are finished."""
+    if not isinstance(experiment.problem, Sampler):
+        return
+    for program in programs:
+        for name in program.optimizers:
+            for label in dict.fromkeys(assemble.labels(experiment, name)):
+                yield folder / FOLDER / program.condition / label / MANIFEST
 
 
 def load(folder: Path, like: Any) -> dict[str, Any]:
@@ -45,15 +79,29 @@ def load(folder: Path, like: Any) -> dict[str, Any]:
 
     Raises:
       FileNotFoundError: there are none.
+      DamagedError: a file is not what was written.
     """
-    found = sorted((folder / FOLDER).glob("*/*/_METADATA"))
-    if not found:
-        raise FileNotFoundError(f"No weights in {folder / FOLDER}.")
-    target = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
-    with ocp.StandardCheckpointer() as checkpointer:
-        return {
-            f"{path.parent.parent.name}, {path.parent.name}": checkpointer.restore(
-                path.parent.absolute(), target
-            )
-            for path in found
-        }
+    if not (found := kept(folder)):
+        raise FileNotFoundError(
+            f"No weights in {folder / FOLDER}, or none with a manifest."
+        )
+    return {name_of(path): read(path, like) for path in found}
+
+
+def kept(folder: Path) -> list[Path]:
+    """The folders of weights; of a finished run, those that it wrote."""
+    if (folder / MANIFEST).exists():
+        files.check(folder)
+        names = files.read_manifest(folder)["files"]
+        paths = (folder / name for name in names)
+        return [path.parent for path in paths if path.name == MANIFEST]
+    sealed = (folder / FOLDER).glob(f"[!.]*/[!.]*/{MANIFEST}")
+    return sorted(path.parent for path in sealed)
+
+
+def read(path: Path, like: Any) -> Any:
+    """The weights in a folder, checked."""
+    about = files.check(path)
+    if about != {"weights": name_of(path)}:
+        raise DamagedError(f"{path} holds the weights of {about.get('weights')}.")
+    return arrays.load(path, like)

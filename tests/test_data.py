@@ -56,6 +56,7 @@ def test_official_cifar(name, version, packed, small, tmp_path, monkeypatch):
     chosen = VERSIONS[name][version]
     folder = tmp_path / chosen.folder
     WRITE[chosen.title](folder, name, *small[name])
+    data_files.admit_python(monkeypatch, folder)
     places = [tmp_path, folder]
     if packed:
         places[1] = tmp_path / chosen.archive

@@ -82,10 +82,11 @@ class Evil:
         (pickle.dumps({"data": 1, "labels": [1]}, 2), "'data' is no array of uint8"),
     ],
 )
-def test_wrong_pickles(content, match, small, tmp_path):
+def test_wrong_pickles(content, match, small, tmp_path, monkeypatch):
     folder = tmp_path / "cifar-10-batches-py"
     data_files.write_python(folder, "cifar10", *small["cifar10"])
     (folder / "data_batch_3").write_bytes(content)
+    data_files.admit_python(monkeypatch, folder)
     with pytest.raises(ValueError, match=match) as error:
         data.load("cifar10", tmp_path, validation=10, seed=0)
     assert str(folder) in str(error.value)
@@ -102,12 +103,13 @@ def test_wrong_pickles(content, match, small, tmp_path):
         ([0.5] * 8, "'labels' of type float64, expected integers"),
     ],
 )
-def test_wrong_labels_in_a_pickle(labels, match, small, tmp_path):
+def test_wrong_labels_in_a_pickle(labels, match, small, tmp_path, monkeypatch):
     folder = tmp_path / "cifar-10-batches-py"
     train, test = small["cifar10"]
     data_files.write_python(folder, "cifar10", train, test)
     batch = {"data": data_files.rows(test.images[:8]), "labels": labels}
     data_files.write_pickle(folder / "test_batch", batch)
+    data_files.admit_python(monkeypatch, folder)
     with pytest.raises(ValueError, match=match):
         data.load("cifar10", tmp_path, validation=10, seed=0)
 
@@ -142,6 +144,20 @@ def test_wrong_contents(change, match, small):
     source = spec.Source(train, spec.Raw(*change(*test)), "changed")
     with pytest.raises(ValueError, match=match):
         spec.check_source(spec.SPECS["cifar10"], source, Path("here"))
+
+
+@pytest.mark.parametrize("name", ["data_batch_2", "test_batch"])
+def test_unpacked_files_have_checksums(name, small, tmp_path, monkeypatch):
+    """A pixel is another: still a batch, but not the official one."""
+    folder = tmp_path / "cifar-10-batches-py"
+    data_files.write_python(folder, "cifar10", *small["cifar10"])
+    data_files.admit_python(monkeypatch, folder)
+    data.load("cifar10", tmp_path, validation=10, seed=0)
+    content = bytearray((folder / name).read_bytes())
+    content[len(content) // 2] ^= 4
+    (folder / name).write_bytes(content)
+    with pytest.raises(ValueError, match=rf"{name} has md5 \w+, the official file"):
+        data.load("cifar10", tmp_path, validation=10, seed=0)
 
 
 def test_wrong_folders_of_images(small, tmp_path):

@@ -2,6 +2,9 @@
 
 import inspect
 import re
+import subprocess
+import sys
+from collections import Counter
 
 import pytest
 
@@ -76,6 +79,26 @@ def test_the_table_on_choosing_is_the_results(column, data):
         of_row = rf"^\| {row[0]} \| .* \(n=10\) \| {re.escape(found)} \|$"
         part = periods if row[0].startswith("S = ") else at_10
         assert re.search(of_row, part, re.M), row
+
+
+def test_the_table_of_faults_counts_the_tests():
+    """As pytest collects them."""
+    command = [sys.executable, "-m", "pytest", "-n", "0", "-m", "faults", "--co", "-q"]
+    process = subprocess.run(
+        [*command, *sorted(map(str, ROOT.glob("tests/test_faults_*.py")))],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    found = Counter(re.findall(r"::(\w+)", process.stdout))
+    text = source("reliability.md").read_text(encoding="utf-8")
+    rows = re.findall(r"\| (\d+) \| (`test_.*`) \|$", text, re.M)
+    assert sum(int(ways) for ways, _ in rows) >= 300
+    for ways, names in rows:
+        assert sum(found[name] for name in re.findall(r"\w+", names)) == int(ways), (
+            names
+        )
 
 
 def test_references_are_public_names():

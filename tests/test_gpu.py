@@ -14,7 +14,14 @@ from data_files import random_images, write_tar
 from jax.experimental.compilation_cache import compilation_cache
 from typer.testing import CliRunner
 
-from benchmarks import assemble, checkpoint, experiments, program, results
+from benchmarks import (
+    assemble,
+    checkpoint,
+    experiments,
+    program,
+    results,
+    signals,
+)
 from benchmarks.__main__ import app
 from benchmarks.checkpoint import Position
 from benchmarks.data import spec
@@ -224,6 +231,14 @@ def test_out_of_time_before_the_first_measurement(data, tmp_path):
     ran = ask("--minutes", 0, "--data-dir", data, "--out", tmp_path / "plan")
     assert ran.exit_code == 1
     assert "Nothing was measured: give more --minutes." in ran.output
+
+
+@pytest.mark.usefixtures("no_cache")
+def test_a_signal_stops_the_plan(data, tmp_path, monkeypatch):
+    monkeypatch.setattr(signals, "asked", lambda: 15)
+    ran = ask("--data-dir", data, "--out", tmp_path / "plan")
+    assert ran.exit_code == 128 + 15
+    assert "the same command with the same --out goes on." in ran.output
 
 
 def test_missing_data(data, tmp_path):

@@ -12,12 +12,15 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from benchmarks import checkpoint, results
+from benchmarks import checkpoint, files, results
 from benchmarks.__main__ import app
-from benchmarks.checkpoint import Position
+from benchmarks.checkpoint import Position, State
 from benchmarks.experiments import images
 
-FILES = {"metrics.csv", "meta.json", "table.md", "accuracy.png", "accuracy.svg"}
+FILES = {
+    *("metrics.csv", "meta.json", "manifest.json"),
+    *("table.md", "accuracy.png", "accuracy.svg"),
+}
 
 # Two programs of 20 epochs; a checkpoint after each, an evaluation after every third.
 RUN = """
@@ -147,8 +150,8 @@ def test_a_killed_run_goes_on_to_the_same_numbers(tmp_path):
 def test_a_half_written_checkpoint_is_ignored(tmp_path):
     lanes = {"w": images.SENSITIVITY_DIGITS.seeds * pd.Series([1.0]).to_numpy()}
     checkpoint.start(tmp_path, {"name": "a"})
-    checkpoint.save(tmp_path, Position(0, 3), lanes)
-    half = tmp_path / "checkpoints/0-7-0.orbax-checkpoint-tmp"
+    checkpoint.save(tmp_path, State(Position(0, 3), "", {}), lanes)
+    half = files.temporary(tmp_path / "checkpoints/0-7-0")
     half.mkdir()
     (half / "d").write_text("half")
     assert checkpoint.position(tmp_path, {"name": "a"}) == Position(0, 3)
@@ -188,10 +191,11 @@ def test_an_unfinished_run_is_not_overwritten(tmp_path):
 def test_half_removed_checkpoints_are_nobodys(tmp_path, monkeypatch):
     """A kill while the files of a finished run are removed."""
     checkpoint.start(tmp_path, {"name": "a"})
-    checkpoint.save(tmp_path, Position(3, 5), {"w": np.ones(1)})
+    checkpoint.save(tmp_path, State(Position(3, 5), "", {}), {"w": np.ones(1)})
     results.write_run(tmp_path, "a,b\n", {"name": "a"})
-    monkeypatch.setattr(checkpoint.shutil, "rmtree", lambda *args, **kwargs: None)
+    monkeypatch.setattr(files, "discard", lambda path: None)
     checkpoint.finish(tmp_path)
+    assert checkpoint.saved(tmp_path) == [Position(3, 5)]
     assert checkpoint.position(tmp_path, {"name": "a"}) is None
 
 

@@ -1,10 +1,13 @@
-"""Arrays decoded from an archive, kept as .npz so that the next load is quick."""
+"""Arrays decoded from an archive, kept as .npz so that the next load is quick.
+
+A file holds a seal of what is in it and of what it was decoded from; any other file, or
+one in a folder that another user made, is not read.
+"""
 
 import contextlib
 import hashlib
 import os
 import tempfile
-import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,6 +16,7 @@ import numpy as np
 from benchmarks import results
 
 Arrays = dict[str, np.ndarray]
+SEAL = "seal"
 
 
 def cached(archive: Path, decode: Callable[[], Arrays], variant: str = "") -> Arrays:
@@ -22,14 +26,15 @@ def cached(archive: Path, decode: Callable[[], Arrays], variant: str = "") -> Ar
     """
     with archive.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    paths = [folder / f"{sha256}{variant}.npz" for folder in folders(archive)]
+    source = f"{sha256}{variant}"
+    paths = [folder / f"{source}.npz" for folder in folders(archive)]
     for path in paths:
-        arrays = read(path)
+        arrays = read(path, source)
         if arrays is not None:
             return arrays
     arrays = decode()
     for path in paths:
-        if write(path, arrays):
+        if write(path, arrays, source):
             break
     return arrays
 
@@ -37,34 +42,54 @@ def cached(archive: Path, decode: Callable[[], Arrays], variant: str = "") -> Ar
 def folders(archive: Path) -> Iterator[Path]:
     """Where to keep arrays: beside the archive, or else the user's temporary folder.
 
-    A folder without any write permission is left alone even by root, and a temporary
-    folder that another user made is not trusted.
+    A folder without any write permission is left alone even by root, and one that a
+    third user made is not trusted: beside the archive it is the user's or that of the
+    archive's owner.
     """
+    user = os.getuid()
     if archive.parent.stat().st_mode & 0o222 and os.access(archive.parent, os.W_OK):
-        yield archive.parent / ".decoded"
-    user = os.getuid() if hasattr(os, "getuid") else 0
+        beside = archive.parent / ".decoded"
+        if not os.path.lexists(beside) or owner(beside) in (user, owner(archive)):
+            yield beside
     own = Path(tempfile.gettempdir()) / f"prox_optax-{user}"
     with contextlib.suppress(OSError):
         own.mkdir(mode=0o700, exist_ok=True)
-        if own.lstat().st_uid == user:
+        if owner(own) == user:
             yield own
 
 
-def read(path: Path) -> Arrays | None:
-    """The arrays in the file; None if there is none, or not a whole one."""
+def owner(path: Path) -> int | None:
+    """Of a file or a folder; None of a link, whose owner says nothing."""
+    return None if path.is_symlink() else path.stat().st_uid
+
+
+def seal(arrays: Arrays, source: str) -> np.ndarray:
+    """The sha256 of arrays, their names and what they were decoded from."""
+    digest = hashlib.sha256(source.encode())
+    for name, array in sorted(arrays.items()):
+        digest.update(f"\0{name} {array.dtype.str} {array.shape}\0".encode())
+        digest.update(np.ascontiguousarray(array).data)
+    return np.frombuffer(digest.digest(), np.uint8)
+
+
+def read(path: Path, source: str) -> Arrays | None:
+    """The arrays in the file; None if there is none, or one that was not sealed so."""
     try:
         # np.load does not close a damaged file that it opened itself.
-        with path.open("rb") as file, np.load(file) as arrays:
-            return dict(arrays)
-    except (OSError, EOFError, ValueError, zipfile.BadZipFile):
+        with path.open("rb") as file, np.load(file) as found:
+            arrays = dict(found)
+        sealed = arrays.pop(SEAL)
+    except Exception:  # a damaged archive raises almost anything
         return None
+    return arrays if np.array_equal(sealed, seal(arrays, source)) else None
 
 
-def write(path: Path, arrays: Arrays) -> bool:
+def write(path: Path, arrays: Arrays, source: str) -> bool:
     """Whether the arrays could be written."""
+    sealed = {**arrays, SEAL: seal(arrays, source)}
     try:
         results.write(
-            path, lambda temporary: np.savez(temporary, allow_pickle=False, **arrays)
+            path, lambda temporary: np.savez(temporary, allow_pickle=False, **sealed)
         )
     except OSError:
         return False

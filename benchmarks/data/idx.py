@@ -1,14 +1,13 @@
 """Fashion-MNIST as the four official idx files, gzipped or not."""
 
 import gzip
-import hashlib
 import math
 import zlib
 from pathlib import Path
 
 import numpy as np
 
-from benchmarks.data.spec import Raw, Source, Spec, check_source
+from benchmarks.data.spec import Raw, Source, Spec, check_source, md5
 
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")
 UINT8 = 0x08
@@ -61,10 +60,10 @@ def read_file(spec: Spec, folder: Path, name: str, axes: int) -> np.ndarray:
         raise ValueError(
             f"{spec.title}: {path} is damaged or no idx file: {error}. {spec.get}"
         ) from error
-    md5 = hashlib.md5(content).hexdigest()
-    if md5 != MD5[name]:
+    found = md5(content)
+    if found != MD5[name]:
         raise ValueError(
-            f"{spec.title}: the content of {path} has md5 {md5}, the official one "
+            f"{spec.title}: the content of {path} has md5 {found}, the official one "
             f"{MD5[name]}; it is another data set or damaged. {spec.get}"
         )
     return array

@@ -3,13 +3,14 @@
 import io
 import lzma
 import tarfile
+import warnings
 import zlib
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from benchmarks.data import cache
 from benchmarks.data.spec import Raw, Source, Spec
@@ -29,6 +30,11 @@ CLASSES = (
 )
 KINDS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}
 PARTS = ("train", "test")
+BROKEN = (
+    *(tarfile.TarError, lzma.LZMAError, zlib.error),
+    *(EOFError, OSError, ValueError, OverflowError),
+)
+"""What reading an archive that is cut or damaged raises."""
 
 
 def read(spec: Spec, path: Path) -> Source | None:
@@ -38,7 +44,7 @@ def read(spec: Spec, path: Path) -> Source | None:
     """
     if path.is_dir() and (path / "train").is_dir():
         return to_source(spec, decode(spec, files_in_folder(path, PARTS), path))
-    if path.is_file() and tarfile.is_tarfile(path):
+    if path.is_file() and is_tar(spec.title, path):
         files = files_in_tar(spec.title, path, PARTS)
         return to_source(spec, cache.cached(path, lambda: decode(spec, files, path)))
     return None
@@ -64,6 +70,14 @@ def files_in_folder(
                 )
 
 
+def is_tar(title: str, path: Path) -> bool:
+    """Whether a file is a tar archive; ValueError if it is a damaged one."""
+    try:
+        return tarfile.is_tarfile(path)
+    except BROKEN as error:
+        raise ValueError(f"{title}: {path} is damaged: {error}.") from error
+
+
 def files_in_tar(
     title: str, path: Path, parts: tuple[str, ...]
 ) -> Iterator[tuple[PurePosixPath, bytes]]:
@@ -72,11 +86,26 @@ def files_in_tar(
         with tarfile.open(path) as tar:
             for member in tar:
                 name = PurePosixPath(*PurePosixPath(member.name).parts[-3:])
-                file = tar.extractfile(member) if len(name.parts) == 3 else None
-                if file is not None and name.parts[0] in parts:
-                    yield name, file.read()
-    except (tarfile.TarError, EOFError, OSError, lzma.LZMAError, zlib.error) as error:
+                if len(name.parts) == 3 and name.parts[0] in parts:
+                    content = content_of(tar, member)
+                    if content is not None:
+                        yield name, content
+    except BROKEN as error:
         raise ValueError(f"{title}: {path} is damaged: {error}.") from error
+
+
+def content_of(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes | None:
+    """Of a file, or of one in the archive that a link leads to; None of a folder."""
+    try:
+        file = tar.extractfile(member)
+    except (KeyError, RecursionError) as error:
+        raise tarfile.ReadError(
+            f"{member.name} is a link to {member.linkname}, which leads to no file"
+        ) from error
+    if file is None:
+        return None
+    with file:
+        return file.read()
 
 
 def decode(
@@ -89,6 +118,8 @@ def decode(
     found: dict[PurePosixPath, np.ndarray] = {}
     for name, content in files:
         if name.suffix.lower() in KINDS:
+            if name in found:
+                raise ValueError(f"{spec.title}: {where} holds {name} twice.")
             found[name] = decode_image(spec, content, f"{where}: {name}")
     check_classes(spec, found, where)
     kinds = Counter(KINDS[name.suffix.lower()] for name in found)
@@ -102,20 +133,34 @@ def decode(
 
 
 def decode_image(spec: Spec, content: bytes, where: str) -> np.ndarray:
-    image = np.asarray(open_image(spec.title, content, where).convert("RGB"))
-    if image.shape != spec.shape:
+    height, width, _ = spec.shape
+    image = open_image(spec.title, content, where, height * width)
+    pixels = np.asarray(image.convert("RGB"))
+    if pixels.shape != spec.shape:
         raise ValueError(
-            f"{spec.title}: {where} has shape {image.shape}, expected {spec.shape}."
+            f"{spec.title}: {where} has shape {pixels.shape}, expected {spec.shape}."
         )
-    return image
+    return pixels
 
 
-def open_image(title: str, content: bytes, where: str) -> Image.Image:
-    """A JPEG or PNG file, read in full."""
+def open_image(title: str, content: bytes, where: str, most: int) -> Image.Image:
+    """A JPEG or PNG file of so many pixels at most, read in full.
+
+    Its size stands in its head: a large image is refused before it takes memory.
+    """
     try:
-        image = Image.open(io.BytesIO(content), formats=("JPEG", "PNG"))
+        with warnings.catch_warnings(action="ignore"):  # of a large image
+            image = Image.open(io.BytesIO(content), formats=("JPEG", "PNG"))
+    except Exception as error:  # a damaged image raises almost anything
+        raise ValueError(f"{title}: {where} is no image: {error}.") from error
+    width, height = image.size
+    if width * height > most:
+        raise ValueError(
+            f"{title}: {where} has {width}x{height} pixels, expected {most} at most."
+        )
+    try:
         image.load()
-    except (UnidentifiedImageError, OSError, SyntaxError) as error:
+    except Exception as error:
         raise ValueError(f"{title}: {where} is no image: {error}.") from error
     return image
 

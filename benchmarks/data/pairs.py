@@ -1,6 +1,5 @@
 """Label maps and photos: SPLIT/label/NAME.png, SPLIT/photo/NAME.jpg, or a tar of it."""
 
-import tarfile
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -15,12 +14,14 @@ from benchmarks.data.image_folder import (
     KINDS,
     files_in_folder,
     files_in_tar,
+    is_tar,
     open_image,
 )
 
 PARTS = ("train", "val", "test")
 ONE_CHANNEL = ("L", "P")  # grey, or indices with a palette
 NAMED = 3  # files in an error
+MOST = 50_000_000  # pixels of an image
 
 
 class PairSpec(NamedTuple):
@@ -146,7 +147,7 @@ def read(spec: PairSpec, path: Path | None, size: int) -> cache.Arrays:
         raise FileNotFoundError(f"{spec.title}: no folder was named. {spec.get}")
     if path.is_dir():
         return decode(spec, files_in_folder(path, PARTS), path, size)
-    if path.is_file() and tarfile.is_tarfile(path):
+    if path.is_file() and is_tar(spec.title, path):
         files = files_in_tar(spec.title, path, PARTS)
         return cache.cached(
             path, lambda: decode(spec, files, path, size), f"-{spec.title}-{size}"
@@ -177,14 +178,16 @@ def decode(
     for file, content in files:
         part, kind, _ = file.parts
         if kind == "label" and file.suffix.lower() == ".png":
-            image = open_image(spec.title, content, f"{where}: {file}")
+            check_new(spec, labels, (part, file.stem), file, where)
+            image = open_image(spec.title, content, f"{where}: {file}", MOST)
             check_classes(spec, image, f"{where}: {file}")
             nearest = Image.Resampling.NEAREST
             labels[part, file.stem] = cut(image, size, nearest, file)
         elif kind == "photo" and file.suffix.lower() in KINDS:
-            image = open_image(spec.title, content, f"{where}: {file}").convert("RGB")
+            check_new(spec, photos, (part, file.stem), file, where)
+            image = open_image(spec.title, content, f"{where}: {file}", MOST)
             bilinear = Image.Resampling.BILINEAR  # antialiased where it shrinks
-            photos[part, file.stem] = cut(image, size, bilinear, file)
+            photos[part, file.stem] = cut(image.convert("RGB"), size, bilinear, file)
     check_pairs(spec, labels, photos, where)
     keys = sorted(photos)
     kind = KINDS[photos[keys[0]].file.suffix.lower()]
@@ -195,6 +198,17 @@ def decode(
             pixels = [cuts[key].pixels for key in keys if key[0] == part]
             arrays[f"{part}_{name}"] = np.stack(pixels)
     return arrays
+
+
+def check_new(
+    spec: PairSpec, found: dict[Key, Cut], key: Key, file: PurePosixPath, where: Path
+) -> None:
+    """Raise if there is another file of this name."""
+    if key in found:
+        raise ValueError(
+            f"{spec.title}: {where} holds {found[key].file} and {file}, two files of "
+            "one name; remove one."
+        )
 
 
 def cut(

@@ -30,6 +30,7 @@ COMPILED = "compiled"  # what was compiled once: the next call runs the same pro
 GUESS = 90.0  # seconds to compile what no lanes were measured of
 RESERVE = 20.0  # seconds, for the imports before and the tables after
 AS_IT_IS = convolutions.Way("small", models.patches)
+FILES = (convolutions.FILE, kernel.FILE, lanes.FILE, ways.FILE, "plan.md")
 SMALL_TREE = {"w": jax.ShapeDtypeStruct((64, 64), jnp.float32)}
 
 Counts = Sequence[tuple[Experiment, Sequence[int]]]

@@ -203,7 +203,7 @@ EXEMPT = {
     "about 63,000": "read off the progress of a run",
     "15 % of the published epochs": "30 of 200",
     "in 15 minutes of its time": "what was lent",
-    "in other 15 minutes": "what was lent",
+    "in another 15 minutes": "what was lent",
     "jax 0.11.2, ": "a version",
     "which jax 0.11.2 calls": "a version",
     "H200": "the device's name",
