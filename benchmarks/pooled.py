@@ -50,14 +50,16 @@ def finished(folder: Path) -> list[Part]:
     ]
 
 
-def read(folder: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
+def read(folder: Path, command: str) -> tuple[pd.DataFrame, dict[str, Any]]:
     """All parts as one run; `parts` of its meta data says where each was made.
+
+    `command` makes the results, for the error if a part is damaged.
 
     Raises:
       ValueError: two parts are of different experiments, or have a seed in common.
     """
     parts = finished(folder)
-    runs = [results.read_run(folder / part.folder, "") for part in parts]
+    runs = [results.read_run(folder / part.folder, command) for part in parts]
     first = runs[0][1]
     for part, (_, meta) in zip(parts, runs, strict=True):
         if configuration(meta) != configuration(first):

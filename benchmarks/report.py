@@ -28,7 +28,7 @@ def report(folder: Path, command: str) -> str:
       DamagedError: a file is not what the run wrote.
     """
     if pooled.finished(folder):
-        metrics, meta = pooled.read(folder)
+        metrics, meta = pooled.read(folder, command)
     else:
         metrics, meta = results.read_run(folder, command)
     try:

@@ -26,6 +26,7 @@ def write_part(folder, first, seeds, **changes):
     experiment = replace(gpu.POOLED_30, seeds=seeds, first_seed=first, **changes)
     metrics, meta = made(experiment, score)
     metrics["seed"] += first
+    metrics["epoch"] *= experiment.epochs // metrics.epoch.max()  # to the very end
     own = np.where(metrics.optimizer == "trsgd", 0.01 * metrics.seed, 0)
     metrics["test_accuracy"] = 0.8 + own
     path = folder / pooled.Part(first, seeds).folder
@@ -39,7 +40,7 @@ def test_parts_are_one_run_with_all_their_seeds(tmp_path):
     write_part(tmp_path, 3, 2)
     write_part(tmp_path, 0, 3)
     (tmp_path / "seeds-5-5").mkdir()  # begun, not finished
-    metrics, meta = pooled.read(tmp_path)
+    metrics, meta = pooled.read(tmp_path, "run")
     assert sorted(metrics.seed.unique()) == [0, 1, 2, 3, 4]
     assert meta["lanes"] == 55
     assert [part["first_seed"] for part in meta["parts"]] == [0, 3]
@@ -54,14 +55,14 @@ def test_parts_with_a_seed_in_common_are_refused(tmp_path):
     write_part(tmp_path, 0, 3)
     write_part(tmp_path, 2, 1)
     with pytest.raises(ValueError, match="seeds in common: remove one"):
-        pooled.read(tmp_path)
+        pooled.read(tmp_path, "run")
 
 
 def test_parts_of_two_experiments_are_refused(tmp_path):
     write_part(tmp_path, 0, 1)
     write_part(tmp_path, 1, 1, epochs=200)
     with pytest.raises(ValueError, match=r"seeds-1-1 is of another experiment than"):
-        pooled.read(tmp_path)
+        pooled.read(tmp_path, "run")
 
 
 def test_parts_may_convolve_otherwise_and_name_it(tmp_path):
@@ -69,7 +70,7 @@ def test_parts_may_convolve_otherwise_and_name_it(tmp_path):
     write_part(tmp_path, 0, 1)
     changed = replace(gpu.POOLED_30.problem, network=network)
     write_part(tmp_path, 1, 1, problem=changed)
-    _, meta = pooled.read(tmp_path)
+    _, meta = pooled.read(tmp_path, "run")
     assert [part["network"] for part in meta["parts"]] == ["resnet18", network]
     found = json.loads((tmp_path / "seeds-1-1" / "meta.json").read_text())
     assert found["experiment"]["network"] == network

@@ -9,7 +9,11 @@ from typing import NamedTuple
 ROOT = Path(__file__).parents[2]
 PAGES = (
     *("README.md", "benchmarks/README.md"),
-    *sorted(path.relative_to(ROOT).as_posix() for path in ROOT.glob("docs/**/*.md")),
+    *sorted(
+        path.relative_to(ROOT).as_posix()
+        for path in ROOT.glob("docs/**/*.md")
+        if path.name != "reliability.md"  # test_the_table_of_faults_counts_the_tests
+    ),
 )
 WORDS = (
     *("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"),
