@@ -81,6 +81,11 @@ def check_number(name: str, value: Any, allowed: Numbers, hint: str) -> None:
             raise ValueError(
                 f"{name} must {allowed.range}{where}, got {value!r}; {hint}."
             )
+    if isinstance(value, int) and value >= 2**31 and allowed in (NOT_NEGATIVE, RATE):
+        raise ValueError(
+            f"{name} is an integer beyond int32, which JAX does not take, got {value}; "
+            f"write {float(value)}."
+        )
 
 
 def check_one_number(name: str, value: Any, allowed: Numbers, hint: str) -> None:

@@ -235,7 +235,7 @@ def anchored(
         lams = weights_at(t, state[0])
         ds = state.displacements(ws)
         new = [
-            None if u is None else _pulled(pull, u, d, _float(lam))
+            None if u is None else _pulled(pull, u, d, lam)
             for u, d, lam in zip(us, ds, lams, strict=True)
         ]
         return rebuild(new), state._replace(step=_next(t, period, counts_on))
@@ -324,11 +324,6 @@ def _pulled(pull: _Pull, u: jax.Array, d: jax.Array, lam: ArrayLike) -> jax.Arra
     pulled, untouched = pull(jnp.asarray(u, wide), jnp.asarray(d, wide), wide_lam)
     pulled = pulled.astype(u.dtype)
     return jnp.where(placed_like(untouched, pulled), placed_like(u, pulled), pulled)
-
-
-def _float(lam: ArrayLike) -> ArrayLike:
-    """Return a Python integer as a float: JAX takes no integer beyond int32."""
-    return float(lam) if isinstance(lam, int) else lam
 
 
 def _next(t: jax.Array, period: ArrayLike | None, counts_on: bool) -> jax.Array:

@@ -34,6 +34,7 @@ VALUES = {
     "infinite": math.inf,
     "beyond float32": 1e40,
     "beyond float64": 10**400,
+    "beyond int32": 2**31,
     "just below one": 1 - 1e-9,
     "unsigned": np.uint8(1),
     "small float": jnp.float8_e4m3fn(0.5),
@@ -77,8 +78,8 @@ LEGAL = {
     "mu_dtype": {"none", "dtype"},
     "accumulator_dtype": {"none", "dtype"},
     "nesterov": {"bool", "NumPy bool"},
-    "batch_size": FINITE - {"zero", "zero float"},
-    "reference_batch_size": FINITE - {"zero", "zero float"},
+    "batch_size": FINITE - {"zero", "zero float"} | {"beyond int32"},
+    "reference_batch_size": FINITE - {"zero", "zero float"} | {"beyond int32"},
     "step": {"zero", "one", "unsigned"},
     "name": {"none"},
 }
@@ -98,7 +99,7 @@ USED = {  # what the other arguments are
     "decoupled_proximal": {},
     **{name: {"learning_rate": 0.1, "lambda_w": 0.1} for name in ALIASES},
     "inner_decay": {"learning_rate": 0.1},
-    "rescale_b2": {"b2": 0.9, "batch_size": 8, "reference_batch_size": 16},
+    "rescale_b2": {"b2": 0.9, "batch_size": 4096, "reference_batch_size": 8192},
     "pull_ratio": {
         "opt_state": STATE,
         "params": PARAMS,
