@@ -3,7 +3,7 @@ BIN := .venv/bin
 
 .PHONY: demo test test-all test-faults test-matrix traffic docs clean
 
-demo: .venv/installed ## train on digits, 1.5 to 7 minutes on 2 CPU cores
+demo: .venv/installed ## train on digits, 1.5 to 4.3 minutes on 2 CPU cores
 	$(BIN)/python -m benchmarks run demo
 
 test: ONLY = -m 'not slow'

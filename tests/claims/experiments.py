@@ -202,7 +202,7 @@ def cifar_row():
 
 CLAIMS = [
     Claim(
-        "| `run demo` | 2 CPU cores, {:.1f} to {:.0f} min | - | SGD {:.4f} +- {:.4f}, "
+        "| `run demo` | 2 CPU cores, {:.1f} to {:.1f} min | - | SGD {:.4f} +- {:.4f}, "
         "TRSGD {:.4f} +- {:.4f} (n=5) |",
         lambda: (*demo_minutes(), *means("demo", "sgd", "trsgd")),
     ),

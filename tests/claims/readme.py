@@ -35,7 +35,7 @@ CLAIMS = [
     ),
     Claim(
         "`make demo` trains {} small networks on scikit-learn's digits at batch 8 "
-        "({:.1f} to {:.0f} minutes on 2 CPU cores)",
+        "({:.1f} to {:.1f} minutes on 2 CPU cores)",
         lambda: (run("demo").meta["lanes"], *demo_minutes()),
     ),
     Claim(
