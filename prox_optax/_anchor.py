@@ -200,7 +200,8 @@ def anchored_states(
     if not found:
         known = ", ".join(map(repr, _labels(states)))
         raise ValueError(
-            f"name fits no anchor: none is called {name!r}; there is: {known}."
+            f"name fits no anchor: none is called {name!r}; there is: {known}. Write "
+            "name=None where there is one."
         )
     return found
 

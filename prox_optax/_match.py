@@ -17,7 +17,8 @@ from jax.tree_util import GetAttrKey, keystr, tree_flatten_with_path
 Names: TypeAlias = tuple[Any, ...]
 _OF_INIT = (
     "give a tree with the structure that init was given (of a Flax NNX model "
-    "nnx.state(model, nnx.Param), or with the filter given as wrt)"
+    "nnx.state(model, nnx.Param), or with the filter given as wrt; of an Equinox model "
+    "what eqx.filter left for init)"
 )
 
 

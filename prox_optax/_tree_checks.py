@@ -227,7 +227,8 @@ def check_can_be_set(state: Any) -> None:
     if not hasattr(state, "anchor"):
         raise ValueError(
             "an anchor of anchor_dtype='int16' cannot be set: it is known only near "
-            "the params; build the optimizer with anchor_dtype=None."
+            "the params; build the optimizer with anchor_dtype=None, or name another "
+            "anchor by name=."
         )
 
 
