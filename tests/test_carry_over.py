@@ -514,9 +514,9 @@ def test_an_array_that_would_lose_digits_is_refused():
 
 
 def test_restored_arrays_go_where_the_new_state_lies():
-    sharding = jax.sharding.NamedSharding(
-        jax.make_mesh((1,), ("x",)), jax.sharding.PartitionSpec()
-    )
+    auto = (jax.sharding.AxisType.Auto,)
+    mesh = jax.make_mesh((1,), ("x",), axis_types=auto)
+    sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
     saved = optax.sgd(0.1, 0.9).init(params_of())
     saved = flax.serialization.msgpack_restore(flax.serialization.to_bytes(saved))
     w = jax.device_put(params_of(), sharding)
