@@ -10,8 +10,8 @@ from jax.typing import ArrayLike
 
 from prox_optax import _tree_checks
 from prox_optax._compact import CompactState
-from prox_optax._match import Names, matched, named, names
-from prox_optax._placement import copied_like, placed_like, strong
+from prox_optax._match import Names, matched, names
+from prox_optax._placement import copied_like, is_concrete, placed_like, strong
 
 
 class ProximalState(NamedTuple):
@@ -174,8 +174,7 @@ def get_anchor(
 
     def own(path: Any, _: Any) -> Any:
         a = anchors.get(names(path), optax.MaskedNode())
-        concrete = isinstance(a, jax.Array) and not isinstance(a, jax.core.Tracer)
-        return jnp.array(a, copy=True) if concrete else a
+        return jnp.array(a, copy=True) if is_concrete(a) else a
 
     return jax.tree_util.tree_map_with_path(own, params)
 
@@ -219,31 +218,35 @@ def anchored_leaves(
     for (_, state), label in zip(states, _labels(states), strict=True):
         ws = fitted(params, state, "in this state")
         _tree_checks.check_readable(state, ws)
+        full = []
         for leaf_path, _ in tree_leaves_with_path(state[0]):
-            other = of_leaf.setdefault(names(leaf_path), label)
+            full.append(names(leaf_path))
+            other = of_leaf.setdefault(full[-1], label)
             if other != label:
                 raise ValueError(
                     f"params{keystr(leaf_path)} has two anchors; write name={other!r} "
                     f"or name={label!r}."
                 )
-        found.append((list(named(state[0])), state, ws))
+        found.append((full, state, ws))
     return found
 
 
 def _called(path: Any) -> list[str]:
     """Return what a state of a pull may be called: keys and paths on the way to it."""
-    keys = [str(key.key) for key in path if isinstance(key, DictKey)]
-    return [*keys, *(keystr(path[:n]) for n in range(1, len(path) + 1))]
+    return [*_keys(path), *(keystr(path[:n]) for n in range(1, len(path) + 1))]
 
 
 def _labels(states: list[tuple[Any, State]]) -> list[str]:
     """Return a name for each state: its last key where that is its own, or its path."""
-    keys = [[str(k.key) for k in path if isinstance(k, DictKey)] for path, _ in states]
-    last = [own[-1] if own else None for own in keys]
+    last = [next(reversed(_keys(path)), None) for path, _ in states]
     return [
         key if key is not None and last.count(key) == 1 else keystr(path)
         for key, (path, _) in zip(last, states, strict=True)
     ]
+
+
+def _keys(path: Any) -> list[str]:
+    return [str(key.key) for key in path if isinstance(key, DictKey)]
 
 
 def fitted(params: Any, state: State, where: str, updates: Any = ()) -> list[jax.Array]:

@@ -17,6 +17,8 @@ import numpy as np
 import optax
 from jax.typing import ArrayLike
 
+from prox_optax._placement import is_concrete
+
 Period: TypeAlias = int | np.integer[Any] | np.ndarray | jax.Array
 
 # optax.Params without its forward reference, which checkers at run time cannot resolve.
@@ -154,7 +156,7 @@ def start_of(name: str, schedule: optax.Schedule, check: Check) -> Any:
 
 def known(x: Any) -> Any:
     """Return a NumPy number for a JAX array whose value is known."""
-    if not isinstance(x, jax.Array) or isinstance(x, jax.core.Tracer):
+    if not is_concrete(x):
         return x
     return jax.device_get(x)[()] if jnp.issubdtype(x.dtype, np.number) else x
 

@@ -12,6 +12,7 @@ from jax.typing import ArrayLike
 from prox_optax import _validation
 from prox_optax._anchor import ProximalState, is_anchored
 from prox_optax._compact import CompactState
+from prox_optax._placement import is_concrete
 from prox_optax._schedule import InnerDecayState
 
 _Keys: TypeAlias = tuple[str, ...]
@@ -249,8 +250,7 @@ def _type(x: Any) -> tuple[Any, tuple[int, ...]]:
 def _of_jax(saved: Any, new: Any) -> Any:
     if isinstance(saved, jax.Array):
         return saved
-    traced = isinstance(new, jax.core.Tracer)
-    if isinstance(new, jax.Array) and not traced and new.committed:
+    if is_concrete(new) and new.committed:
         return jax.device_put(saved, new.sharding)
     return jnp.asarray(saved)
 

@@ -1,6 +1,6 @@
 """Copies of arrays, and where they lie: devices, meshes, manual axes."""
 
-from typing import Any
+from typing import Any, TypeGuard
 
 import jax
 import jax.numpy as jnp
@@ -28,12 +28,17 @@ def copied_like(w: Any, a: jax.Array) -> jax.Array:
     copy = copied(placed_like(w, a), a.dtype)
     if in_manual_mesh():
         return jnp.where(False, a, copy)  # varies where a does
-    if isinstance(a, jax.Array) and not isinstance(a, jax.core.Tracer):
+    if is_concrete(a):
         if a.committed or copy.sharding != a.sharding:
             return jax.device_put(copy, a.sharding)
         if copy.committed:
             return jnp.asarray(np.asarray(copy))
     return copy
+
+
+def is_concrete(x: Any) -> TypeGuard[jax.Array]:
+    """Tell whether ``x`` is a JAX array whose value is known."""
+    return isinstance(x, jax.Array) and not isinstance(x, jax.core.Tracer)
 
 
 def strong(w: Any) -> jax.Array:

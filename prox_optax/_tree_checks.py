@@ -11,6 +11,7 @@ import optax
 from jax.tree_util import keystr, tree_flatten_with_path, tree_leaves_with_path
 from jax.typing import ArrayLike
 
+from prox_optax._compact import CompactState
 from prox_optax._match import Names, matched, named, names
 from prox_optax._validation import is_compact
 
@@ -111,7 +112,7 @@ def check_restored(state: Any, ws: list[Any], anchor_dtype: Any) -> None:
     """Check a state that may come from a checkpoint, for the params ``ws``."""
     check_step("step", state.step)
     check_readable(state, ws)
-    if is_compact(anchor_dtype) != (state._fields[0] == "code"):
+    if is_compact(anchor_dtype) != isinstance(state, CompactState):
         raise ValueError(
             f"the state is a {type(state).__name__} and the optimizer has "
             f"anchor_dtype={anchor_dtype!r}; build it as it was when the state was "
@@ -156,20 +157,20 @@ def check_readable(state: Any, ws: list[Any]) -> None:
                 f"{field}{keystr(path)} in the state is {a.dtype}: it was made with "
                 "jax_enable_x64, which is off now; switch it on or call init again."
             )
-        if field == "anchor":
+        if isinstance(state, CompactState):
+            right = a.dtype == jnp.int16
+        else:
             right = (
                 jnp.issubdtype(a.dtype, jnp.inexact)
                 and jnp.finfo(a.dtype).bits >= 16
                 and jnp.iscomplexobj(a) == jnp.iscomplexobj(w)
             )
-        else:
-            right = a.dtype == jnp.int16
         if not right:
             raise ValueError(
                 f"{field}{keystr(path)} in the state is {a.dtype} and its parameter "
                 f"{w.dtype}: that is no anchor of it; {_RESTORE}."
             )
-    if field == "code":
+    if isinstance(state, CompactState):
         _check_units(state, len(ws))
 
 
@@ -224,7 +225,7 @@ def check_no_nan(ws: list[Any], held: Any) -> None:
 
 def check_can_be_set(state: Any) -> None:
     """The anchor in ``state`` may lie anywhere."""
-    if not hasattr(state, "anchor"):
+    if isinstance(state, CompactState):
         raise ValueError(
             "an anchor of anchor_dtype='int16' cannot be set: it is known only near "
             "the params; build the optimizer with anchor_dtype=None, or name another "
