@@ -37,6 +37,7 @@ from benchmarks.speed import run as speed
 from benchmarks.tasks import Request, Sampler
 from benchmarks.traffic import lanes
 from benchmarks.traffic import run as traffic
+from benchmarks.traffic.targets import UnavailableError
 
 # On a GPU the compiler of jax 0.11.2 dies where it tiles matmuls of patches for Triton.
 NO_TRITON = "--xla_gpu_enable_triton_gemm=false"
@@ -74,15 +75,15 @@ def told(debug: bool) -> Iterator[None]:
     """Tell of an error of files or values in a sentence, and exit with 1."""
     try:
         yield
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, UnavailableError) as error:
         if debug or isinstance(error, BrokenPipeError):
             raise
         print(sentence(error), file=sys.stderr)
         raise typer.Exit(1) from None
 
 
-def sentence(error: OSError | ValueError) -> str:
-    """What was wrong, with which file, and what to do."""
+def sentence(error: OSError | ValueError | UnavailableError) -> str:
+    """Say what was wrong, with which file, and what to do."""
     if not isinstance(error, OSError) or error.errno is None:
         return str(error)
     where = f"{error.filename}: " if error.filename else ""
@@ -230,12 +231,14 @@ def measure_traffic(out: Out = None, debug: Debug = False) -> None:
 
 
 @app.command("lanes")
-def count_lanes(out: Out = None) -> None:
+def count_lanes(out: Out = None, debug: Debug = False) -> None:
     """Count what a training step of lanes moves, compiled for an H100.
 
     With the packages of `make traffic`: .venv-traffic/bin/python -m benchmarks lanes
     """
-    print(lanes.run(out or results.FOLDER / "traffic"))
+    folder = out or results.FOLDER / "traffic"
+    with told(debug), folders.measuring(folder, lanes.FILES, lanes.META):
+        print(lanes.run(folder))
 
 
 @app.command("speed")

@@ -161,15 +161,17 @@ def claim(
 
 
 @contextlib.contextmanager
-def measuring(folder: Path, names: Sequence[str]) -> Iterator[None]:
+def measuring(folder: Path, names: Sequence[str], meta: str = META) -> Iterator[None]:
     """Be alone at work in a folder of measurements, which writes files of such names.
+
+    Those that are there are its own where its meta data are.
 
     Raises:
       OSError, ValueError: of `Lock` and `claim`.
     """
     lock = Lock(folder)
     try:
-        claim(folder, {META: is_measured}, names)
+        claim(folder, {meta: is_measured}, names)
         yield
     finally:
         lock.release()

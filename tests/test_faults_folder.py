@@ -246,7 +246,7 @@ def test_no_results_in_what_is_no_folder(tmp_path, name, command):
 
 
 @pytest.mark.parametrize("name", NO_FOLDERS)
-@pytest.mark.parametrize("command", ["traffic", "speed", "gpu"])
+@pytest.mark.parametrize("command", ["traffic", "speed", "gpu", "lanes"])
 def test_no_folder_for_measurements(tmp_path, name, command):
     folder = NO_FOLDERS[name](tmp_path / "out")
     refused(invoke(command, "--out", folder), "--out")
@@ -326,6 +326,7 @@ MEASURED = {
     "traffic": ("meta.json", "table.md", "traffic.csv"),
     "speed": ("meta.json", "table.md", "ways.csv"),
     "gpu": ("meta.json", "plan.md", "kernel.csv"),
+    "lanes": ("lanes.json", "lanes.md", "lanes.csv"),
 }
 OF_A_RUN = b'{"command": "", "experiment": {}, "versions": {}, "device": {}}'
 

@@ -30,7 +30,8 @@ from benchmarks.traffic import hlo
 from benchmarks.traffic.targets import PLUGINS, Target, devices, use_cpu_alone
 
 COMMAND = "python -m benchmarks lanes"
-FILE = "lanes.csv"
+FILE, TABLE, META = "lanes.csv", "lanes.md", "lanes.json"
+FILES = (FILE, TABLE)
 SEEDS = 3
 PART = 5  # steps of the loop, whose body is counted once
 EXAMPLES = 800  # of random data: nothing is run
@@ -81,9 +82,9 @@ def run(folder: Path) -> str:
     plugin = PLUGINS["cuda"]
     versions = results.versions() | {plugin: importlib.metadata.version(plugin)}
     text = "\n".join([*table, "", NOTES, "", f"`{COMMAND}`; {listed(versions)}.", ""])
-    results.write_text(folder / "lanes.md", text)
+    results.write_text(folder / TABLE, text)
     meta = {"command": COMMAND, "versions": versions, **results.environment()}
-    results.write_text(folder / "lanes.json", json.dumps(meta, indent=2) + "\n")
+    results.write_text(folder / META, json.dumps(meta, indent=2) + "\n")
     return text
 
 
