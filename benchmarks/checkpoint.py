@@ -33,7 +33,7 @@ class Position(NamedTuple):
 
 
 class State(NamedTuple):
-    """What is known at a position, besides the lanes.
+    """Holds what is known at a position, besides the lanes.
 
     Attributes:
       position: what comes next.
@@ -103,7 +103,7 @@ def reached(folder: Path) -> Position:
 
 
 def state(folder: Path) -> State:
-    """What is known where an unfinished run goes on.
+    """Read what is known where an unfinished run goes on.
 
     Raises:
       DamagedError: a file of the last checkpoint is not what was written; says how to
@@ -128,7 +128,7 @@ def state(folder: Path) -> State:
 
 
 def way_out(folder: Path, last: Position) -> str:
-    """How to go on without the last checkpoint."""
+    """Say how to go on without the last checkpoint."""
     anew = f"Delete {folder / FOLDER} to start anew"
     if not (before := [each for each in saved(folder) if each < last]):
         return f"{anew}, without --resume."

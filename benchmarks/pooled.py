@@ -4,14 +4,13 @@ Its folder holds a folder a part, `seeds-FIRST-LAST`, each a finished run with i
 meta data. Copy the parts of several calls into one folder: they are read as one run.
 """
 
-import json
 import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
 
-from benchmarks import checkpoint, results
+from benchmarks import checkpoint, files, results
 
 NAME = re.compile(r"seeds-(\d+)-(\d+)")
 OWN = ("seeds", "first_seed", "network")
@@ -98,6 +97,5 @@ def network_of(folder: Path) -> str | None:
     path = folder / checkpoint.FOLDER / checkpoint.RUN
     if not path.is_file():
         return None
-    found = json.loads(path.read_text(encoding="utf-8"))
-    network: str = found["experiment"]["network"]
+    network: str = files.read_json(path)["experiment"]["network"]
     return network

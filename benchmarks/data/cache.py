@@ -59,7 +59,7 @@ def folders(archive: Path) -> Iterator[Path]:
 
 
 def owner(path: Path) -> int | None:
-    """Of a file or a folder; None of a link, whose owner says nothing."""
+    """Return the user who owns a file or a folder; None for a link."""
     return None if path.is_symlink() else path.stat().st_uid
 
 

@@ -34,7 +34,7 @@ BROKEN = (
     *(tarfile.TarError, lzma.LZMAError, zlib.error),
     *(EOFError, OSError, ValueError, OverflowError),
 )
-"""What reading an archive that is cut or damaged raises."""
+"""Errors that reading an archive raises where it is cut or damaged."""
 
 
 def read(spec: Spec, path: Path) -> Source | None:

@@ -1,14 +1,12 @@
 """The tables of a plan, from its files alone."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from benchmarks import assemble, checkpoint, pooled, report, results
+from benchmarks import assemble, checkpoint, files, pooled, report, results
 from benchmarks.experiments import Experiment, images
 from benchmarks.gpu import convolutions, kernel
 from benchmarks.gpu.plan import Plan
@@ -93,7 +91,7 @@ def experiment_status(
     epochs = experiment.epochs * len(assemble.programs(experiment))
     done, seconds = 0, {"compile": 0.0, "run": 0.0}
     if (folder / results.META).is_file():
-        done, seconds = epochs, read_meta(folder)["seconds"]
+        done, seconds = epochs, files.read_json(folder / results.META)["seconds"]
     elif (folder / checkpoint.FOLDER).is_dir():
         reached = checkpoint.reached(folder)
         done = reached.program * experiment.epochs + reached.epoch
@@ -238,7 +236,7 @@ def so_far(experiment: Experiment, metrics: pd.DataFrame) -> list[report.Row]:
 
 def origin(plan: Plan) -> str:
     """The command, the device, the time and the versions."""
-    meta = read_meta(plan.folder)
+    meta = files.read_json(plan.folder / results.META)
     device, calls = meta["device"], meta["calls"]
     versions = ", ".join(f"{name} {x}" for name, x in meta["versions"].items())
     return (
@@ -246,10 +244,3 @@ def origin(plan: Plan) -> str:
         f"{sum(call['seconds'] or 0 for call in calls):.0f} s in all, on "
         f"{device['platform']} ({device['kind']}), {device['cores']} cores; {versions}."
     )
-
-
-def read_meta(folder: Any) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(
-        (folder / results.META).read_text(encoding="utf-8")
-    )
-    return found
