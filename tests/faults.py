@@ -31,6 +31,19 @@ class Stop(Deadline):
         return self.asks >= 0
 
 
+def failing(function, calls, error):
+    """Return `function`, but after so many calls each raises what `error` makes."""
+    left = [calls]
+
+    def call(argument):
+        left[0] -= 1
+        if left[0] < 0:
+            raise error()
+        function(argument)
+
+    return call
+
+
 def invoke(*arguments):
     return CliRunner().invoke(app, [str(each) for each in arguments])
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from faults import *  # noqa: F403
-from faults import again, ended, files_of, invoke, numbers_of, refused, resume
+from faults import again, ended, failing, files_of, invoke, numbers_of, refused, resume
 
 from benchmarks import checkpoint, files, folders, results
 from benchmarks.checkpoint import Position, State
@@ -152,18 +152,10 @@ def test_a_finished_run_loses_its_checkpoints_when_resumed(finished):
 @pytest.mark.parametrize("moment", range(4))
 def test_ended_while_checkpoints_are_removed(finished, monkeypatch, moment):
     """Before the n-th folder goes; then the run is resumed, and begun anew."""
-    left, rmdir = [moment], Path.rmdir
-
-    def until(path):
-        left[0] -= 1
-        if left[0] < 0:
-            raise KeyboardInterrupt
-        rmdir(path)
-
     files.write_text(finished / "checkpoints/run.json", "{}")
     arrays = {"a": np.ones(3)}
     checkpoint.save(finished, State(Position(0, 1), "a\n", {}), arrays)
-    monkeypatch.setattr(Path, "rmdir", until)
+    monkeypatch.setattr(Path, "rmdir", failing(Path.rmdir, moment, KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         checkpoint.finish(finished)
     monkeypatch.undo()

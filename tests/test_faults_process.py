@@ -13,12 +13,23 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
 import small_run
 from faults import *  # noqa: F403
-from faults import again, ended, files_of, invoke, numbers_of, refused, report, resume
+from faults import (
+    again,
+    ended,
+    failing,
+    files_of,
+    invoke,
+    numbers_of,
+    refused,
+    report,
+    resume,
+)
 
 from benchmarks import checkpoint, epochs, files, results, signals
 from benchmarks.checkpoint import Position, State
@@ -82,15 +93,7 @@ class Ended(BaseException):
 @pytest.mark.parametrize("moment", [*range(0, 60, 10), *range(60, 300, 40)])
 def test_ended_at_a_sync(undisturbed, tmp_path, monkeypatch, moment):
     """Right before the disk has the n-th file."""
-    left, fsync = [moment], os.fsync
-
-    def until(opened):
-        left[0] -= 1
-        if left[0] < 0:
-            raise Ended
-        fsync(opened)
-
-    monkeypatch.setattr(os, "fsync", until)
+    monkeypatch.setattr(os, "fsync", failing(os.fsync, moment, Ended))
     with pytest.raises(Ended):
         again(tmp_path / "run")
     monkeypatch.undo()
@@ -112,15 +115,8 @@ def go_on(folder, undisturbed):
 )
 def test_the_disk_fails(undisturbed, tmp_path, monkeypatch, moment, code):
     """From the n-th file on, none gets to the disk."""
-    left, fsync, folder = [moment], os.fsync, tmp_path / "run"
-
-    def until(opened):
-        left[0] -= 1
-        if left[0] < 0:
-            raise OSError(code, os.strerror(code))
-        fsync(opened)
-
-    monkeypatch.setattr(os, "fsync", until)
+    folder, error = tmp_path / "run", partial(OSError, code, os.strerror(code))
+    monkeypatch.setattr(os, "fsync", failing(os.fsync, moment, error))
     result = again(folder)
     monkeypatch.undo()
     refused(result, folder, os.strerror(code))
