@@ -3,7 +3,8 @@
 Builds the wheel and looks into it; then, for each Python, installs it with the newest
 versions that its bounds admit (on the first also with the oldest, the lower bounds in
 pyproject.toml), and runs the tests against it, in a copy outside the checkout. The type
-checkers read tests/user_types.py against the last installation. Ends with a table.
+checkers read tests/library/user_types.py against the last installation. It ends with a
+table.
 """
 
 import os
@@ -81,11 +82,11 @@ def wheel(folder: Path) -> Path:
 def copy(folder: Path) -> Path:
     """The tests that need neither the benchmarks nor the documents."""
     shutil.copytree(ROOT / "examples", folder / "examples")
-    documents = shutil.ignore_patterns("claims")
-    shutil.copytree(ROOT / "tests", folder / "tests", ignore=documents)
+    others = shutil.ignore_patterns("harness", "pages")
+    shutil.copytree(ROOT / "tests", folder / "tests", ignore=others)
     shutil.copy(ROOT / "pyproject.toml", folder)
-    needs = r"^(from|import) (benchmarks|docs)|\"README"
-    for test in (folder / "tests").glob("*.py"):
+    needs = r"^(from|import) benchmarks"
+    for test in (folder / "tests").rglob("test_*.py"):
         if re.search(needs, test.read_text(), re.M):
             test.unlink()
     return folder
@@ -135,7 +136,13 @@ def main(
             rows.append(f"| {label} | {shown.decode().strip()} | {outcome} |")
             failed |= code != 0
         for checker in TYPE_CHECKERS:
-            command = (executable, "-m", *checker, executable, "tests/user_types.py")
+            command = (
+                executable,
+                "-m",
+                *checker,
+                executable,
+                "tests/library/user_types.py",
+            )
             code = run(*command, cwd=tests, check=False)
             rows.append(
                 f"| {label} | {checker[0]} | {'failed' if code else 'passed'} |"

@@ -86,7 +86,7 @@ def test_the_table_of_faults_counts_the_tests():
     """As pytest collects them."""
     command = [sys.executable, "-m", "pytest", "-n", "0", "-m", "faults", "--co", "-q"]
     process = subprocess.run(
-        [*command, *sorted(map(str, ROOT.glob("tests/test_faults_*.py")))],
+        [*command, *sorted(map(str, ROOT.glob("tests/harness/test_faults_*.py")))],
         cwd=ROOT,
         env={k: x for k, x in os.environ.items() if k != "PYTEST_ADDOPTS"},
         capture_output=True,

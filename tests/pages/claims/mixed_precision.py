@@ -76,7 +76,7 @@ CLAIMS = [
     Claim("lose {:.0f} points at rate 1e-4 on digits, with no pull at all", parameters),
 ]
 COPIED = ()
-ROUNDING = "tests/test_mixed_precision.py"
+ROUNDING = "tests/library/test_mixed_precision.py"
 EXEMPT = {
     "below 1/512 of the gradient": ROUNDING,
     "rounded by up to 0.39 % of each weight": ROUNDING,

@@ -45,7 +45,7 @@ pytestmark = [
 def start(*arguments, **environment):
     return subprocess.Popen(
         [sys.executable, small_run.__file__, *map(str, arguments)],
-        cwd=Path(__file__).parents[1],
+        cwd=Path(__file__).parents[2],
         env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)} | environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -241,7 +241,7 @@ def test_a_second_signal_ends_at_once(tmp_path, number):
 @pytest.mark.parametrize("module", ["numpy", "jax", "pandas"])
 def test_a_signal_while_it_imports_shows_no_traceback(module):
     command = [sys.executable, "-X", "importtime", "-m", "benchmarks", "list"]
-    root = Path(__file__).parents[1]
+    root = Path(__file__).parents[2]
     with subprocess.Popen(command, cwd=root, stderr=subprocess.PIPE, text=True) as one:
         while not re.search(rf"\b{module}$", one.stderr.readline()):
             assert one.poll() is None

@@ -13,7 +13,7 @@ from flax import nnx
 
 import prox_optax
 
-EXAMPLES = Path(__file__).parents[1] / "examples"
+EXAMPLES = Path(__file__).parents[2] / "examples"
 
 # 25 float64 steps in another order: rounding errors of 1e-16 on numbers of about 1,
 # not amplified by these contractions.

@@ -15,7 +15,7 @@ from benchmarks.analysis import Estimate
 from benchmarks.judging import Score
 from benchmarks.tasks.classify import Images
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 RESULTS = "benchmarks/results"
 POWER = 0.8
 

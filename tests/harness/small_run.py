@@ -1,7 +1,7 @@
 """An experiment that compiles in a second: a command of it, for tests of faults.
 
-`python tests/small_run.py run small --out DIR` is the harness as it is, with one
-experiment more. It draws samples, so that weights are kept.
+`python tests/harness/small_run.py run small --out DIR` is the harness as it is, with
+one experiment more. It draws samples, so that weights are kept.
 """
 
 import os

@@ -10,7 +10,7 @@ from PIL import Image
 
 from benchmarks.data import pairs
 
-SHARED = Path(__file__).parents[2] / "shared" / "data" / "camvid-256x192.tar.xz"
+SHARED = Path(__file__).parents[3] / "shared" / "data" / "camvid-256x192.tar.xz"
 SIZES = {"train": 3, "val": 2, "test": 1}
 SHAPE = (12, 20)  # rows, columns: the middle square has columns 4 to 15
 

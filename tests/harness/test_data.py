@@ -16,7 +16,7 @@ from sklearn.datasets import load_digits
 from benchmarks import data
 from benchmarks.data import cifar, idx, image_folder, spec
 
-JPEG_COPY = Path(__file__).parents[2] / "shared" / "data" / "cifar10-jpeg.tar.xz"
+JPEG_COPY = Path(__file__).parents[3] / "shared" / "data" / "cifar10-jpeg.tar.xz"
 
 
 @pytest.fixture

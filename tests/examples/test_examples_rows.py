@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-EXAMPLES = Path(__file__).parents[1] / "examples"
+EXAMPLES = Path(__file__).parents[2] / "examples"
 RESULTS = sorted((EXAMPLES / "results").glob("*.md"))
 LABELS = "table", "method", "seed", "split", "score"
 INTERVAL = re.compile(r"[+-][\d.]+ \([+-][\d.]+ to [+-][\d.]+\)")

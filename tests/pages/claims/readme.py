@@ -67,7 +67,7 @@ CLAIMS = [
 EXEMPT = {
     "contains 0": "a definition",
     "agree with the published implementation to 1e-12 and 1e-7": (
-        "tests/test_reference.py, test_published_trajectories"
+        "tests/library/test_reference.py, test_published_trajectories"
     ),
     "SGD at 0.293 x, the mean inner decay": "H_10 / 10",
     "TRSGD leads SGD by 1.9 points, TRAdam Adam by 3.9.": "published, read off plots",

@@ -111,7 +111,7 @@ def run_for(seconds, folder, *arguments):
     try:
         return subprocess.run(
             [sys.executable, "-c", RUN, str(folder), *arguments],
-            cwd=Path(__file__).parents[1],
+            cwd=Path(__file__).parents[2],
             capture_output=True,
             timeout=seconds,
             check=False,
