@@ -1,6 +1,6 @@
 """docs/choosing.md."""
 
-from benchmarks.analysis import is_equal
+from benchmarks.report.statistics import is_equal
 from claims.committed import cells, following, run
 from claims.pages import Claim
 from claims.readme import POINT
