@@ -31,7 +31,7 @@ from benchmarks.records import pooled, run_files
 from benchmarks.records.files import DamagedError
 from benchmarks.report import tables
 from benchmarks.runs import checkpoint, folders, signals, weights
-from benchmarks.runs.execute import prepare, run, stopped
+from benchmarks.runs.execute import execute, prepare, stopped
 from benchmarks.tasks.problem import Request, Sampler
 
 # On a GPU the compiler of jax 0.11.2 dies where it tiles matmuls of patches for Triton.
@@ -98,7 +98,7 @@ def resumable(folder: Path, command: str) -> Iterator[None]:
     except BrokenPipeError:
         raise
     except OSError as error:
-        if os.path.isfile(folder / checkpoint.FOLDER / checkpoint.RUN):
+        if checkpoint.is_unfinished(folder):
             hint = f"What was saved is whole. Go on with: {command} --resume"
             raise type(error)(f"{sentence(error)}\n{hint}") from error
         raise
@@ -149,11 +149,9 @@ def run_experiment(
         whole += f" --out {shlex.quote(str(out))}"
     folder = out or run_files.FOLDER / experiment.name
     with told(debug), signals.listening(), resumable(folder, whole):
-        prepared = prepare(
-            experiment, command, folder, resume=resume, data_dir=data_dir
-        )
-        if prepared is not None and not run(prepared):
-            print(f"{stopped(prepared)} Go on with: {whole} --resume")
+        run = prepare(experiment, command, folder, resume=resume, data_dir=data_dir)
+        if not execute(run):
+            print(f"{stopped(run)} Go on with: {whole} --resume")
             raise typer.Exit(signals.status(signals.asked() or 0))
     show(folder, command, debug)
 
@@ -173,7 +171,7 @@ def report_experiment(
     finished = sorted(
         path
         for path in run_files.FOLDER.glob("*")
-        if (path / run_files.METRICS).is_file() or pooled.finished(path)
+        if (path / run_files.METRICS).is_file() or pooled.finished_parts(path)
     )
     if not finished:
         print(f"No results in {run_files.FOLDER}: name an experiment, as `list` does.")

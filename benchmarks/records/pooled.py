@@ -33,18 +33,18 @@ class Part(NamedTuple):
         return f"seeds-{self.first}-{self.first + self.seeds - 1}"
 
 
-def begun(folder: Path) -> list[Part]:
+def begun_parts(folder: Path) -> list[Part]:
     """The parts in a folder, finished or not, by their seeds."""
     names = (NAME.fullmatch(path.name) for path in folder.glob("seeds-*"))
     ends = [(int(m[1]), int(m[2])) for m in names if m]
     return sorted(Part(first, last - first + 1) for first, last in ends)
 
 
-def finished(folder: Path) -> list[Part]:
+def finished_parts(folder: Path) -> list[Part]:
     """The parts that have their meta data."""
     return [
         part
-        for part in begun(folder)
+        for part in begun_parts(folder)
         if (folder / part.folder / run_files.META).is_file()
     ]
 
@@ -57,7 +57,7 @@ def read(folder: Path, command: str) -> tuple[pd.DataFrame, dict[str, Any]]:
     Raises:
       ValueError: two parts are of different experiments, or have a seed in common.
     """
-    parts = finished(folder)
+    parts = finished_parts(folder)
     runs = [run_files.read_run(folder / part.folder, command) for part in parts]
     first = runs[0][1]
     for part, (_, meta) in zip(parts, runs, strict=True):

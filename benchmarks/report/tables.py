@@ -26,7 +26,7 @@ def report(folder: Path, command: str) -> str:
       FileNotFoundError: there is no finished run.
       DamagedError: a file is not what the run wrote.
     """
-    if pooled.finished(folder):
+    if pooled.finished_parts(folder):
         metrics, meta = pooled.read(folder, command)
     else:
         metrics, meta = run_files.read_run(folder, command)

@@ -1,4 +1,4 @@
-"""Extra noise in the gradient, independent in every step and every parameter."""
+"""Noise that is added to gradients, independent in every step and every parameter."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ Kind = Literal["no noise", "gaussian", "student-t"]
 
 @dataclass(frozen=True)
 class Noise:
-    """What is added to every gradient.
+    """The distribution of what is added to every gradient.
 
     Attributes:
       kind: "gaussian", or "student-t" for 2 degrees of freedom: its variance is
@@ -28,7 +28,7 @@ class Noise:
 
 
 def perturb(noise: Noise) -> Callable[[Any, jax.Array], Any]:
-    """The function from gradients and a key to noisy gradients."""
+    """Return the function from gradients and a key to gradients with noise."""
     if noise.scale == 0:
         return lambda grads, key: grads
     draw = {"gaussian": jax.random.normal, "student-t": student_t}[noise.kind]
@@ -46,9 +46,9 @@ def perturb(noise: Noise) -> Callable[[Any, jax.Array], Any]:
 
 
 def student_t(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-    """Student's t with 2 degrees of freedom, float32, cut off at -2896 and 2048.
+    """Draw Student's t with 2 degrees of freedom, cut off at -2896 and 2048.
 
-    Its quantile function is (2 p - 1) / sqrt(2 p (1 - p)); p is uniform on the float32
+    The quantile function is (2 p - 1) / sqrt(2 p (1 - p)); p is uniform on the float32
     numbers from 2**-24 to 1 - 2**-23.
     """
     p = jnp.maximum(jax.random.uniform(key, shape), 2.0**-24)

@@ -14,7 +14,7 @@ from benchmarks.__main__ import app
 from benchmarks.records import files
 from benchmarks.report import tables as reports
 from benchmarks.runs.deadline import Deadline
-from benchmarks.runs.execute import prepare, run
+from benchmarks.runs.execute import execute, prepare
 
 COMMAND = "python -m benchmarks run small"
 PARTS_UNTIL_HALF = 1 + 6 + 1 + 3  # one program with its six parts, half of the other
@@ -132,8 +132,8 @@ def finished_run(known, tmp_path_factory):
 @pytest.fixture(scope="module")
 def half_run(known, tmp_path_factory):
     folder = tmp_path_factory.mktemp("half") / "run"
-    prepared = prepare(small_run.SMALL, COMMAND, folder, resume=False)
-    assert not run(prepared, Stop(PARTS_UNTIL_HALF))
+    run = prepare(small_run.SMALL, COMMAND, folder, resume=False)
+    assert not execute(run, Stop(PARTS_UNTIL_HALF))
     return folder
 
 

@@ -49,7 +49,7 @@ def trials_of(methods, rates=RATES):
 def trainer(task, methods, split):
     """A function from learning rates to the lanes after each epoch; compiles once."""
     init = jax.jit(partial(loop.init_lanes, task, methods))
-    epoch = jax.jit(loop.make_epoch(task, methods))
+    epoch = jax.jit(partial(loop.epoch, task, methods))
 
     def run(rates=RATES):
         trials = trials_of(methods, rates)
@@ -198,7 +198,7 @@ def test_diverged_lane_leaves_the_others_alone(task, methods, splits):
         jax.tree.leaves(wild.params), jax.tree.leaves(calm.params), strict=True
     ):
         np.testing.assert_array_equal(ours[:, 0], alone[:, 0])
-    scores = loop.make_evaluate(task)(wild.params, wild.stats, splits.validation)
+    scores = loop.evaluator(task)(wild.params, wild.stats, splits.validation)
     np.testing.assert_array_equal(scores["accuracy"][:, 1], 0)
 
 
@@ -249,7 +249,7 @@ def test_lanes_in_parts_equal_lanes_together(task, methods, splits, lanes):
     few = {"trsgd": methods["trsgd"], "lookahead": methods["lookahead"]}
     trials = trials_of(few)
     parts = jax.jit(partial(loop.init_lanes, task, few))(trials, SEEDS)
-    epoch = jax.jit(loop.make_epoch(task, few, at_once=1))
+    epoch = jax.jit(partial(loop.epoch, task, few, at_once=1))
     for number in range(EPOCHS):
         parts = epoch(parts, splits.train, trials, SEEDS, number)
     for name, lane in parts.items():
@@ -270,7 +270,7 @@ def test_noise_is_the_same_in_all_lanes_of_a_seed_and_new_in_every_step():
     )
     sgd = {"sgd": Method(lambda trial: optax.sgd(trial["learning_rate"]))}
     noise = Noise("gaussian", 0.5)
-    epoch = loop.make_epoch(flat, sgd, perturb(noise))
+    epoch = partial(loop.epoch, flat, sgd, perturb=perturb(noise))
     trials = trials_of(sgd, (1.0, 2.0))
     lanes = epoch(
         loop.init_lanes(flat, sgd, trials, SEEDS), None, trials, SEEDS, jnp.int32(1)

@@ -254,7 +254,8 @@ def test_nothing_is_left_of_a_run_that_did_not_start(tmp_path):
 def hold(folder):
     """A process that is at work in a folder, until its input ends."""
     code = (
-        "import sys; from pathlib import Path; from benchmarks.folders import Lock; "
+        "import sys; from pathlib import Path; "
+        "from benchmarks.runs.folders import Lock; "
         "Lock(Path(sys.argv[1])); print(flush=True); sys.stdin.read()"
     )
     process = subprocess.Popen(

@@ -252,7 +252,7 @@ def test_the_optimizer_never_sees_the_statistics(split):
     task = task_with("batch")
     spy = {"spy": Method(make)}
     before = jax.jit(partial(loop.init_lanes, task, spy))(trials_of(spy), SEEDS)
-    epoch = jax.jit(loop.make_epoch(task, spy))
+    epoch = jax.jit(partial(loop.epoch, task, spy))
     after = epoch(before, split, trials_of(spy), SEEDS, 0)
     variables = jax.tree.leaves(seen, is_leaf=lambda x: isinstance(x, nnx.Variable))
     assert {type(variable) for variable in variables} == {nnx.Param}

@@ -45,7 +45,7 @@ TWO = Task(
 def lanes_of(methods, task=TWO, perturb=lambda grads, key: grads):
     trials = {name: {"learning_rate": jnp.asarray([RATE])} for name in methods}
     lanes = loop.init_lanes(task, methods, trials, SEEDS)
-    epoch = jax.jit(loop.make_epoch(task, methods, perturb))
+    epoch = jax.jit(partial(loop.epoch, task, methods, perturb=perturb))
     for number in range(EPOCHS):
         lanes = epoch(lanes, None, trials, SEEDS, jnp.int32(number))
     return lanes
@@ -95,7 +95,7 @@ def test_lanes_of_several_optimizers_are_those_of_each_alone(method, at_once, pa
     def trained(names, at_once=None, part=None):
         few = {name: methods[name] for name in names}
         lanes = loop.init_lanes(TWO, few, trials, SEEDS)
-        epoch = jax.jit(loop.make_epoch(TWO, few, at_once=at_once, part=part))
+        epoch = jax.jit(partial(loop.epoch, TWO, few, at_once=at_once, part=part))
         parts = range(0, STEPS, part or STEPS)
         for number, first in itertools.product(range(EPOCHS), parts):
             lanes = epoch(lanes, None, trials, SEEDS, jnp.int32(number), first)

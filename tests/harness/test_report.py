@@ -41,7 +41,7 @@ def made(experiment, score):
         }
         for program in grid.programs(experiment)
         for name in program.optimizers
-        for numbers in [grid.trials(experiment, name)]
+        for numbers in [grid.numbers(experiment, name)]
         for trial, label in enumerate(grid.labels(experiment, name))
         for seed in range(experiment.seeds)
         for epoch in EPOCHS
@@ -54,7 +54,7 @@ def made(experiment, score):
     meta = {
         "command": "python -m benchmarks run it",
         **describe(experiment, SimpleNamespace(source="made by hand")),
-        **execute.judged(experiment.problem, references={}),
+        **execute.words_of(experiment.problem, references={}),
         "lanes": experiment.lanes,
         "device": {"platform": "cpu", "cores": 2},
         "seconds": {"compile": 1.0, "run": 2.0},

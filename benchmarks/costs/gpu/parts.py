@@ -13,7 +13,7 @@ from benchmarks.records import files, pooled
 from benchmarks.records.pooled import Part
 from benchmarks.runs import checkpoint, grid
 from benchmarks.runs.deadline import Deadline
-from benchmarks.runs.execute import prepare, run
+from benchmarks.runs.execute import execute, prepare
 
 EVALUATING = 1.15  # seconds of a run over those of its training, about
 GUESS = 90.0  # seconds to compile what was not timed
@@ -75,10 +75,9 @@ def train_one(
     part, network = begun(own) or fresh(experiment, ways, found, left, at)
     some = convolutions.some(experiment, part.seeds, network, part.first)
     path = own / part.folder
-    resume = (path / checkpoint.FOLDER / checkpoint.RUN).is_file()
-    prepared = prepare(some, command, path, resume=resume, data_dir=data_dir)
-    deadline = Deadline(at, guesses(some, ways, found))
-    return prepared is not None and run(prepared, deadline)
+    resume = checkpoint.is_unfinished(path)
+    run = prepare(some, command, path, resume=resume, data_dir=data_dir)
+    return execute(run, Deadline(at, guesses(some, ways, found)))
 
 
 def unseen(experiment: Experiment, own: Path) -> list[int]:
@@ -86,7 +85,7 @@ def unseen(experiment: Experiment, own: Path) -> list[int]:
     seen = {
         part.first + k
         for folder in (own, COMMITTED / experiment.name)
-        for part in pooled.finished(folder)
+        for part in pooled.finished_parts(folder)
         for k in range(part.seeds)
     }
     return [seed for seed in range(experiment.seeds) if seed not in seen]
@@ -94,7 +93,9 @@ def unseen(experiment: Experiment, own: Path) -> list[int]:
 
 def begun(own: Path) -> tuple[Part, str] | None:
     """The part that a deadline stopped, and its network."""
-    unfinished = [x for x in pooled.begun(own) if x not in pooled.finished(own)]
+    unfinished = [
+        x for x in pooled.begun_parts(own) if x not in pooled.finished_parts(own)
+    ]
     for part in unfinished:
         if network := network_of(own / part.folder):
             return part, network

@@ -84,7 +84,9 @@ def status(
 
 
 def pooled_status(plan: Plan, experiment: Experiment) -> markdown.Cells:
-    seeds = [part.seeds for part in pooled.finished(plan.folder / experiment.name)]
+    seeds = [
+        part.seeds for part in pooled.finished_parts(plan.folder / experiment.name)
+    ]
     return experiment.name, f"{sum(seeds)} of {experiment.seeds} seeds here", "-", "-"
 
 
@@ -189,10 +191,10 @@ def convolution_rows(found: Sequence[measurements.Row]) -> list[markdown.Cells]:
 def trained_parts(plan: Plan, experiment: Experiment) -> list[str]:
     """The report of the finished parts, and what an unfinished one has so far."""
     folder, title = plan.folder / experiment.name, f"# {experiment.name}"
-    finished, texts = pooled.finished(folder), [title]
+    finished, texts = pooled.finished_parts(folder), [title]
     if finished:
         texts.append(tables.report(folder, plan.command).rstrip())
-    for part in pooled.begun(folder):
+    for part in pooled.begun_parts(folder):
         path = folder / part.folder / run_files.METRICS
         if part not in finished and path.is_file():
             texts += unfinished(experiment, path)

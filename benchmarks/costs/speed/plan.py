@@ -75,7 +75,7 @@ def run(plan: Plan, folder: Path, data_dir: Path | None, *, resume: bool) -> str
         "device": environment["device"],
     }
     if resume:
-        meta = checkpoint.begun(folder, wanted)
+        meta = checkpoint.begun_meta(folder, wanted)
         if meta is None:
             raise FileNotFoundError(
                 f"Nothing to resume in {folder}; leave out --resume."

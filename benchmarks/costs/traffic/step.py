@@ -205,7 +205,7 @@ def compile_steps(
     trials = {
         name: {
             key: np.asarray(x, np.float32)
-            for key, x in grid.trials(experiment, name).items()
+            for key, x in grid.numbers(experiment, name).items()
         }
         for name in program.optimizers
     }
@@ -213,7 +213,7 @@ def compile_steps(
     seeds, number = np.arange(SEEDS), jax.ShapeDtypeStruct((), jnp.int32)
     start = partial(loop.init_lanes, task, methods)
     like = jax.eval_shape(start, trials, seeds)
-    epoch = loop.make_epoch(task, methods, part=PART)
+    epoch = partial(loop.epoch, task, methods, part=PART)
     jitted = jax.jit(
         epoch, donate_argnums=0, in_shardings=sharding, out_shardings=sharding
     )
