@@ -193,26 +193,20 @@ def save(folder: Path, state: State, lanes: Any = None) -> None:
     older = saved(folder)
     if state.position in older:
         return  # the run has not moved since it was resumed
-    path = path_of(folder, state.position)
-    unfinished = files.temporary(path)
-    folders.remove(unfinished)
-    try:
-        files.make(unfinished)
+
+    def fill(unfinished: Path) -> None:
+        unfinished.mkdir()
         if lanes is not None:
             arrays.save(unfinished / LANES, lanes)
         (unfinished / ROWS).write_bytes(state.rows.encode())
-        files.seal(
-            unfinished,
-            files.inside(unfinished),
-            position=state.position,
-            run=files.sha256(folder / FOLDER / RUN),
-            seconds=state.seconds,
-        )
-        files.replace(unfinished, path)
-    except OSError as error:
-        raise files.named(error, path) from error
-    finally:
-        folders.remove(unfinished)
+
+    folders.write(
+        path_of(folder, state.position),
+        fill,
+        position=state.position,
+        run=files.sha256(folder / FOLDER / RUN),
+        seconds=state.seconds,
+    )
     for other in older[:-1]:
         discard(path_of(folder, other))
 

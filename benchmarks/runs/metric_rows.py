@@ -115,4 +115,4 @@ def columns(problem: Problem) -> tuple[str, ...]:
     evaluated = tuple(problem.score.labels)
     splits = {"train": problem.measures, "validation": evaluated, "test": evaluated}
     measures = (f"{split}_{name}" for split, names in splits.items() for name in names)
-    return (*run_files.RUN, *measures, "diverged")
+    return (*run_files.RUN_COLUMNS, *measures, "diverged")

@@ -7,6 +7,7 @@ statistics. A manifest says what its files are.
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -42,23 +43,9 @@ def keep(
             trial = statistics.best_trial(runs, experiment.problem.score)
             reached = built.weights(name, metric_rows.of_trial(lane, trial))
             first = jax.tree.map(lambda x: x[0, 0], reached)
-            write(where / label, first)
-
-
-def write(path: Path, weights: Any) -> None:
-    """Write a folder of weights, whole, in place of an earlier run's."""
-    folders.clear(path.parent, re.escape(path.name))
-    unfinished = files.temporary(path)
-    try:
-        files.make(path.parent)
-        arrays.save(unfinished, weights)
-        files.seal(unfinished, files.inside(unfinished), weights=name_of(path))
-        folders.remove(path)
-        files.replace(unfinished, path)
-    except OSError as error:
-        raise files.named(error, path) from error
-    finally:
-        folders.remove(unfinished)
+            path = where / label
+            folders.clear(path.parent, re.escape(path.name))
+            folders.write(path, partial(arrays.save, tree=first), weights=name_of(path))
 
 
 def name_of(path: Path) -> str:

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import optax
 
 from benchmarks.optimizers.table import Method, OptState, Params
+from benchmarks.training.noise import Perturb, no_noise
 from benchmarks.training.task import Task
 
 
@@ -41,9 +42,6 @@ Lanes = dict[str, Lane]
 
 AllNumbers = Mapping[str, Mapping[str, Any]]
 """By optimizer, the numbers of its l trials: arrays of shape (l,) by name."""
-
-Perturb = Callable[[Any, jax.Array], Any]
-"""From gradients and a key to the gradients that the optimizer gets."""
 
 Evaluate = Callable[[dict[str, Any], Any, Any], dict[str, jax.Array]]
 """From stacked parameters by player, statistics and a split to measures of (s, l)."""
@@ -119,11 +117,6 @@ def init_lane(
     states = {player: method.make(numbers).init(own) for player, own in params.items()}
     measures = {name: jnp.float32(jnp.nan) for name in task.measures}
     return Lane(params, stats, states, measures, jnp.asarray(False))
-
-
-def no_noise(grads: Any, key: jax.Array) -> Any:
-    """Return the gradients as they are."""
-    return grads
 
 
 def epoch(

@@ -175,7 +175,7 @@ def test_a_manifest_leads_to_no_file_of_another_folder(finished, tmp_path):
         content = json.loads(path.read_text())
         content["files"] = {name: "0"}
         del content["sha256"]
-        whole = {"sha256": files.of_content(content), **content}
+        whole = {"sha256": files.manifest_sha256(content), **content}
         path.write_text(json.dumps(whole))
         assert ended(resume(finished))
         assert (tmp_path / "mine").read_text() == "mine"

@@ -23,7 +23,7 @@ from benchmarks.costs.speed import replicas
 from benchmarks.data import spec
 from benchmarks.experiments import classify, one_gpu
 from benchmarks.models import resnet
-from benchmarks.records import files, origin, run_files
+from benchmarks.records import files, origin
 from benchmarks.records.pooled import Part
 from benchmarks.runs import checkpoint, grid, program, signals
 from benchmarks.runs.deadline import Deadline
@@ -383,9 +383,9 @@ def test_what_a_gpu_gets_wrong_does_not_train(monkeypatch):
 
 
 def test_an_archive_knows_its_commit(monkeypatch):
-    assert run_files._archived_commit() is None  # in a checkout
+    assert origin._archived_commit() is None  # in a checkout
     commit = "0123456789" * 4
-    monkeypatch.setattr(run_files.Path, "read_text", lambda *_, **__: f"{commit}\n")
+    monkeypatch.setattr(origin.Path, "read_text", lambda *_, **__: f"{commit}\n")
     assert origin.environment()["git_commit"] == commit
 
 

@@ -12,7 +12,7 @@ import pytest
 from benchmarks import experiments
 from benchmarks.experiments import classify, language
 from benchmarks.records import origin, run_files
-from benchmarks.report import figures, tables
+from benchmarks.report import figures, notes, tables
 from benchmarks.report.statistics import Condition
 from benchmarks.runs import execute, grid
 from benchmarks.runs.execute import describe
@@ -185,7 +185,7 @@ def test_a_pair_named_twice_is_one_comparison(noisy):
     _, meta = made(noisy, by_seed)
     metrics, _ = made(noisy, by_seed)
     # trsgd, adam and tradam against their bases; the contrasts repeat two of them.
-    assert "Of the 9 comparisons" in tables.tuned_notes(metrics, meta)
+    assert "Of the 9 comparisons" in notes.tuned(metrics, meta)
 
 
 def test_a_task_is_reported_in_its_own_words(tmp_path):
@@ -219,7 +219,9 @@ def test_measures_besides_the_score_have_a_table():
     tiny = experiments.tiny(classify.PAPER_CIFAR10)
     metrics, meta = made(tiny, lambda row: row.epoch / 4)
     meta["score"]["besides"] = ["loss"]
-    rows = [line for line in tables.others(metrics, meta) if line.startswith("|")]
+    rows = [
+        line for line in tables.measures_table(metrics, meta) if line.startswith("|")
+    ]
     cells = [[cell.strip() for cell in row.split("|")[1:-1]] for row in rows]
     assert cells[0] == ["on the test split", "accuracy", "loss"]
     assert cells[2] == ["sgd, batch 8", "0.5000 +- 0.0000", "1.0000 +- 0.0000"]
