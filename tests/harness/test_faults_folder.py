@@ -252,7 +252,7 @@ def test_nothing_is_left_of_a_run_that_did_not_start(tmp_path):
 
 
 def hold(folder):
-    """A process that is at work in a folder, until its input ends."""
+    """Start a process that is at work in a folder until its input ends."""
     code = (
         "import sys; from pathlib import Path; "
         "from benchmarks.runs.folders import Lock; "

@@ -105,7 +105,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path):
 
 
 def run_for(seconds, folder, *arguments):
-    """The exit status, or None after a SIGKILL."""
+    """Return the exit status, or None after a SIGKILL."""
     try:
         return subprocess.run(
             [sys.executable, "-c", RUN, str(folder), *arguments],

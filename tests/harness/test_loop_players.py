@@ -1,4 +1,4 @@
-"""Two networks trained in turn by the harness's one loop, against NumPy."""
+"""The training loop with two networks that take turns, against NumPy."""
 
 import itertools
 from functools import partial
@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from test_benchmarks import alone, trainer
+from test_loop import alone, trainer
 
 from benchmarks.experiments import classify
 from benchmarks.optimizers.table import OPTIMIZERS, Method, Settings
@@ -22,13 +22,13 @@ TARGETS = np.linspace(-1, 2, STEPS)
 
 
 def first_loss(params, stats, data, batch, key):
-    """The gradient by a: 2 a b^2 + target."""
+    """Have the gradient 2 a b^2 + target by a."""
     value = (params["a"] * params["b"]) ** 2 + batch * params["a"]
     return value, (stats + 1, {"first": value})
 
 
 def second_loss(params, stats, data, batch, key):
-    """The gradient by b: 2 (b - a)."""
+    """Have the gradient 2 (b - a) by b."""
     value = (params["b"] - params["a"]) ** 2
     return value, (stats + 10, {"second": value})
 
