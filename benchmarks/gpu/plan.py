@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from benchmarks import assemble, checkpoint, experiments, models, results
 from benchmarks.deadline import Deadline
 from benchmarks.experiments import Experiment, gpu
-from benchmarks.gpu import convolutions, kernel, parts
+from benchmarks.gpu import convolutions, kernel, library_tests, parts
 from benchmarks.run import prepare, run
 from benchmarks.speed import lanes, rows, ways
 from benchmarks.speed.ways import Subject
@@ -30,7 +30,10 @@ COMPILED = "compiled"  # what was compiled once: the next call runs the same pro
 GUESS = 90.0  # seconds to compile what no lanes were measured of
 RESERVE = 20.0  # seconds, for the imports before and the tables after
 AS_IT_IS = convolutions.Way("small", models.patches)
-FILES = (convolutions.FILE, kernel.FILE, lanes.FILE, ways.FILE, "plan.md")
+FILES = (
+    *(convolutions.FILE, kernel.FILE, lanes.FILE, ways.FILE),
+    *(library_tests.FILE, library_tests.REPORT, "plan.md"),
+)
 SMALL_TREE = {"w": jax.ShapeDtypeStruct((64, 64), jnp.float32)}
 
 Counts = Sequence[tuple[Experiment, Sequence[int]]]
@@ -51,6 +54,7 @@ class Plan(NamedTuple):
       apart: what is timed as processes of their own too, and in PyTorch; at the very
         end, as they may fail for want of memory.
       experiments: in their order.
+      tests: of the library, last.
     """
 
     folder: Path
@@ -63,6 +67,7 @@ class Plan(NamedTuple):
     plain: Counts = gpu.PLAIN
     apart: tuple[Experiment, ...] = (gpu.PAPER,)
     experiments: tuple[Experiment, ...] = gpu.EXPERIMENTS
+    tests: Path = library_tests.TESTS
 
 
 def tiny(plan: Plan) -> Plan:
@@ -77,6 +82,7 @@ def tiny(plan: Plan) -> Plan:
         plain=(),
         apart=experiments[-1:],
         experiments=experiments,
+        tests=library_tests.TESTS / "test_package.py",
     )
 
 
@@ -135,6 +141,7 @@ def works(plan: Plan) -> list[Callable[[float], bool]]:
         partial(measure_lanes, plan, plan.plain),
         *(partial(train, plan, each) for each in plan.experiments),
         partial(measure_apart, plan),
+        lambda at: library_tests.run(plan.folder, plan.tests, Deadline(at)),
     ]
 
 

@@ -8,7 +8,7 @@ import pandas as pd
 
 from benchmarks import assemble, checkpoint, files, pooled, report, results
 from benchmarks.experiments import Experiment, images
-from benchmarks.gpu import convolutions, kernel
+from benchmarks.gpu import convolutions, kernel, library_tests
 from benchmarks.gpu.plan import Plan
 from benchmarks.speed import lanes, rows, timing, ways
 from benchmarks.speed.table import ways_table
@@ -35,6 +35,8 @@ def text(plan: Plan) -> str:
         parts += ["# Apart", "\n".join(report.align(ways_table(apart))), WAY_NOTES]
     for experiment in plan.experiments:
         parts += trained(plan, experiment)
+    if tested := rows.read(plan.folder / library_tests.FILE):
+        parts += ["# The library's tests", *tests_table(tested)]
     parts.append(origin(plan))
     whole = "\n\n".join(parts) + "\n"
     results.write_text(plan.folder / "plan.md", whole)
@@ -70,12 +72,14 @@ def status(
     """How far every item is."""
     cells = [(each, n) for each, several in (*plan.lanes, *plan.plain) for n in several]
     measured = sum(lanes.is_decided(cell, found) for cell in cells)
+    tested = len(rows.read(plan.folder / library_tests.FILE))
     return [
         ("item", "done", "seconds so far", "seconds of training in all"),
         *(pooled_status(plan, each) for each in plan.pooled),
         ("kernels", f"{len(timed)} of {len(kernel.cells(plan.trees))}", "-", "-"),
         ("lanes", f"{measured} of {len(cells)}", "-", "-"),
         *(experiment_status(plan, each, found) for each in plan.experiments),
+        ("library's tests", f"{tested} of 1", "-", "-"),
     ]
 
 
@@ -232,6 +236,14 @@ def so_far(experiment: Experiment, metrics: pd.DataFrame) -> list[report.Row]:
         epochs = f"{last.epoch.iloc[0]} of {experiment.epochs}"
         lines.append((name, f"{rate:g}", epochs, report.mean(values)))
     return lines
+
+
+def tests_table(tested: Sequence[rows.Row]) -> list[str]:
+    """The counts, and the names of the tests that failed."""
+    header = ("device", "jax", "passed", "failed", "skipped", "seconds")
+    lines = [header, *(tuple(row[key] for key in header) for row in tested)]
+    names = [f"Failed: {row['names']}" for row in tested if row["names"]]
+    return ["\n".join(report.align(lines)), *names]
 
 
 def origin(plan: Plan) -> str:

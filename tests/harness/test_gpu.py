@@ -27,7 +27,7 @@ from benchmarks.checkpoint import Position
 from benchmarks.data import spec
 from benchmarks.deadline import Deadline
 from benchmarks.experiments import gpu, images
-from benchmarks.gpu import convolutions, kernel, parts
+from benchmarks.gpu import convolutions, kernel, library_tests, parts, tables
 from benchmarks.gpu import plan as plans
 from benchmarks.models import resnet
 from benchmarks.pooled import Part
@@ -186,6 +186,7 @@ def test_the_plan_in_one_call(data, tmp_path):
     assert seeds == ["seeds-0-0", "seeds-1-1"]
     assert (whole / pooled.name / "table.md").read_text() in ran.output
     assert (whole / pooled.name / "panels.png").is_file()
+    assert "# The library's tests" in ran.output
     (timed,) = rows.read(whole / "convolutions.csv")
     assert timed["seeds"] == "1"
     assert float(timed["examples_a_second"]) > 0
@@ -343,7 +344,9 @@ def test_the_fastest_way_of_a_device_trains_on_it():
         (200_000, 0, range(6), Part(0, 3)),  # 286 s for 44.55 million examples
         (100_000, 0, range(6), Part(0, 1)),  # 542 s
         (100_000, 200, range(6), Part(0, 3)),
-        (200_000, 0, [1, 2, 4, 5], Part(1, 1)),  # seeds of a part follow each other
+        (150_000, 0, [4, 5], Part(4, 2)),  # 371 s: their steps take as long as 3's
+        (200_000, 0, [1, 2, 4, 5], Part(1, 2)),  # seeds of a part follow each other
+        (200_000, 0, [1, 3, 4, 5], Part(1, 1)),
         (200_000, 0, [3, 4, 5], Part(3, 3)),
         (1_000, 0, range(6), Part(0, 1)),
     ],
@@ -396,3 +399,51 @@ def test_primary_contrasts_are_among_all():
     for experiment in gpu.POOLED:
         assert set(experiment.primary) <= set(experiment.contrasts)
         assert not set(experiment.optimizers) & {"muon", "sam", "clipping"}
+
+
+@pytest.mark.slow  # starts processes
+def test_the_tests_of_the_library_are_counted(tmp_path):
+    """Once; and a test that fails is named."""
+    tests = tmp_path / "test_three.py"
+    tests.write_text(
+        "import pytest\n"
+        "def test_right(): pass\n"
+        "@pytest.mark.parametrize('x', [1])\n"
+        "def test_wrong(x): assert x == 2\n"
+        "@pytest.mark.skip(reason='of no use here')\n"
+        "def test_skipped(): pass\n"
+        "@pytest.mark.slow\n"
+        "def test_slow(): assert False\n"
+    )
+    for _ in range(2):
+        assert library_tests.run(tmp_path, tests, Deadline())
+    (row,) = rows.read(tmp_path / library_tests.FILE)
+    assert (row["passed"], row["failed"], row["skipped"]) == ("1", "1", "1")
+    assert row["names"].endswith("test_three.test_wrong[1]")
+    table, failed = tables.tests_table([row])
+    assert "| passed | failed | skipped |" in table
+    assert failed == f"Failed: {row['names']}"
+
+
+def test_the_tests_of_the_library_wait_for_their_time(tmp_path):
+    assert not library_tests.run(tmp_path, tmp_path, Deadline(time.monotonic() + 9))
+    assert not list(tmp_path.iterdir())
+
+
+def test_without_tests_or_pytest_the_plan_goes_on(tmp_path, monkeypatch, capsys):
+    assert library_tests.run(tmp_path, tmp_path / "absent", Deadline())
+    assert "did not run: " in capsys.readouterr().out
+    monkeypatch.setattr(library_tests, "NEEDED", ("pytest", "no_such_package"))
+    assert library_tests.run(tmp_path, tmp_path, Deadline())
+    told = "The library's tests did not run: no no_such_package is installed.\n"
+    assert capsys.readouterr().out == told
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow  # starts processes
+def test_a_pytest_that_does_not_start_is_told(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(library_tests, "OPTIONS", ("--no-such-option",))
+    tests = tmp_path / "test_none.py"
+    tests.touch()
+    assert library_tests.run(tmp_path, tests, Deadline())
+    assert "did not run: pytest ended with 4." in capsys.readouterr().out
