@@ -17,13 +17,19 @@ from typer.testing import CliRunner
 from benchmarks import experiments
 from benchmarks.__main__ import app
 from benchmarks.costs import measurements
-from benchmarks.costs.gpu import convolutions, parts, update_floor
+from benchmarks.costs.gpu import (
+    convolutions,
+    library_tests,
+    parts,
+    tables,
+    update_floor,
+)
 from benchmarks.costs.gpu import plan as plans
 from benchmarks.costs.speed import replicas
 from benchmarks.data import spec
 from benchmarks.experiments import classify, one_gpu
 from benchmarks.models import resnet
-from benchmarks.records import files, origin, run_files
+from benchmarks.records import files, origin
 from benchmarks.records.pooled import Part
 from benchmarks.runs import checkpoint, grid, program, signals
 from benchmarks.runs.checkpoint import Position
@@ -182,6 +188,7 @@ def test_the_plan_in_one_call(data, tmp_path):
     assert seeds == ["seeds-0-0", "seeds-1-1"]
     assert (whole / pooled.name / "table.md").read_text() in ran.output
     assert (whole / pooled.name / "panels.png").is_file()
+    assert "# The library's tests" in ran.output
     (timed,) = measurements.read(whole / "convolutions.csv")
     assert timed["seeds"] == "1"
     assert float(timed["examples_a_second"]) > 0
@@ -341,7 +348,9 @@ def test_the_fastest_way_of_a_device_trains_on_it():
         (200_000, 0, range(6), Part(0, 3)),  # 286 s for 44.55 million examples
         (100_000, 0, range(6), Part(0, 1)),  # 542 s
         (100_000, 200, range(6), Part(0, 3)),
-        (200_000, 0, [1, 2, 4, 5], Part(1, 1)),  # seeds of a part follow each other
+        (150_000, 0, [4, 5], Part(4, 2)),  # 371 s: their steps take as long as 3's
+        (200_000, 0, [1, 2, 4, 5], Part(1, 2)),  # seeds of a part follow each other
+        (200_000, 0, [1, 3, 4, 5], Part(1, 1)),
         (200_000, 0, [3, 4, 5], Part(3, 3)),
         (1_000, 0, range(6), Part(0, 1)),
     ],
@@ -370,7 +379,7 @@ def test_what_a_gpu_gets_wrong_does_not_train(monkeypatch):
     """Right patches are within rounding; a row of the kernel of another size is not."""
 
     def wrong(images, kernel, stride):
-        return resnet.patches(images, update_floor.at[0].mul(1.5), stride)
+        return resnet.patches(images, kernel.at[0].mul(1.5), stride)
 
     assert convolutions.shapes(16) == [
         (32, 16, 16, 1),
@@ -384,9 +393,9 @@ def test_what_a_gpu_gets_wrong_does_not_train(monkeypatch):
 
 
 def test_an_archive_knows_its_commit(monkeypatch):
-    assert run_files._archived_commit() is None  # in a checkout
+    assert origin._archived_commit() is None  # in a checkout
     commit = "0123456789" * 4
-    monkeypatch.setattr(run_files.Path, "read_text", lambda *_, **__: f"{commit}\n")
+    monkeypatch.setattr(origin.Path, "read_text", lambda *_, **__: f"{commit}\n")
     assert origin.environment()["git_commit"] == commit
 
 
@@ -394,3 +403,51 @@ def test_primary_contrasts_are_among_all():
     for experiment in one_gpu.POOLED:
         assert set(experiment.primary) <= set(experiment.contrasts)
         assert not set(experiment.optimizers) & {"muon", "sam", "clipping"}
+
+
+@pytest.mark.slow  # starts processes
+def test_the_tests_of_the_library_are_counted(tmp_path):
+    """Once; and a test that fails is named."""
+    tests = tmp_path / "test_three.py"
+    tests.write_text(
+        "import pytest\n"
+        "def test_right(): pass\n"
+        "@pytest.mark.parametrize('x', [1])\n"
+        "def test_wrong(x): assert x == 2\n"
+        "@pytest.mark.skip(reason='of no use here')\n"
+        "def test_skipped(): pass\n"
+        "@pytest.mark.slow\n"
+        "def test_slow(): assert False\n"
+    )
+    for _ in range(2):
+        assert library_tests.run(tmp_path, tests, Deadline())
+    (row,) = measurements.read(tmp_path / library_tests.FILE)
+    assert (row["passed"], row["failed"], row["skipped"]) == ("1", "1", "1")
+    assert row["names"].endswith("test_three.test_wrong[1]")
+    table, failed = tables.tests_table([row])
+    assert "| passed | failed | skipped |" in table
+    assert failed == f"Failed: {row['names']}"
+
+
+def test_the_tests_of_the_library_wait_for_their_time(tmp_path):
+    assert not library_tests.run(tmp_path, tmp_path, Deadline(time.monotonic() + 9))
+    assert not list(tmp_path.iterdir())
+
+
+def test_without_tests_or_pytest_the_plan_goes_on(tmp_path, monkeypatch, capsys):
+    assert library_tests.run(tmp_path, tmp_path / "absent", Deadline())
+    assert "did not run: " in capsys.readouterr().out
+    monkeypatch.setattr(library_tests, "NEEDED", ("pytest", "no_such_package"))
+    assert library_tests.run(tmp_path, tmp_path, Deadline())
+    told = "The library's tests did not run: no no_such_package is installed.\n"
+    assert capsys.readouterr().out == told
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow  # starts processes
+def test_a_pytest_that_does_not_start_is_told(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(library_tests, "OPTIONS", ("--no-such-option",))
+    tests = tmp_path / "test_none.py"
+    tests.touch()
+    assert library_tests.run(tmp_path, tests, Deadline())
+    assert "did not run: pytest ended with 4." in capsys.readouterr().out

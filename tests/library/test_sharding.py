@@ -14,6 +14,7 @@ from test_contract import anchor_dtype as anchor_dtype
 import prox_optax
 from benchmarks.costs.traffic import hlo
 
+pytestmark = pytest.mark.usefixtures("cpu")  # a mesh takes eight devices
 SPECS = {"bias": P(), "kernel": P("data", None)}
 
 

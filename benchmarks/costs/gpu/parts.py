@@ -37,7 +37,7 @@ class Ways(NamedTuple):
     named: Mapping[str, convolutions.Way] = convolutions.WAYS
     cells: convolutions.Cells = convolutions.CELLS
     later: convolutions.Cells = convolutions.LATER
-    sizes: tuple[int, ...] = (1, 3)
+    sizes: tuple[int, ...] = (1, 2, 3)
     again: float = 0.0
 
 

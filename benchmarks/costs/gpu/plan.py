@@ -17,7 +17,7 @@ import jax.numpy as jnp
 
 from benchmarks import experiments, models
 from benchmarks.costs import measurements
-from benchmarks.costs.gpu import convolutions, parts, update_floor
+from benchmarks.costs.gpu import convolutions, library_tests, parts, update_floor
 from benchmarks.costs.speed import replicas, throughput
 from benchmarks.costs.speed.throughput import Subject
 from benchmarks.costs.trees import TREES
@@ -38,6 +38,8 @@ FILES = (
     update_floor.FILE,
     replicas.FILE,
     throughput.FILE,
+    library_tests.FILE,
+    library_tests.REPORT,
     "plan.md",
 )
 SMALL_TREE = {"w": jax.ShapeDtypeStruct((64, 64), jnp.float32)}
@@ -60,6 +62,7 @@ class Plan(NamedTuple):
       apart: what is timed as processes of their own too, and in PyTorch; at the very
         end, as they may fail for want of memory.
       experiments: in their order.
+      tests: of the library, last.
     """
 
     folder: Path
@@ -72,6 +75,7 @@ class Plan(NamedTuple):
     plain: Counts = one_gpu.PLAIN
     apart: tuple[Experiment, ...] = (one_gpu.PAPER,)
     experiments: tuple[Experiment, ...] = one_gpu.PLANNED
+    tests: Path = library_tests.TESTS
 
 
 def tiny(plan: Plan) -> Plan:
@@ -86,6 +90,7 @@ def tiny(plan: Plan) -> Plan:
         plain=(),
         apart=experiments[-1:],
         experiments=experiments,
+        tests=library_tests.TESTS / "test_package.py",
     )
 
 
@@ -144,6 +149,7 @@ def works(plan: Plan) -> list[Callable[[float], bool]]:
         partial(measure_lanes, plan, plan.plain),
         *(partial(train, plan, each) for each in plan.experiments),
         partial(measure_apart, plan),
+        lambda at: library_tests.run(plan.folder, plan.tests, Deadline(at)),
     ]
 
 

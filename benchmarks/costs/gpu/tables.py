@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.costs import measurements, timing
-from benchmarks.costs.gpu import convolutions, update_floor
+from benchmarks.costs.gpu import convolutions, library_tests, update_floor
 from benchmarks.costs.gpu.plan import Plan
 from benchmarks.costs.speed import replicas, throughput
 from benchmarks.costs.speed.table import ways_table
@@ -38,6 +38,8 @@ def text(plan: Plan) -> str:
         parts += ["# Apart", "\n".join(markdown.align(ways_table(apart))), WAY_NOTES]
     for experiment in plan.experiments:
         parts += trained(plan, experiment)
+    if tested := measurements.read(plan.folder / library_tests.FILE):
+        parts += ["# The library's tests", *tests_table(tested)]
     parts.append(origin(plan))
     whole = "\n\n".join(parts) + "\n"
     files.write_text(plan.folder / "plan.md", whole)
@@ -74,12 +76,14 @@ def status(
     """How far every item is."""
     cells = [(each, n) for each, several in (*plan.lanes, *plan.plain) for n in several]
     measured = sum(replicas.is_decided(cell, found) for cell in cells)
+    tested = len(measurements.read(plan.folder / library_tests.FILE))
     return [
         ("item", "done", "seconds so far", "seconds of training in all"),
         *(pooled_status(plan, each) for each in plan.pooled),
         ("kernels", f"{len(timed)} of {len(update_floor.cells(plan.trees))}", "-", "-"),
         ("lanes", f"{measured} of {len(cells)}", "-", "-"),
         *(experiment_status(plan, each, found) for each in plan.experiments),
+        ("library's tests", f"{tested} of 1", "-", "-"),
     ]
 
 
@@ -236,6 +240,14 @@ def so_far(experiment: Experiment, metrics: pd.DataFrame) -> list[markdown.Cells
         epochs = f"{last.epoch.iloc[0]} of {experiment.epochs}"
         lines.append((name, f"{rate:g}", epochs, tables.mean(values)))
     return lines
+
+
+def tests_table(tested: Sequence[measurements.Row]) -> list[str]:
+    """The counts, and the names of the tests that failed."""
+    header = ("device", "jax", "passed", "failed", "skipped", "seconds")
+    lines = [header, *(tuple(row[key] for key in header) for row in tested)]
+    names = [f"Failed: {row['names']}" for row in tested if row["names"]]
+    return ["\n".join(markdown.align(lines)), *names]
 
 
 def origin(plan: Plan) -> str:
