@@ -20,8 +20,8 @@ from benchmarks.costs import measurements
 from benchmarks.costs.gpu import (
     convolutions,
     library_tests,
-    parts,
-    tables,
+    seeds,
+    table,
     update_floor,
 )
 from benchmarks.costs.gpu import plan as plans
@@ -178,11 +178,12 @@ def test_the_plan_in_one_call(data, tmp_path):
     for each in tiny.experiments:
         assert (whole / each.name / "table.md").read_text() in ran.output
     cells = names_in(whole / "kernel.csv", "tree", "dtype", "optimizer")
-    assert cells == update_floor.cells(tiny.trees)
+    wanted = [tuple(cell.key.values()) for cell in update_floor.cells(tiny.trees)]
+    assert cells == wanted
     measured = [(each.name, str(n)) for each in tiny.experiments for n in (1, 2)]
     assert names_in(whole / "lanes.csv", "experiment", "lanes") == measured
     assert "processes" in [way for (way,) in names_in(whole / "ways.csv", "way")]
-    assert "# Apart" in ran.output
+    assert "# Processes" in ran.output
     (pooled,) = tiny.pooled
     seeds = sorted(path.name for path in (whole / pooled.name).glob("seeds-*"))
     assert seeds == ["seeds-0-0", "seeds-1-1"]
@@ -204,8 +205,8 @@ def test_the_plan_in_several_calls(data, tmp_path, monkeypatch):
 
     def shorter(plan):
         plan = tiny(plan)
-        few, lanes = plan.experiments[::2], plan.lanes[::2]
-        return plan._replace(experiments=few, lanes=lanes, apart=())
+        few, counts = plan.experiments[::2], plan.counts[::2]
+        return plan._replace(experiments=few, counts=counts, processes=())
 
     monkeypatch.setattr(plans, "tiny", shorter)
     ran = ask("--data-dir", data, "--out", whole)
@@ -260,15 +261,16 @@ def test_a_plan_begun_on_another_device_is_refused(data, tmp_path):
     plan = plans.tiny(plans.Plan(tmp_path, data))
     device = {"platform": "gpu", "kind": "another"}
     path = tmp_path / "meta.json"
-    path.write_text(json.dumps(plans.start(plan) | {"device": device}))
+    path.write_text(json.dumps(plans.begin(plan) | {"device": device}))
     with pytest.raises(ValueError, match=r"otherwise:\n  device.platform: gpu there"):
-        plans.start(plan)
+        plans.begin(plan)
 
 
 def test_the_floor_counts_what_an_update_has_to_move():
     """Of SGD g, m, w read and m, w written; the anchor read, and taken every tenth."""
     found = {
-        name: update_floor.arrays(name) for name in ("sgd", "trsgd", "adam", "tradam")
+        name: update_floor.arrays_moved(name)
+        for name in ("sgd", "trsgd", "adam", "tradam")
     }
     assert found == pytest.approx({"sgd": 5, "trsgd": 6.2, "adam": 7, "tradam": 8.2})
 
@@ -279,20 +281,20 @@ def test_plain_convolutions_are_of_a_network_that_is_there(plain):
     assert plain.name not in experiments.EXPERIMENTS
 
 
-def test_the_lanes_end_with_the_memory(tmp_path, monkeypatch):
-    def work(one, data_set):
-        return replicas.Work(None, 8 * one.lanes, 128, 1, 0.5)
+def test_the_replicas_end_with_the_memory(tmp_path, monkeypatch):
+    def training(one, data_set):
+        return replicas.Training(None, 8 * one.lanes, 128, 1, 0.5)
 
     def full(work):
         if work.examples < 4 * 8:
             return dict.fromkeys(replicas.MEASURES, f"{work.examples}.0")
         raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: out of memory")
 
-    monkeypatch.setattr(replicas, "work", work)
+    monkeypatch.setattr(replicas, "compile_training", training)
     monkeypatch.setattr(replicas, "speed", full)
     for _ in range(2):  # the second time all is there
-        cells = [(SMALL, n) for n in (1, 2, 4, 8)]
-        assert replicas.run(tmp_path, cells, None, Deadline())
+        counts = [(SMALL, (1, 2, 4, 8))]
+        assert replicas.run(tmp_path, counts, None, Deadline())
     found = measurements.read(tmp_path / "lanes.csv")
     assert [row["lanes"] for row in found] == ["1", "2", "4"]
     assert [replicas.fits(row) for row in found] == [True, True, False]
@@ -304,17 +306,17 @@ def test_a_part_that_was_stopped_goes_on(data, tmp_path, monkeypatch):
     """It keeps its seeds and its network, whatever was measured since."""
     plan = plans.tiny(plans.Plan(tmp_path, data))
     (experiment,) = plan.pooled
-    monkeypatch.setattr(parts, "Deadline", Stop)
-    asked = experiment, tmp_path, plan.ways, "a command", data, 0.0
+    monkeypatch.setattr(seeds, "Deadline", Stop)
+    call = seeds.Call(tmp_path, "a command", data, plan.ways, 0.0)
     Stop.left = 7  # one for the program, one for each fifth of an epoch
-    assert not parts.train_one(*asked)
+    assert not seeds.train_next(experiment, call)
     own = tmp_path / experiment.name
-    assert parts.begun(own) == (Part(0, 1), "small")
-    assert parts.unseen(experiment, own) == [0, 1]
+    assert seeds.interrupted(own) == (Part(0, 1), "small")
+    assert seeds.unseen(experiment, own) == [0, 1]
     Stop.left = 1000
-    assert parts.train_one(*asked)
-    assert parts.begun(own) is None
-    assert parts.unseen(experiment, own) == [1]
+    assert seeds.train_next(experiment, call)
+    assert seeds.interrupted(own) is None
+    assert seeds.unseen(experiment, own) == [1]
     (whole,) = metrics_of(own).values()
     assert whole.count(b"\n") == 1 + 2 * 2  # two optimizers, two epochs
 
@@ -326,19 +328,19 @@ def timed(way, seeds, speed):
 
 
 def test_the_fastest_way_of_a_device_trains_on_it():
-    ways = parts.Ways()
+    ways = seeds.Ways()
     found = [
         timed("in place", 3, 100.0),
         timed("patches", 3, 300.0),
         timed("XLA's own", 3, "failed"),
         timed("in place", 5, 900.0),  # with more seeds: no comparison
     ]
-    assert parts.fastest(ways, found) == "patches"
-    assert parts.fastest(ways, found[:1]) == "in place"
-    assert parts.fastest(ways, found[2:3]) == parts.fastest(ways, []) == "patches"
-    assert convolutions.speed(found, "in place", 5) == 900.0
-    assert convolutions.speed(found, "in place", 1) == pytest.approx(100 / 3)
-    assert convolutions.speed(found, "XLA's own", 3) is None
+    assert seeds.fastest(ways, found) == "patches"
+    assert seeds.fastest(ways, found[:1]) == "in place"
+    assert seeds.fastest(ways, found[2:3]) == seeds.fastest(ways, []) == "patches"
+    assert convolutions.estimated_speed(found, "in place", 5) == 900.0
+    assert convolutions.estimated_speed(found, "in place", 1) == pytest.approx(100 / 3)
+    assert convolutions.estimated_speed(found, "XLA's own", 3) is None
     assert {way.network for way in ways.named.values()} <= {*classifying.NETWORKS}
 
 
@@ -357,14 +359,14 @@ def test_the_fastest_way_of_a_device_trains_on_it():
 )
 def test_a_part_has_as_many_seeds_as_end_in_time(speed, again, left, expected):
     at, found = time.monotonic() + 400, [timed("in place", 3, speed)]
-    ways = parts.Ways(again=again)
-    part, network = parts.fresh(one_gpu.POOLED_30, ways, found, list(left), at)
+    call = seeds.Call(None, "", None, seeds.Ways(again=again), at)
+    part, network = seeds.fresh(one_gpu.POOLED_30, call, found, list(left))
     assert part == expected
     assert network == "resnet18, convolutions in place"
 
 
 def test_seeds_that_are_committed_are_not_trained_again(tmp_path, monkeypatch):
-    monkeypatch.setattr(parts, "COMMITTED", tmp_path / "committed")
+    monkeypatch.setattr(seeds, "COMMITTED", tmp_path / "committed")
     own = tmp_path / "plan" / one_gpu.POOLED_30.name
     for folder, name in (
         (tmp_path / "committed" / one_gpu.POOLED_30.name, "seeds-0-2"),
@@ -372,7 +374,7 @@ def test_seeds_that_are_committed_are_not_trained_again(tmp_path, monkeypatch):
     ):
         files.write_text(folder / name / "meta.json", "{}")
     (own / "seeds-3-3").mkdir()  # begun, not finished
-    assert parts.unseen(one_gpu.POOLED_30, own) == [3, 5]
+    assert seeds.unseen(one_gpu.POOLED_30, own) == [3, 5]
 
 
 def test_what_a_gpu_gets_wrong_does_not_train(monkeypatch):
@@ -424,8 +426,8 @@ def test_the_tests_of_the_library_are_counted(tmp_path):
     (row,) = measurements.read(tmp_path / library_tests.FILE)
     assert (row["passed"], row["failed"], row["skipped"]) == ("1", "1", "1")
     assert row["names"].endswith("test_three.test_wrong[1]")
-    table, failed = tables.tests_table([row])
-    assert "| passed | failed | skipped |" in table
+    shown, failed = table.tests_table([row])
+    assert "| passed | failed | skipped |" in shown
     assert failed == f"Failed: {row['names']}"
 
 

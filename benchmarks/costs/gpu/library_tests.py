@@ -25,7 +25,7 @@ OPTIONS = ("-m", "not slow", "-q", "-p", "no:cacheprovider", "-p", "no:benchmark
 
 
 def run(folder: Path, tests: Path, deadline: Deadline) -> bool:
-    """Run the tests unless they were; whether the deadline allowed it."""
+    """Run the tests unless they ran before; return whether the deadline allowed it."""
     if measurements.read(folder / FILE):
         return True
     if missing := [name for name in NEEDED if not importlib.util.find_spec(name)]:
@@ -58,13 +58,14 @@ def run(folder: Path, tests: Path, deadline: Deadline) -> bool:
 
 
 def command(tests: Path, report: Path) -> list[str]:
+    """Return the command that runs the tests and writes a report."""
     workers = ("-n", str(origin.cores() or 1))
-    told = f"--junitxml={report}"
-    return [sys.executable, "-m", "pytest", str(tests), *OPTIONS, *workers, told]
+    written = f"--junitxml={report}"
+    return [sys.executable, "-m", "pytest", str(tests), *OPTIONS, *workers, written]
 
 
 def counts(report: Path) -> measurements.Row:
-    """How many passed, failed and were skipped, and the names of those that failed."""
+    """Count the tests that passed, failed or were skipped; name those that failed."""
     cases = list(ElementTree.parse(report).getroot().iter("testcase"))
     bad = [x for x in cases if {"failure", "error"} & {part.tag for part in x}]
     skipped = [x for x in cases if x.find("skipped") is not None]
