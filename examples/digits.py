@@ -17,7 +17,7 @@ class Images(NamedTuple):
     labels: jax.Array
 
     def take(self, rows) -> "Images":
-        """The images of these rows."""
+        """Select the images of these rows."""
         return Images(self.pixels[rows], self.labels[rows])
 
 
@@ -45,7 +45,7 @@ class Network(nnx.Module):
 
 
 def graph(hidden: int, classes: int = 10) -> nnx.GraphDef:
-    """The network without its parameters."""
+    """Return the network without its parameters."""
     return nnx.graphdef(nnx.eval_shape(lambda: Network(hidden, nnx.Rngs(0), classes)))
 
 

@@ -48,7 +48,7 @@ varying = partial(jax.lax.pcast, axis_name="worker", to="varying")
 
 
 def elastic(loss, score, params, rate, batches):
-    """The centre's score after each round; batches of shape (rounds, tau, ...)."""
+    """Score the centre after each round; batches of shape (rounds, tau, ...)."""
     alpha, tau = BETA / WORKERS, batches.shape[1]
 
     def strength(t):
@@ -67,7 +67,7 @@ def elastic(loss, score, params, rate, batches):
 
 
 def averaged(loss, score, params, rate, batches):
-    """The score, after each round, of the average that all take over."""
+    """Score, after each round, the average that all take over."""
     optimizer = optax.sgd(rate)
 
     def a_round(params, batches):
@@ -96,7 +96,7 @@ def worker(method, rounds, images, held_out, rate, seed):
 
 
 def tuned(name, images, validation, test, rounds, rates, seeds):
-    """The method at its best learning rate; a lane is a learning rate and a seed."""
+    """Tune the learning rate of a method; a lane is a learning rate and a seed."""
     mesh = jax.make_mesh((WORKERS,), ("worker",), axis_types=(AxisType.Auto,))
     spec = PartitionSpec()  # all workers return the same
     lanes = jax.vmap(partial(worker, METHODS[name], rounds, images), (None, 0, 0))

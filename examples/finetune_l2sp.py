@@ -81,7 +81,7 @@ METHODS = {
 
 
 def five(images, first):
-    """The images of five digits, their labels counted from 0."""
+    """Select the images of five digits, their labels counted from 0."""
     chosen = images.take(np.isin(images.labels, range(first, first + 5)).nonzero())
     return digits.Images(chosen.pixels, chosen.labels - first)
 

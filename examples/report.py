@@ -20,7 +20,7 @@ NONE = "no significant difference"
 
 
 def comparison(title: str, measure: str, scores: dict[str, np.ndarray]) -> str:
-    """A Markdown table of means +- standard errors over seeds, the baseline first.
+    """Tabulate means +- standard errors over seeds in Markdown, the baseline first.
 
     Differences to the baseline are paired by seed; none is significant where their
     95 % interval (Student's t) contains 0.
@@ -51,7 +51,7 @@ def comparison(title: str, measure: str, scores: dict[str, np.ndarray]) -> str:
 
 
 def comparisons(measure: str, tables: dict[str, dict[str, np.ndarray]]) -> str:
-    """The comparison of each title's scores, one below the other."""
+    """Write the comparison of each title's scores, one below the other."""
     return "\n".join(comparison(title, measure, x) for title, x in tables.items())
 
 
@@ -66,7 +66,7 @@ def paired_difference(
 
 
 def verdict(scores: dict[str, np.ndarray], name: str, baseline: str) -> str:
-    """A sentence: is `name` higher than `baseline`, lower, or neither?"""
+    """Say in a sentence whether `name` is higher than `baseline`, lower, or neither."""
     mean, low, high = paired_difference(scores[name], scores[baseline])
     interval = f"{mean:+.4f} ({low:+.4f} to {high:+.4f})."
     if low <= 0 <= high:
@@ -76,14 +76,14 @@ def verdict(scores: dict[str, np.ndarray], name: str, baseline: str) -> str:
 
 
 def verdicts(scores: dict[str, np.ndarray], *pairs: tuple[str, str]) -> str:
-    """A sentence for each (name, baseline)."""
+    """Write a sentence for each (name, baseline)."""
     return " ".join(verdict(scores, *pair) for pair in pairs)
 
 
 def verdicts_at(
     levels: dict[str, dict[str, np.ndarray]], *pairs: tuple[str, str]
 ) -> str:
-    """The verdicts at each level, a Markdown list."""
+    """Write the verdicts at each level, a Markdown list."""
     return "".join(f"- {k}: {verdicts(x, *pairs)}\n" for k, x in levels.items())
 
 
@@ -105,7 +105,7 @@ def draw_rows(
     xlabel: str,
     size: tuple[float, float],
 ) -> Figure:
-    """The same in rows, {ylabel: (x, panels)}, the titles above the first."""
+    """Draw rows of panels, {ylabel: (x, panels)}, the titles above the first."""
     figure = Figure(figsize=size, layout="constrained")
     columns = len(next(iter(rows.values()))[1])
     grid = figure.subplots(len(rows), columns, sharey="row", squeeze=False)

@@ -48,7 +48,7 @@ HEADER = """\
 
 
 def task(data, folder):
-    """The network, images to train on and images to test with."""
+    """Return the network, images to train on and images to test with."""
     if data == "digits":
         return partial(digits.Network, 64), *digits.load()[::2]
     import fashion_mnist

@@ -33,7 +33,7 @@ class Network(nn.Module):
 def train_step(
     state: TrainState, batch: Images
 ) -> tuple[TrainState, dict[str, jax.Array]]:
-    """The next state, and what to log of the step."""
+    """Return the next state, and what to log of the step."""
 
     def loss_of(params: dict[str, jax.Array]) -> jax.Array:
         logits = state.apply_fn({"params": params}, batch.pixels)

@@ -51,7 +51,7 @@ def interpreter(version: str) -> Path:
 
 
 def floors() -> str:
-    """The lower bounds of what the tests ask for and we show, for pip."""
+    """Return the lower bounds of what the tests ask for and we show, for pip."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
     asked = [*project["dependencies"], *extras["test"]]
@@ -80,7 +80,7 @@ def wheel(folder: Path) -> Path:
 
 
 def copy(folder: Path) -> Path:
-    """The tests that need neither the benchmarks nor the documents."""
+    """Copy the tests that need neither the benchmarks nor the documents."""
     shutil.copytree(ROOT / "examples", folder / "examples")
     others = shutil.ignore_patterns("harness", "pages")
     shutil.copytree(ROOT / "tests", folder / "tests", ignore=others)
@@ -93,7 +93,7 @@ def copy(folder: Path) -> Path:
 
 
 def install(folder: Path, python: Path, built: Path, oldest: bool) -> Path:
-    """A new environment with the wheel and what its tests need."""
+    """Make a new environment with the wheel and what its tests need."""
     run(python, "-m", "venv", "--clear", folder)
     constraints = folder / "constraints.txt"
     constraints.write_text(floors() if oldest else "")

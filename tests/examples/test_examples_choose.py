@@ -22,7 +22,7 @@ START = np.array([3.0, 1.0, -1.0])
 
 
 def walk(optimizer, gradient, steps):
-    """The parameters before the first step and after each."""
+    """Return the parameters before the first step and after each."""
     path = [START]
     with jax.enable_x64(True):
         w = jnp.asarray(START)

@@ -252,7 +252,7 @@ WRAPPERS = {
 
 @functools.cache
 def numbered(wrapper, family, name, first=0):
-    """A state whose every array holds another number."""
+    """Make a state whose every array holds another number."""
     tx = WRAPPERS[wrapper](FAMILIES[family][name]())
     leaves, structure = jax.tree.flatten(jax.eval_shape(tx.init, PARAMS))
     return structure.unflatten(

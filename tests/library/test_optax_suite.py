@@ -47,7 +47,7 @@ def runs_over(lists, test):
 
 
 def load(name, **lists):
-    """A test module of optax with these lists; only its tests that run over one."""
+    """Load a test module of optax with these lists; keep what runs over one of them."""
     path = Path(importlib.util.find_spec(f"optax.{name}").origin)
     body = ast.parse(path.read_text()).body
     classes = [node for node in body if isinstance(node, ast.ClassDef)]

@@ -11,7 +11,7 @@ RULES = ("no pull", *(f"{x}the rule" for x in ("0.3 x ", "0.5 x ", "", "2 x ", "
 
 
 def differences(row, at):
-    """The differences to the safe rate on both data sets, in the page's words."""
+    """Word the differences to the safe rate on both data sets as the page does."""
     found = (cells(RESULT.format(data), row, after=f"{data}, {at}")[2] for data in DATA)
     return tuple(x.replace("no significant difference", "equal") for x in found)
 
