@@ -95,7 +95,7 @@ def train(network, optimizer, steps, images, rate, lambda_w, period, seed):
         return (params, state, anchored), jnp.stack([loss, ratio, norm, relative])
 
     carry = params, base.init(params), pull.init(params)
-    (params, *_), seen = jax.lax.scan(step, carry, jnp.arange(steps))
+    (params, _, _), seen = jax.lax.scan(step, carry, jnp.arange(steps))
     return digits.accuracy(graph, params, held_out), seen
 
 
@@ -135,7 +135,7 @@ def raw_records(compared, scores, ends):
       scores: {title: {method: (seeds,)}}.
       ends: {title: {method: (seeds, 4)}}.
     """
-    raw = []
+    raw: list[records.Record] = []
     for title, points in compared.items():
         for name, numbers in points.items():
             trial = {k: np.array([x]) for k, x in numbers.items()}

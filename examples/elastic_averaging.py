@@ -115,7 +115,7 @@ def main(tiny: bool = False, out: Path = Path("results/examples")) -> None:
     rounds, rates, seeds = (2, RATES[:2], 1) if tiny else (100, RATES, 3)
     data = digits.load(validation=360)
     best = {name: tuned(name, *data, rounds, rates, seeds) for name in METHODS}
-    curves = {name: np.float64(t.outcome) for name, t in best.items()}
+    curves = {name: np.asarray(t.outcome, float) for name, t in best.items()}
     scores = {
         name: records.as_written(x[:, -LAST:].mean(axis=1))
         for name, x in curves.items()

@@ -65,9 +65,10 @@ def weight_decay(rate, strength):
 
 
 def l2_sp(rate, strength, beta=0.01):
-    pulled = proximal(strength, period=None)
-    parts = {"body": pulled, "head": optax.add_decayed_weights(beta)}
-    return optax.chain(optax.partition(parts, PARTS), plain(rate))
+    body = proximal(strength, period=None)
+    head = optax.add_decayed_weights(beta)
+    parts = optax.partition({"body": body, "head": head}, PARTS)
+    return optax.chain(parts, plain(rate))
 
 
 RATES = np.geomspace(0.02, 2, 8).round(3)

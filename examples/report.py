@@ -2,7 +2,6 @@
 
 import platform
 import time
-from collections.abc import Sequence
 from importlib.metadata import version
 from itertools import cycle
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 import records
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
 from scipy import stats
 
 PACKAGES = ("jax", "flax", "optax", "prox_optax")
@@ -88,7 +88,7 @@ def verdicts_at(
 
 
 def draw(
-    x: Sequence,
+    x: ArrayLike,
     panels: dict[str, dict[str, np.ndarray]],
     xlabel: str,
     ylabel: str,
@@ -101,7 +101,7 @@ def draw(
 
 
 def draw_rows(
-    rows: dict[str, tuple[Sequence, dict[str, dict[str, np.ndarray]]]],
+    rows: dict[str, tuple[ArrayLike, dict[str, dict[str, np.ndarray]]]],
     xlabel: str,
     size: tuple[float, float],
 ) -> Figure:
@@ -119,7 +119,7 @@ def draw_rows(
     return figure
 
 
-def _draw_means(axes: Axes, x: Sequence, scores: dict[str, np.ndarray]) -> None:
+def _draw_means(axes: Axes, x: ArrayLike, scores: dict[str, np.ndarray]) -> None:
     for (name, values), style in zip(scores.items(), cycle(STYLES), strict=False):
         mean = values.mean(axis=0)
         error = values.std(axis=0, ddof=1) / np.sqrt(len(values))

@@ -96,8 +96,11 @@ def batch_at(step: int, images: Images, mesh: Mesh) -> Images:
 
     def part(x: np.ndarray) -> jax.Array:
         sharding = NamedSharding(mesh, P("data"))
-        shape = (BATCH, *x.shape[1:])
-        return jax.make_array_from_callback(shape, sharding, lambda i: x[rows[i[0]]])
+
+        def of(index: Any) -> np.ndarray:
+            return x[rows[index[0]]]
+
+        return jax.make_array_from_callback((BATCH, *x.shape[1:]), sharding, of)
 
     return Images(*(part(np.asarray(x)) for x in images))
 
@@ -115,8 +118,8 @@ def train(
     target = placed(jax.eval_shape(make), layout, mesh)
     shardings = jax.tree.map(lambda x: x.sharding, target)
     with jax.set_mesh(mesh):
-        start = (manager and manager.latest_step()) or 0
-        if start:
+        start = (manager.latest_step() if manager else None) or 0
+        if manager and start:
             restore = ocp.args.StandardRestore(target)
             params, state = manager.restore(start, args=restore)
         else:

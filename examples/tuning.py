@@ -11,6 +11,7 @@ import numpy as np
 import optax
 import records
 from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
 
 CHOSEN = "Chosen on validation data"
 
@@ -57,7 +58,7 @@ def train(
     optimizer: optax.GradientTransformation,
     params: optax.Params,
     state: optax.OptState,
-    batches: jax.Array,
+    batches: Any,
 ) -> tuple[optax.Params, optax.OptState]:
     """Parameters and optimizer state after a step on each batch (leading axis)."""
 
@@ -69,15 +70,15 @@ def train(
     return jax.lax.scan(step, (params, state), batches)[0]
 
 
-def grid(**numbers: Sequence[float]) -> dict[str, np.ndarray]:
+def grid(**numbers: ArrayLike) -> dict[str, np.ndarray]:
     """Every combination of the numbers, shape (trials,) each."""
     mesh = np.meshgrid(*numbers.values(), indexing="ij")
     return {name: x.ravel() for name, x in zip(numbers, mesh, strict=True)}
 
 
-def half_grid(**numbers: Sequence[float]) -> dict[str, np.ndarray]:
+def half_grid(**numbers: ArrayLike) -> dict[str, np.ndarray]:
     """Every second combination, as on a chessboard: each value equally often."""
-    steps = grid(**{name: range(len(values)) for name, values in numbers.items()})
+    steps = grid(**{name: range(np.size(values)) for name, values in numbers.items()})
     black = sum(steps.values()) % 2 == 0
     return {name: x[black] for name, x in grid(**numbers).items()}
 

@@ -252,7 +252,7 @@ def test_the_pull_leaves_the_noise_as_it_is(
     key = jax.random.key(0)
     with jax.enable_x64(True):
         aggregate = optax.contrib.differentially_private_aggregate(1e3, 0.01, key)
-        state, noise = aggregate.init(None), []
+        state, noise = aggregate.init(()), []
         for _ in range(T):
             draw, state = aggregate.update(jnp.zeros((8, 6)), state)
             noise.append(np.asarray(draw))

@@ -33,7 +33,7 @@ def settings(row):
 
 def scores(rows, table, split="test"):
     """Read {method: {settings: scores in the order of the seeds}} of a table."""
-    found = {}
+    found: dict[str, dict[tuple[object, ...], dict[str, float]]] = {}
     for row in rows:
         if (row["table"], row["split"]) == (table, split):
             trial = tuple(settings(row).items())
@@ -49,7 +49,7 @@ def scores(rows, table, split="test"):
 
 def best_of(rows, table):
     """Read {method: scores} of a table of one setting a method, with the same seeds."""
-    seeds = {}
+    seeds: dict[str, list[str]] = {}
     for row in rows:
         if (row["table"], row["split"]) == (table, "test"):
             seeds.setdefault(row["method"], []).append(row["seed"])

@@ -78,7 +78,7 @@ def run(tx, Gs, w=W0):
     for G in Gs:
         w, state, updates = step(w, state, G)
         trajectory.append(np.asarray(w, np.float64))
-    assert step._cache_size() == 1
+    assert step._cache_size() == 1  # type: ignore[attr-defined]
     return np.array(trajectory), state, updates.dtype
 
 

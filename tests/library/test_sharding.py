@@ -210,7 +210,8 @@ def test_a_scan_may_end_in_set_anchor():
 
     def rounds(server, w, target):
         def one(carry, _):
-            w, state = local_steps(tx, *carry, target, 2)
+            w, state = carry
+            w, state = local_steps(tx, w, state, target, 2)
             return (w, prox_optax.set_anchor(state, server)), None
 
         start = local_steps(tx, w, tx.init(w), target, 2)

@@ -1,9 +1,11 @@
 """docs/choosing.md."""
 
+from functools import partial
+
 from benchmarks.analysis import is_equal
 from claims.committed import cells, following, run
+from claims.differences import POINT
 from claims.pages import Claim
-from claims.readme import POINT
 
 RESULT = "examples/results/choose_strength-{}.md"
 DATA = ("digits", "fashion-mnist")
@@ -74,7 +76,7 @@ CLAIMS = [
     ),
     Claim("digits (safe rate {}: {:.4f}) | Fashion-MNIST (safe rate {}: {:.4f})", safe),
     *(
-        Claim(f"| {row} | {{}} | {{}} |", lambda row=row: differences(row, "10 x safe"))
+        Claim(f"| {row} | {{}} | {{}} |", partial(differences, row, "10 x safe"))
         for row in RULES
     ),
     Claim(

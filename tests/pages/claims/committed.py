@@ -4,7 +4,7 @@ import json
 import re
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -24,8 +24,8 @@ class Run(NamedTuple):
     """The rows of the last evaluation of a run by method, and its meta data."""
 
     name: str
-    metrics: dict
-    meta: dict
+    metrics: dict[tuple[object, ...], Any]
+    meta: dict[str, Any]
 
     @property
     def score(self):
