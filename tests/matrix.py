@@ -52,9 +52,10 @@ def interpreter(version: str) -> Path:
 
 def floors() -> str:
     """Return the lower bounds of what the tests ask for and we show, for pip."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    pyproject = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    project, groups = pyproject["project"], pyproject["dependency-groups"]
     extras = project["optional-dependencies"]
-    asked = [*project["dependencies"], *extras["test"]]
+    asked = [*project["dependencies"], *extras["examples"], *groups["test"]]
     for name in asked:  # grows: an extra asks for another
         if extra := re.match(r"prox_optax\[(\w+)\]", name):
             asked += extras[extra[1]]
@@ -99,7 +100,10 @@ def install(folder: Path, python: Path, built: Path, oldest: bool) -> Path:
     constraints.write_text(floors() if oldest else "")
     executable = folder / "bin/python"
     pip = (executable, "-m", "pip", "install", "-q", "--disable-pip-version-check")
-    run(*pip, "-c", constraints, f"prox_optax[test] @ {built.as_uri()}")
+    run(*pip, "pip>=25.1")
+    group = f"{ROOT / 'pyproject.toml'}:test"
+    wheel = f"prox_optax[examples] @ {built.as_uri()}"
+    run(*pip, "-c", constraints, wheel, "--group", group)
     run(*pip, "pyright")
     return executable
 
