@@ -333,6 +333,7 @@ SAVED_BY = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Sharding info not provided")  # Flax's own
 @pytest.mark.parametrize(
     ("saved_by", "wrapper"),

@@ -36,6 +36,7 @@ def tx(request, anchor_dtype):
     return make(request.param, anchor_dtype=anchor_dtype)
 
 
+@pytest.mark.slow
 def test_state_follows_the_params_without_a_collective(tx, anchor_dtype):
     """But for the units of an int16 anchor, on the steps that take it."""
     mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
@@ -123,6 +124,7 @@ def test_set_anchor_keeps_the_sharding(axis_type, jit):
             np.testing.assert_array_equal(anchor, w)
 
 
+@pytest.mark.slow
 def test_donation_on_eight_devices(tx):
     """An anchor that shared its buffers with the params would crash the process."""
     mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
@@ -164,6 +166,7 @@ def on_workers(function):
     return lambda replicated: jax.jit(mapped)(replicated, copies, TARGETS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FACTORIES)
 def test_local_steps_inside_shard_map(name, anchor_dtype):
     """A replicated anchor, params that vary: as separate runs on one device."""
