@@ -19,25 +19,20 @@ from typing import Annotated
 
 import typer
 
-from benchmarks import (
-    checkpoint,
-    experiments,
-    folders,
-    pooled,
-    report,
-    results,
-    signals,
-    weights,
-)
-from benchmarks.files import DamagedError
-from benchmarks.gpu import convolutions, parts, tables
-from benchmarks.gpu import plan as plans
-from benchmarks.run import prepare, run, stopped
-from benchmarks.speed import run as speed
-from benchmarks.tasks import Request, Sampler
-from benchmarks.traffic import lanes
-from benchmarks.traffic import run as traffic
-from benchmarks.traffic.targets import UnavailableError
+from benchmarks import experiments
+from benchmarks.costs.gpu import convolutions, parts
+from benchmarks.costs.gpu import plan as plans
+from benchmarks.costs.gpu import tables as plan_tables
+from benchmarks.costs.speed import plan as speed
+from benchmarks.costs.traffic import count as traffic
+from benchmarks.costs.traffic import step
+from benchmarks.costs.traffic.targets import UnavailableError
+from benchmarks.records import pooled, run_files
+from benchmarks.records.files import DamagedError
+from benchmarks.report import tables
+from benchmarks.runs import checkpoint, folders, signals, weights
+from benchmarks.runs.execute import prepare, run, stopped
+from benchmarks.tasks.problem import Request, Sampler
 
 # On a GPU the compiler of jax 0.11.2 dies where it tiles matmuls of patches for Triton.
 NO_TRITON = "--xla_gpu_enable_triton_gemm=false"
@@ -152,7 +147,7 @@ def run_experiment(
         command += " --data-dir DIR"
     if out is not None:
         whole += f" --out {shlex.quote(str(out))}"
-    folder = out or results.FOLDER / experiment.name
+    folder = out or run_files.FOLDER / experiment.name
     with told(debug), signals.listening(), resumable(folder, whole):
         prepared = prepare(
             experiment, command, folder, resume=resume, data_dir=data_dir
@@ -172,16 +167,16 @@ def report_experiment(
 ) -> None:
     """Redraw the tables and the figures from the results, without training."""
     if name is not None:
-        folder = out or results.FOLDER / find(name, tiny).name
+        folder = out or run_files.FOLDER / find(name, tiny).name
         show(folder, run_command(name, tiny), debug)
         return
     finished = sorted(
         path
-        for path in results.FOLDER.glob("*")
-        if (path / results.METRICS).is_file() or pooled.finished(path)
+        for path in run_files.FOLDER.glob("*")
+        if (path / run_files.METRICS).is_file() or pooled.finished(path)
     )
     if not finished:
-        print(f"No results in {results.FOLDER}: name an experiment, as `list` does.")
+        print(f"No results in {run_files.FOLDER}: name an experiment, as `list` does.")
         raise typer.Exit(1)
     for folder in finished:
         show(folder, run_command(folder.name, tiny), debug)
@@ -203,7 +198,7 @@ def sample(
 ) -> None:
     """Write text or pictures from the weights of a run to its folder samples/."""
     experiment = find(name, tiny)
-    folder = out or results.FOLDER / experiment.name
+    folder = out or run_files.FOLDER / experiment.name
     if not isinstance(experiment.problem, Sampler):
         raise typer.BadParameter(f"{name} classifies: there is nothing to sample.")
     request = Request(folder / "samples", data_dir, seed, prompt, length, temperature)
@@ -222,7 +217,7 @@ def sample(
 @app.command("traffic")
 def measure_traffic(out: Out = None, debug: Debug = False) -> None:
     """Count what an update moves through memory, compiled for CPU, GPU and TPU."""
-    folder = out or results.FOLDER / "traffic"
+    folder = out or run_files.FOLDER / "traffic"
     with told(debug), folders.measuring(folder, ("table.md", "traffic.csv")):
         found = traffic.run(folder)
     print(found.text)
@@ -236,9 +231,9 @@ def count_lanes(out: Out = None, debug: Debug = False) -> None:
 
     With the packages of `make traffic`: .venv-traffic/bin/python -m benchmarks lanes
     """
-    folder = out or results.FOLDER / "traffic"
-    with told(debug), folders.measuring(folder, lanes.FILES, lanes.META):
-        print(lanes.run(folder))
+    folder = out or run_files.FOLDER / "traffic"
+    with told(debug), folders.measuring(folder, step.FILES, step.META):
+        print(step.run(folder))
 
 
 @app.command("speed")
@@ -256,7 +251,7 @@ def measure_speed(
     Less than an hour on 2 CPU cores; --tiny needs the .txt alone.
     """
     plan = speed.tiny() if tiny else speed.PLAN
-    folder = out or results.FOLDER / ("speed-tiny" if tiny else "speed")
+    folder = out or run_files.FOLDER / ("speed-tiny" if tiny else "speed")
     with told(debug), folders.measuring(folder, (*speed.FILES, "table.md")):
         print(speed.run(plan, folder, data_dir, resume=resume))
 
@@ -283,7 +278,7 @@ def ask_gpu(
     plan = plans.tiny(plan) if tiny else plan
     with told(debug), signals.listening(), folders.measuring(out, plans.FILES):
         finished = plans.go_on(plan, plans.start(plan), minutes, began)
-        print(tables.text(plan))
+        print(plan_tables.text(plan))
         number = signals.asked()
     if not finished:
         print("Stopped in time: the same command with the same --out goes on.")
@@ -300,7 +295,7 @@ def run_command(name: str, tiny: bool) -> str:
 
 def show(folder: Path, command: str, debug: bool) -> None:
     with told(debug):
-        text = report.report(folder, command)
+        text = tables.report(folder, command)
     names = ", ".join(sorted(path.name for path in folder.iterdir() if path.is_file()))
     print(text)
     print(f"Files in {os.path.relpath(folder)}: {names}")

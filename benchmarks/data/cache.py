@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks import results
+from benchmarks.records import files
 
 Arrays = dict[str, np.ndarray]
 SEAL = "seal"
@@ -88,7 +88,7 @@ def write(path: Path, arrays: Arrays, source: str) -> bool:
     """Whether the arrays could be written."""
     sealed = {**arrays, SEAL: seal(arrays, source)}
     try:
-        results.write(
+        files.write(
             path, lambda temporary: np.savez(temporary, allow_pickle=False, **sealed)
         )
     except OSError:

@@ -1,12 +1,17 @@
-"""The experiments and all their numbers: a module a task."""
+"""The experiments and all their numbers: a module a task.
 
-from benchmarks.experiments import gpu, images, pairs, text
-from benchmarks.experiments.grid import THRESHOLDS, Experiment, log_grid, tiny
+A module of this folder that has `EXPERIMENTS` adds them to the commands.
+"""
+
+import importlib
+import pkgutil
+
+from benchmarks.experiments.experiment import THRESHOLDS, Experiment, log_grid, tiny
 
 __all__ = ["EXPERIMENTS", "THRESHOLDS", "Experiment", "log_grid", "tiny"]
 
-EXPERIMENTS = {
+EXPERIMENTS: dict[str, Experiment] = {
     experiment.name: experiment
-    for part in (*(x.EXPERIMENTS for x in (images, pairs, text, gpu)), gpu.POOLED)
-    for experiment in part
+    for module in pkgutil.iter_modules(__path__, f"{__name__}.")
+    for experiment in getattr(importlib.import_module(module.name), "EXPERIMENTS", ())
 }

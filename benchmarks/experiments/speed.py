@@ -2,25 +2,25 @@
 
 from dataclasses import replace
 
-from benchmarks.experiments import images, text
-from benchmarks.experiments.grid import Experiment
+from benchmarks.experiments import classify, language
+from benchmarks.experiments.experiment import Experiment
 from benchmarks.tasks.classify import Images
 from benchmarks.tasks.language import Text
 
 STEPS = 20  # of an epoch, which is timed whole: two periods of the anchor
 
 RESNET_64 = replace(
-    images.PAPER_CIFAR10,
+    classify.PAPER_CIFAR10,
     name="ResNet-18, width 64",
-    problem=replace(images.CIFAR10, dtype="float32", train=8 * STEPS),
+    problem=replace(classify.CIFAR10, dtype="float32", train=8 * STEPS),
 )
 RESNET_16 = replace(
-    images.PAPER_CIFAR10,
+    classify.PAPER_CIFAR10,
     name="ResNet-18, width 16",
-    problem=replace(images.CIFAR10, dtype="float32", train=8 * STEPS, channels=(16,)),
+    problem=replace(classify.CIFAR10, dtype="float32", train=8 * STEPS, channels=(16,)),
 )
 LANGUAGE = replace(
-    text.LANGUAGE,
+    language.LANGUAGE,
     name="transformer, 0.8M",
     problem=Text(shape="0.8M", context=64, windows=STEPS, dtype="float32"),
     batch_sizes=(1,),

@@ -8,12 +8,12 @@ import jax.numpy as jnp
 import optax
 from flax import nnx
 
-from benchmarks import image_scores
 from benchmarks.data.augment import jitter
 from benchmarks.data.pairs import Pairs
 from benchmarks.models.pix2pix import initial
-from benchmarks.tasks import Task, shuffled
+from benchmarks.tasks import similarity
 from benchmarks.tasks.segmentation import Found, HeldOut, Reader, judge, signed
+from benchmarks.training.task import Task, shuffled
 
 DISCRIMINATOR, GENERATOR = "discriminator", "generator"
 L1_WEIGHT = 100.0
@@ -129,7 +129,7 @@ def pix2pix(networks: Networks, reader: Reader, examples: int, batch_size: int) 
         labels, true, made = batch(params, pairs, index, key)
         fake = players.discriminate(params, labels, made)
         adversarial = cross_entropy(fake, 1.0)
-        distance = image_scores.l1(made, true)
+        distance = similarity.l1(made, true)
         found = {"adversarial_loss": adversarial, "l1": distance / 2}  # of [0, 1]
         return adversarial + L1_WEIGHT * distance, (outcomes, found)
 

@@ -1,7 +1,7 @@
 """Image classification with cross-entropy."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -13,8 +13,9 @@ from flax import nnx
 
 from benchmarks import data, models
 from benchmarks.data import DataSet, Split
-from benchmarks.judging import Score, Wording
-from benchmarks.tasks import Task, shuffled, split_model
+from benchmarks.records.score import Score, Wording
+from benchmarks.tasks.problem import split_model
+from benchmarks.training.task import Task, shuffled
 
 NETWORK = "network"
 EVALUATED_TOGETHER = 500
@@ -59,11 +60,6 @@ class Images:
         axis=(0, 1.02),
         zoom=0.05,
     )
-
-    @classmethod
-    def of(cls, numbers: dict[str, Any]) -> Self:
-        """From the numbers of an experiment in meta.json."""
-        return cls(**{field.name: numbers[field.name] for field in fields(cls)})
 
     def load(self, data_dir: Path | None) -> DataSet:
         return data.load(

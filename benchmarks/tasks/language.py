@@ -11,11 +11,12 @@ import numpy as np
 import optax
 from flax import nnx
 
-from benchmarks import results
 from benchmarks.data import text
-from benchmarks.judging import Score, Wording
 from benchmarks.models.transformer import BYTES, SHAPES, Transformer
-from benchmarks.tasks import Request, Task, split_model
+from benchmarks.records import files
+from benchmarks.records.score import Score, Wording
+from benchmarks.tasks.problem import Request, split_model
+from benchmarks.training.task import Task
 
 NETWORK = "network"
 UNIFORM = 8.0  # bits per byte of a guess that knows nothing
@@ -112,7 +113,7 @@ class Text:
         for name, (params, _) in weights.items():
             made = continuation(self, params[NETWORK], prompt, request, key)
             path = request.folder / f"{name}.txt"
-            results.write_bytes(path, prompt + made)
+            files.write_bytes(path, prompt + made)
             written.append(path)
         return written
 

@@ -8,13 +8,14 @@ import jax.numpy as jnp
 import optax
 from flax import nnx
 
-from benchmarks import image_scores, train
 from benchmarks.data.augment import jitter
 from benchmarks.data.pairs import Pairs
 from benchmarks.models.pix2pix import initial
 from benchmarks.models.segmentation import Segmenter
-from benchmarks.optimizers import Method
-from benchmarks.tasks import Task, shuffled
+from benchmarks.optimizers.table import Method
+from benchmarks.tasks import similarity
+from benchmarks.training import loop
+from benchmarks.training.task import Task, shuffled
 
 SEGMENTER = "segmenter"
 BATCH, RATE = 8, 1e-3
@@ -85,8 +86,8 @@ def train_segmenter(reader: Reader, pairs: Pairs, epochs: int) -> Any:
     )
     methods, trials = {"adam": adam}, {"adam": {"learning_rate": jnp.full(1, RATE)}}
     seeds = jnp.zeros(1, jnp.int32)
-    lanes = jax.jit(lambda: train.init_lanes(task, methods, trials, seeds))()
-    epoch = jax.jit(train.make_epoch(task, methods), donate_argnums=0)
+    lanes = jax.jit(lambda: loop.init_lanes(task, methods, trials, seeds))()
+    epoch = jax.jit(loop.make_epoch(task, methods), donate_argnums=0)
     for number in range(epochs):
         lanes = epoch(lanes, pairs, trials, seeds, jnp.int32(number))
     return jax.tree.map(lambda x: x[0, 0], lanes["adam"].params[SEGMENTER])
@@ -120,13 +121,37 @@ def judge(reader: Reader, held_out: HeldOut, make: Make) -> Found:
         read = jnp.where(finite, logits.argmax(axis=-1), reader.void)
         made, photo = (made + 1) / 2, (photo + 1) / 2
         near = {
-            "l1": image_scores.l1(made, photo),
-            "ms_ssim": image_scores.ms_ssim(made[None], photo[None])[0],
+            "l1": similarity.l1(made, photo),
+            "ms_ssim": similarity.ms_ssim(made[None], photo[None])[0],
         }
-        return image_scores.confusion(labels, read, reader.classes), near | other
+        return confusion(labels, read, reader.classes), near | other
 
     labels, photos = held_out.pairs
     numbered = (jnp.arange(len(labels)), labels, photos)
     matrices, found = jax.lax.map(one, numbered, batch_size=TOGETHER)
     means = {name: values.mean() for name, values in found.items()}
-    return means | {"miou": image_scores.mean_iou(matrices.sum(axis=0), reader.void)}
+    return means | {"miou": mean_iou(matrices.sum(axis=0), reader.void)}
+
+
+def confusion(labels: jax.Array, predicted: jax.Array, classes: int) -> jax.Array:
+    """How many pixels of each class (row) were called each class (column), int32."""
+    cells = classes * labels.astype(jnp.int32) + predicted.astype(jnp.int32)
+    counts = jnp.bincount(cells.ravel(), length=classes**2)
+    return counts.reshape(classes, classes)
+
+
+def mean_iou(matrix: jax.Array, void: int) -> jax.Array:
+    """Intersection over union of the classes, their mean.
+
+    Pixels that are void in truth are left out; another called void is an error. A class
+    that is neither there nor called is left out of the mean.
+
+    Args:
+      matrix: as `confusion` counts it, shape (classes, classes).
+      void: the class of what is not labelled.
+    """
+    labelled = matrix.at[void].set(0)
+    right = jnp.diagonal(labelled)
+    union = labelled.sum(axis=0) + labelled.sum(axis=1) - right
+    counts = (union > 0).at[void].set(False)
+    return jnp.where(counts, right / jnp.maximum(union, 1), 0).sum() / counts.sum()

@@ -9,11 +9,12 @@ import small_run
 from jax.experimental.compilation_cache import compilation_cache
 from typer.testing import CliRunner
 
-from benchmarks import experiments, results
-from benchmarks import report as reports
+from benchmarks import experiments
 from benchmarks.__main__ import app
-from benchmarks.deadline import Deadline
-from benchmarks.run import prepare, run
+from benchmarks.records import files
+from benchmarks.report import tables as reports
+from benchmarks.runs.deadline import Deadline
+from benchmarks.runs.execute import prepare, run
 
 COMMAND = "python -m benchmarks run small"
 PARTS_UNTIL_HALF = 1 + 6 + 1 + 3  # one program with its six parts, half of the other
@@ -103,7 +104,7 @@ def numbers_of(folder):
 def draw_quickly(folder, name, drawn):
     """Figures take longer than all the rest, and are not what is looked at here."""
     for suffix in ("png", "svg"):
-        results.write_text(folder / f"{name}.{suffix}", drawn.get_suptitle())
+        files.write_text(folder / f"{name}.{suffix}", drawn.get_suptitle())
 
 
 @pytest.fixture(scope="module")

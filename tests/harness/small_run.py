@@ -18,10 +18,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks import experiments, results
-from benchmarks.experiments import images
-from benchmarks.judging import Score, Wording
-from benchmarks.tasks import Request, Task, shuffled
+from benchmarks import experiments
+from benchmarks.experiments import classify
+from benchmarks.records import files
+from benchmarks.records.score import Score, Wording
+from benchmarks.tasks.problem import Request
+from benchmarks.training.task import Task, shuffled
 
 BATCH, SIZE = 8, 64
 
@@ -98,14 +100,14 @@ class Line:
         for name, (params, _) in weights.items():
             path = request.folder / f"{name}.txt"
             text = " ".join(f"{x:.9g}" for x in np.asarray(params["line"]["slope"]))
-            results.write_bytes(path, text.encode())
+            files.write_bytes(path, text.encode())
             written.append(path)
         return written
 
 
 # Two programs of 3 epochs in 2 parts each; a checkpoint after every part.
 SMALL = replace(
-    experiments.tiny(images.SENSITIVITY_DIGITS),
+    experiments.tiny(classify.SENSITIVITY_DIGITS),
     name="small",
     problem=Line(),
     groups=(("", ("sgd", "trsgd")),),

@@ -4,11 +4,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks import analysis, results
-from benchmarks.analysis import Condition
-from benchmarks.experiments import images
+from benchmarks.experiments import classify
+from benchmarks.report import statistics
+from benchmarks.report.statistics import Condition
+from benchmarks.runs import metric_rows
 
-ACCURACY = images.DIGITS.score
+ACCURACY = classify.DIGITS.score
 
 
 @pytest.mark.parametrize(
@@ -25,7 +26,7 @@ ACCURACY = images.DIGITS.score
 )
 def test_usable_width(accuracy, low, high, is_open):
     rates = np.array([1e-4, 1e-3, 1e-2, 1e-1, 1.0])
-    width = analysis.usable_width(rates, np.array(accuracy), tolerance=0.01)
+    width = statistics.usable_width(rates, np.array(accuracy), tolerance=0.01)
     np.testing.assert_allclose([width.low, width.high], [low, high])
     np.testing.assert_allclose(width.decades, np.log10(high / low))
     assert (width.open_low, width.open_high) == is_open
@@ -36,7 +37,7 @@ def test_width_error():
     same = np.repeat([[0.5], [0.9], [0.9], [0.9], [0.5]], 4, axis=1)
 
     def error(curve):
-        return analysis.width_error(pd.DataFrame(curve, index=rates), ACCURACY)
+        return statistics.width_error(pd.DataFrame(curve, index=rates), ACCURACY)
 
     assert error(same) < 1e-12  # the mean of equal widths
     apart = np.stack([same[:, 0], [0.5, 0.5, 0.9, 0.5, 0.5]], axis=1)
@@ -52,7 +53,7 @@ def hand_made(validation, test):
     """Metrics of "sgd" at three rates and two seeds."""
     rows = [
         {
-            **dict.fromkeys(results.columns(images.DIGITS), 0.0),
+            **dict.fromkeys(metric_rows.columns(classify.DIGITS), 0.0),
             "batch_size": 8,
             "noise": "no noise",
             "optimizer": "sgd",
@@ -76,14 +77,16 @@ def hand_made(validation, test):
 
 def test_learning_rate_is_chosen_on_validation():
     metrics = hand_made(validation=(0.7, 0.9, 0.8), test=(0.99, 0.5, 0.6))
-    assert analysis.best_learning_rate(metrics, ACCURACY) == 1.0
-    np.testing.assert_array_equal(analysis.final_scores(metrics, ACCURACY), [0.5, 0.5])
+    assert statistics.best_learning_rate(metrics, ACCURACY) == 1.0
+    np.testing.assert_array_equal(
+        statistics.final_scores(metrics, ACCURACY), [0.5, 0.5]
+    )
 
 
 def test_of_equal_trials_the_lowest_learning_rate_is_chosen():
     metrics = hand_made(validation=(0.7, 0.9, 0.9), test=(0, 0, 0))
     metrics["trial"] = 2 - metrics.trial
-    assert analysis.best_learning_rate(metrics, ACCURACY) == 1.0
+    assert statistics.best_learning_rate(metrics, ACCURACY) == 1.0
 
 
 def test_a_curve_is_that_of_the_best_threshold():
@@ -91,8 +94,8 @@ def test_a_curve_is_that_of_the_best_threshold():
     high = hand_made(validation=(0.4, 0.5, 0.4), test=(0, 0, 0)).assign(threshold=2.0)
     high["trial"] += 3
     both = pd.concat([low, high], ignore_index=True)
-    assert analysis.best_trial(both, ACCURACY) == 4
-    curve = analysis.validation_curve(both, ACCURACY)
+    assert statistics.best_trial(both, ACCURACY) == 4
+    curve = statistics.validation_curve(both, ACCURACY)
     np.testing.assert_array_equal(curve.mean(axis=1), [0.4, 0.5, 0.4])
 
 
@@ -101,9 +104,9 @@ def test_runs_of_a_condition_and_an_optimizer():
     metrics = pd.concat(
         [rows.assign(batch_size=b, noise=n) for b in (1, 8) for n in ("x", "y")]
     )
-    runs = analysis.runs_of(metrics, Condition(8, "y"), "sgd")
+    runs = statistics.runs_of(metrics, Condition(8, "y"), "sgd")
     assert (set(runs.batch_size), set(runs.noise), len(runs)) == ({8}, {"y"}, 6)
-    assert analysis.runs_of(metrics, Condition(8, "y"), "adam").empty
+    assert statistics.runs_of(metrics, Condition(8, "y"), "adam").empty
 
 
 def test_the_final_rows_and_the_late_mean():
@@ -111,9 +114,9 @@ def test_the_final_rows_and_the_late_mean():
     metrics = pd.concat(
         [rows.assign(epoch=e, test_accuracy=e / 100) for e in range(1, 21)]
     )
-    assert set(analysis.final(metrics).epoch) == {20}
+    assert set(statistics.final(metrics).epoch) == {20}
     one = metrics[metrics.trial == 0]
-    np.testing.assert_allclose(analysis.late(one, ACCURACY), [0.195, 0.195])
+    np.testing.assert_allclose(statistics.late(one, ACCURACY), [0.195, 0.195])
 
 
 def test_conditions_name_the_noise_if_there_is_any():
@@ -123,35 +126,35 @@ def test_conditions_name_the_noise_if_there_is_any():
 
 def test_fails_from():
     metrics = hand_made(validation=(0.2, 0.9, 0.8), test=(0, 0, 0))
-    assert analysis.fails_from(metrics, ACCURACY) is None
+    assert statistics.fails_from(metrics, ACCURACY) is None
     metrics.loc[(metrics.learning_rate == 10) & (metrics.seed == 1), "diverged"] = True
-    assert analysis.fails_from(metrics, ACCURACY) == 10.0
+    assert statistics.fails_from(metrics, ACCURACY) == 10.0
 
 
 def test_estimates_and_equality():
-    difference = analysis.estimate(np.array([0.01, 0.02, 0.03]))
+    difference = statistics.estimate(np.array([0.01, 0.02, 0.03]))
     np.testing.assert_allclose(difference, (0.02, 0.01 / np.sqrt(3), 3))
     # t = 0.02 / (0.01 / sqrt(3)) = 3.46 < 4.30, the 95 % quantile at 2 degrees
-    assert analysis.is_equal(difference)
-    assert not analysis.is_equal(analysis.Estimate(0.02, 0.0046, 3))
-    assert not analysis.is_equal(analysis.Estimate(0.02, 0.0, 3))
+    assert statistics.is_equal(difference)
+    assert not statistics.is_equal(statistics.Estimate(0.02, 0.0046, 3))
+    assert not statistics.is_equal(statistics.Estimate(0.02, 0.0, 3))
 
 
 def test_differences_are_paired_by_seed():
     ours, base = (hand_made((0.1, 0.9, 0.2), (0, 0.5, 0)) for _ in range(2))
     ours.loc[ours.seed == 1, "test_accuracy"] = 0.7
     base.loc[base.seed == 1, "test_accuracy"] = 0.6
-    difference = analysis.difference(ours, base, ACCURACY)
+    difference = statistics.difference(ours, base, ACCURACY)
     np.testing.assert_allclose(difference, (0.05, 0.05, 2))
     # The 97.5 % quantile of Student's t with one degree of freedom is 12.706.
-    np.testing.assert_allclose(analysis.half_width(difference), 0.6353, rtol=1e-4)
+    np.testing.assert_allclose(statistics.half_width(difference), 0.6353, rtol=1e-4)
 
 
 def test_a_run_that_ends_below_one_half_failed():
     metrics = hand_made(validation=(0.2, 0.9, 0.8), test=(0, 0, 0))
     low = (metrics.learning_rate == 10) & (metrics.seed == 1)
     metrics.loc[low, "validation_accuracy"] = 0.49
-    assert analysis.fails_from(metrics, ACCURACY) == 10.0
+    assert statistics.fails_from(metrics, ACCURACY) == 10.0
 
 
 def test_another_threshold_fails_for_itself():
@@ -159,13 +162,13 @@ def test_another_threshold_fails_for_itself():
     other = hand_made(validation=(0.8, 0.8, 0.1), test=(0, 0, 0)).assign(threshold=2.0)
     other["trial"] += 3
     both = pd.concat([best, other], ignore_index=True)
-    assert analysis.fails_from(both, ACCURACY) is None
+    assert statistics.fails_from(both, ACCURACY) is None
 
 
 def test_means_that_differ_by_rounding_are_equal():
     metrics = hand_made(validation=(0.7, 0.9, 0.9), test=(0, 0, 0))
     metrics.loc[metrics.learning_rate == 10, "validation_accuracy"] += 1e-7
-    assert analysis.best_learning_rate(metrics, ACCURACY) == 1.0
+    assert statistics.best_learning_rate(metrics, ACCURACY) == 1.0
 
 
 LOWER = ACCURACY._replace(higher=False, failed=0.5)
@@ -173,28 +176,28 @@ LOWER = ACCURACY._replace(higher=False, failed=0.5)
 
 def test_where_less_is_better_the_lowest_is_chosen():
     metrics = hand_made(validation=(0.3, 0.1, 0.1), test=(0.9, 0.5, 0.1))
-    assert analysis.best_learning_rate(metrics, LOWER) == 1.0
-    np.testing.assert_array_equal(analysis.final_scores(metrics, LOWER), [0.5, 0.5])
+    assert statistics.best_learning_rate(metrics, LOWER) == 1.0
+    np.testing.assert_array_equal(statistics.final_scores(metrics, LOWER), [0.5, 0.5])
 
 
 def test_where_less_is_better_a_run_that_ends_above_failed():
     metrics = hand_made(validation=(0.8, 0.1, 0.4), test=(0, 0, 0))
-    assert analysis.fails_from(metrics, LOWER) is None
+    assert statistics.fails_from(metrics, LOWER) is None
     metrics.loc[metrics.learning_rate == 10, "validation_accuracy"] = 0.51
-    assert analysis.fails_from(metrics, LOWER) == 10.0
+    assert statistics.fails_from(metrics, LOWER) == 10.0
 
 
 def test_where_less_is_better_the_range_is_that_of_the_negative():
     more = hand_made(validation=(0.895, 0.9, 0.5), test=(0, 0, 0))
     less = more.assign(validation_accuracy=1 - more.validation_accuracy)
-    ours, theirs = analysis.width_of(less, LOWER), analysis.width_of(more, ACCURACY)
+    ours, theirs = statistics.width_of(less, LOWER), statistics.width_of(more, ACCURACY)
     np.testing.assert_allclose(ours, theirs)
-    curve = analysis.validation_curve(less, LOWER)
-    assert analysis.width_error(curve, LOWER) < 1e-12  # both seeds are equal
+    curve = statistics.validation_curve(less, LOWER)
+    assert statistics.width_error(curve, LOWER) < 1e-12  # both seeds are equal
 
 
 def test_another_measure_is_of_the_trial_that_the_score_chose():
     metrics = hand_made(validation=(0.7, 0.9, 0.8), test=(0, 0, 0))
     metrics["test_loss"] = metrics.learning_rate
-    chosen = analysis.final_scores(metrics, ACCURACY, "loss")
+    chosen = statistics.final_scores(metrics, ACCURACY, "loss")
     np.testing.assert_array_equal(chosen, [1.0, 1.0])

@@ -8,35 +8,38 @@ import numpy as np
 import optax
 import pytest
 
-from benchmarks import assemble, data, experiments, models, train
-from benchmarks.experiments import images
-from benchmarks.noise import Noise, perturb
-from benchmarks.optimizers import Method
-from benchmarks.tasks import Task, classify
+from benchmarks import data, experiments, models
+from benchmarks.experiments import classify
+from benchmarks.optimizers.table import Method
+from benchmarks.runs import grid
+from benchmarks.tasks import classify as classifying
+from benchmarks.training import loop
+from benchmarks.training.noise import Noise, perturb
+from benchmarks.training.task import Task
 
 RATES = (0.01, 0.05)
 SEEDS = jnp.arange(2)
 EPOCHS, STEPS = 3, 8
 WRAPPED = ("lookahead", "weight average", "schedule-free", "sam")  # not plain params
-NAMES = (*images.DEMO.optimizers, *WRAPPED)
-PROGRAM = assemble.Program(8, Noise(), NAMES)
+NAMES = (*classify.DEMO.optimizers, *WRAPPED)
+PROGRAM = grid.Program(8, Noise(), NAMES)
 
 
 @pytest.fixture(scope="module")
 def splits() -> data.DataSet:
     """Digits with a train split of 64: 8 steps an epoch, 24 a run (3 periods)."""
-    whole = images.DIGITS.load(None)
+    whole = classify.DIGITS.load(None)
     return whole._replace(train=data.Split(*(x[:64] for x in whole.train)))
 
 
 @pytest.fixture(scope="module")
 def task(splits):
-    return images.DIGITS.task(splits, batch_size=8)
+    return classify.DIGITS.task(splits, batch_size=8)
 
 
 @pytest.fixture(scope="module")
 def methods():
-    return assemble.methods(images.DEMO, PROGRAM, steps=STEPS * EPOCHS)
+    return grid.methods(classify.DEMO, PROGRAM, steps=STEPS * EPOCHS)
 
 
 def trials_of(methods, rates=RATES):
@@ -45,8 +48,8 @@ def trials_of(methods, rates=RATES):
 
 def trainer(task, methods, split):
     """A function from learning rates to the lanes after each epoch; compiles once."""
-    init = jax.jit(partial(train.init_lanes, task, methods))
-    epoch = jax.jit(train.make_epoch(task, methods))
+    init = jax.jit(partial(loop.init_lanes, task, methods))
+    epoch = jax.jit(loop.make_epoch(task, methods))
 
     def run(rates=RATES):
         trials = trials_of(methods, rates)
@@ -84,7 +87,7 @@ def python_loop(task, method, rate, split, seed):
     """One run of one player, a step at a time: no scan, no vmap."""
     optimizer = method.make({"learning_rate": rate})
     ((player, loss_of),) = task.players.items()
-    params, stats = task.init(train.init_key(seed))
+    params, stats = task.init(loop.init_key(seed))
     params = method.start(params[player])
     state = optimizer.init(params)
 
@@ -95,8 +98,8 @@ def python_loop(task, method, rate, split, seed):
     update = jax.jit(optimizer.update)
     for epoch in range(EPOCHS):
         losses = []
-        for batch in task.batches(train.order_key(seed), epoch):
-            key = train.step_key(seed, epoch * STEPS + len(losses))
+        for batch in task.batches(loop.order_key(seed), epoch):
+            key = loop.step_key(seed, epoch * STEPS + len(losses))
             at = method.gradient_at(params)
             (loss, (stats, _)), grads = value_and_grad(at, stats, split, batch, key)
             updates, state = update(grads, state, params)
@@ -131,10 +134,10 @@ def test_optimizers_differ(lanes):
 
 
 def test_same_seed_same_initialisation(task, methods):
-    methods = {name: methods[name] for name in images.DEMO.optimizers}
-    init = jax.jit(partial(train.init_lanes, task, methods))
+    methods = {name: methods[name] for name in classify.DEMO.optimizers}
+    init = jax.jit(partial(loop.init_lanes, task, methods))
     lanes = init(trials_of(methods), SEEDS)
-    expected = [task.init(train.init_key(seed))[0] for seed in SEEDS]
+    expected = [task.init(loop.init_key(seed))[0] for seed in SEEDS]
     for lane in lanes.values():
         for seed, rate in np.ndindex(2, 2):
             # float32: alone and vmapped XLA fuses an initialiser differently.
@@ -155,7 +158,7 @@ def test_same_seed_same_initialisation(task, methods):
 def test_same_seed_same_data_order(methods):
     """A loss that is a hash of the batches it was given, whatever the parameters."""
     weights = jnp.linspace(1.0, 2.0, 80).reshape(10, 8)
-    real = classify.classify(
+    real = classifying.classify(
         lambda rngs: models.SmallConvNet((8, 8, 1), (2, 2), 10, rngs=rngs),
         lambda images: images,
         lambda images, key: images,
@@ -180,7 +183,7 @@ def test_same_seed_same_data_order(methods):
 
 
 def test_an_epoch_shows_every_image_once(task):
-    epoch = task.batches(train.order_key(3), 5)
+    epoch = task.batches(loop.order_key(3), 5)
     np.testing.assert_array_equal(np.sort(epoch, axis=None), np.arange(64))
 
 
@@ -195,13 +198,13 @@ def test_diverged_lane_leaves_the_others_alone(task, methods, splits):
         jax.tree.leaves(wild.params), jax.tree.leaves(calm.params), strict=True
     ):
         np.testing.assert_array_equal(ours[:, 0], alone[:, 0])
-    scores = train.make_evaluate(task)(wild.params, wild.stats, splits.validation)
+    scores = loop.make_evaluate(task)(wild.params, wild.stats, splits.validation)
     np.testing.assert_array_equal(scores["accuracy"][:, 1], 0)
 
 
 def test_non_finite_logits_count_as_wrong():
     logits = jnp.asarray([[2.0, 1], [jnp.nan, 1], [jnp.inf, 1], [0, 1]])
-    assert classify.accuracy(logits, jnp.asarray([0, 0, 0, 0])) == 0.25
+    assert classifying.accuracy(logits, jnp.asarray([0, 0, 0, 0])) == 0.25
 
 
 def test_patches_and_matmul_are_a_convolution():
@@ -223,7 +226,7 @@ def test_patches_and_matmul_are_a_convolution():
 @pytest.mark.slow
 def test_the_published_experiment_augments_and_normalises_in_training_only():
     """A residual network on noise of CIFAR's shape: a step, without an archive."""
-    experiment = experiments.tiny(images.PAPER_CIFAR10)
+    experiment = experiments.tiny(classify.PAPER_CIFAR10)
     shape = (16, 32, 32, 3)
     pixels = jax.random.randint(jax.random.key(0), shape, 0, 256, jnp.uint8)
     split = data.Split(pixels, jnp.arange(16) % 10)
@@ -245,8 +248,8 @@ def test_lanes_in_parts_equal_lanes_together(task, methods, splits, lanes):
     """As when not all fit into the memory: one trial after the other."""
     few = {"trsgd": methods["trsgd"], "lookahead": methods["lookahead"]}
     trials = trials_of(few)
-    parts = jax.jit(partial(train.init_lanes, task, few))(trials, SEEDS)
-    epoch = jax.jit(train.make_epoch(task, few, at_once=1))
+    parts = jax.jit(partial(loop.init_lanes, task, few))(trials, SEEDS)
+    epoch = jax.jit(loop.make_epoch(task, few, at_once=1))
     for number in range(EPOCHS):
         parts = epoch(parts, splits.train, trials, SEEDS, number)
     for name, lane in parts.items():
@@ -267,14 +270,14 @@ def test_noise_is_the_same_in_all_lanes_of_a_seed_and_new_in_every_step():
     )
     sgd = {"sgd": Method(lambda trial: optax.sgd(trial["learning_rate"]))}
     noise = Noise("gaussian", 0.5)
-    epoch = train.make_epoch(flat, sgd, perturb(noise))
+    epoch = loop.make_epoch(flat, sgd, perturb(noise))
     trials = trials_of(sgd, (1.0, 2.0))
     lanes = epoch(
-        train.init_lanes(flat, sgd, trials, SEEDS), None, trials, SEEDS, jnp.int32(1)
+        loop.init_lanes(flat, sgd, trials, SEEDS), None, trials, SEEDS, jnp.int32(1)
     )
     for seed in range(2):
         steps = range(STEPS, 2 * STEPS)
-        keys = [jax.random.fold_in(train.step_key(seed, step), 1) for step in steps]
+        keys = [jax.random.fold_in(loop.step_key(seed, step), 1) for step in steps]
         zeros = {"a": jnp.zeros(3), "b": jnp.zeros(2)}
         draws = [perturb(noise)(zeros, key) for key in keys]
         for leaf in ("a", "b"):

@@ -5,37 +5,38 @@ from dataclasses import fields
 import numpy as np
 import pytest
 
-from benchmarks import assemble, experiments
-from benchmarks.experiments import images
-from benchmarks.optimizers import OPTIMIZERS
+from benchmarks import experiments
+from benchmarks.experiments import classify
+from benchmarks.optimizers.table import OPTIMIZERS
+from benchmarks.runs import grid
 
 
 def test_decays_are_those_published():
-    decay = assemble.decay_schedule(images.DEMO.decays, steps=100)
+    decay = grid.decay_schedule(classify.DEMO.decays, steps=100)
     factors = [float(decay(step)) for step in (0, 49, 50, 74, 75, 99)]
     np.testing.assert_allclose(factors, [1, 1, 0.1, 0.1, 0.01, 0.01], rtol=1e-6)
 
 
 def test_tiny_differs_in_size_only():
-    tiny = experiments.tiny(images.DEMO)
+    tiny = experiments.tiny(classify.DEMO)
     sizes = {"name", "learning_rates", "seeds", "epochs", "save_every"}
     changed = {
         field.name
         for field in fields(tiny)
-        if getattr(tiny, field.name) != getattr(images.DEMO, field.name)
+        if getattr(tiny, field.name) != getattr(classify.DEMO, field.name)
     }
     assert changed == sizes
-    assert set(tiny.learning_rates) < set(images.DEMO.learning_rates)
+    assert set(tiny.learning_rates) < set(classify.DEMO.learning_rates)
 
 
 @pytest.mark.parametrize("experiment", experiments.EXPERIMENTS.values())
 def test_everyone_makes_as_many_trials(experiment):
     assert set(experiment.optimizers) <= set(OPTIMIZERS)
     for name in experiment.optimizers:
-        numbers = assemble.trials(experiment, name)
+        numbers = grid.trials(experiment, name)
         rows = list(zip(*numbers.values(), strict=True))
         assert len(set(rows)) == len(rows)
-        labels = assemble.labels(experiment, name)
+        labels = grid.labels(experiment, name)
         assert len(labels) == len(rows)
         for label in labels:
             assert labels.count(label) == len(experiment.learning_rates)
@@ -43,11 +44,11 @@ def test_everyone_makes_as_many_trials(experiment):
 
 @pytest.mark.parametrize("experiment", experiments.EXPERIMENTS.values())
 def test_everyone_has_a_base(experiment):
-    bases = assemble.baselines(experiment)
+    bases = grid.baselines(experiment)
     labels = [
         label
         for name in experiment.optimizers
-        for label in assemble.labels(experiment, name)
+        for label in grid.labels(experiment, name)
     ]
     assert list(bases) == list(dict.fromkeys(labels))
     assert [name for name, base in bases.items() if base is None] == labels[:1]
@@ -57,32 +58,32 @@ def test_everyone_has_a_base(experiment):
 
 
 def test_adam_is_compared_with_sgd_and_its_family_with_adam():
-    bases = assemble.baselines(images.SENSITIVITY_DIGITS)
+    bases = grid.baselines(classify.SENSITIVITY_DIGITS)
     assert bases["trsgd"] == bases["adam"] == bases["muon"] == "sgd"
     assert bases["tradam"] == bases["adamw"] == bases["adam, b2 rescaled"] == "adam"
-    bases = assemble.baselines(images.ABLATION_DIGITS)
+    bases = grid.baselines(classify.ABLATION_DIGITS)
     assert bases["coupled, S = 2, strength 0.1"] == "coupled, S = 2, strength 0"
 
 
 def test_programs_cover_every_optimizer_and_batch_size_once():
-    experiment = images.SENSITIVITY_DIGITS
+    experiment = classify.SENSITIVITY_DIGITS
     pairs = [
         (program.batch_size, name)
-        for program in assemble.programs(experiment)
+        for program in grid.programs(experiment)
         for name in program.optimizers
     ]
     assert len(set(pairs)) == len(pairs) == 6 * 22
-    (paper,) = assemble.programs(images.PAPER_CIFAR10)
-    assert paper.optimizers == images.PAPER_CIFAR10.optimizers
-    noises = [each.noise for each in assemble.programs(images.NOISE_DIGITS)]
-    assert {noises.count(noise) for noise in images.NOISE_DIGITS.noises} == {16}
+    (paper,) = grid.programs(classify.PAPER_CIFAR10)
+    assert paper.optimizers == classify.PAPER_CIFAR10.optimizers
+    noises = [each.noise for each in grid.programs(classify.NOISE_DIGITS)]
+    assert {noises.count(noise) for noise in classify.NOISE_DIGITS.noises} == {16}
 
 
 def test_published_numbers():
     """The learning rates, batch and epochs of the reference implementation."""
-    experiment = images.PAPER_CIFAR10
+    experiment = classify.PAPER_CIFAR10
     rates = {
-        name: assemble.trials(experiment, name)["learning_rate"]
+        name: grid.trials(experiment, name)["learning_rate"]
         for name in experiment.optimizers
     }
     assert rates == {"sgd": (0.1,), "trsgd": (0.1,), "adam": (1e-3,), "tradam": (1e-3,)}
@@ -91,4 +92,4 @@ def test_published_numbers():
         200,
         5,
     )
-    assert assemble.total_steps(experiment, 45_000, 8) == 1_125_000
+    assert grid.total_steps(experiment, 45_000, 8) == 1_125_000

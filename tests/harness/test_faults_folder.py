@@ -15,8 +15,9 @@ import pytest
 from faults import *  # noqa: F403
 from faults import again, ended, failing, files_of, invoke, numbers_of, refused, resume
 
-from benchmarks import checkpoint, files, folders, results
-from benchmarks.checkpoint import Position, State
+from benchmarks.records import files
+from benchmarks.runs import checkpoint, folders
+from benchmarks.runs.checkpoint import Position, State
 
 pytestmark = [pytest.mark.faults, pytest.mark.slow]
 
@@ -141,7 +142,7 @@ def test_what_killed_processes_left_is_removed(finished, undisturbed, killed):
 
 def test_a_finished_run_loses_its_checkpoints_when_resumed(finished):
     """Killed between meta.json and the last checkpoint's removal."""
-    results.write_text(finished / "checkpoints/run.json", "{}")
+    files.write_text(finished / "checkpoints/run.json", "{}")
     for position in (Position(0, 1), Position(0, 2)):
         checkpoint.save(finished, State(position, "a\n", {}))
     (finished / "checkpoints/run.json").unlink()
@@ -166,7 +167,7 @@ def test_ended_while_checkpoints_are_removed(finished, monkeypatch, moment):
 
 def test_a_manifest_leads_to_no_file_of_another_folder(finished, tmp_path):
     (tmp_path / "mine").write_text("mine")
-    results.write_text(finished / "checkpoints/run.json", "{}")
+    files.write_text(finished / "checkpoints/run.json", "{}")
     checkpoint.save(finished, State(Position(0, 1), "a\n", {}))
     (finished / "checkpoints/run.json").unlink()
     path = finished / "checkpoints/0-1-0/manifest.json"

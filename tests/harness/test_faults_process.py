@@ -31,8 +31,9 @@ from faults import (
     resume,
 )
 
-from benchmarks import checkpoint, epochs, files, results, signals
-from benchmarks.checkpoint import Position, State
+from benchmarks.records import files
+from benchmarks.runs import checkpoint, epochs, signals
+from benchmarks.runs.checkpoint import Position, State
 
 pytestmark = [
     pytest.mark.faults,
@@ -270,7 +271,7 @@ def seen(monkeypatch):
 
 def test_a_file_is_on_the_disk_before_its_name(tmp_path, seen):
     path = tmp_path / "a.txt"
-    results.write_text(path, "text")
+    files.write_text(path, "text")
     between = str(files.temporary(path))
     assert seen == [
         ("sync", between),

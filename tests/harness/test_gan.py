@@ -12,13 +12,13 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from benchmarks import experiments, pictures
+from benchmarks import experiments
 from benchmarks.__main__ import app
 from benchmarks.data.augment import jitter
 from benchmarks.data.pairs import Pairs
-from benchmarks.experiments.pairs import GAN
+from benchmarks.experiments.label_to_photo import GAN
 from benchmarks.models.pix2pix import initial
-from benchmarks.tasks import adversaries, segmentation
+from benchmarks.tasks import adversaries, pictures, segmentation
 from benchmarks.tasks.adversaries import DISCRIMINATOR, GENERATOR
 from benchmarks.tasks.segmentation import SEGMENTER, HeldOut, Reader
 

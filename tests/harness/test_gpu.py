@@ -14,33 +14,35 @@ from data_files import random_images, write_tar
 from jax.experimental.compilation_cache import compilation_cache
 from typer.testing import CliRunner
 
-from benchmarks import (
-    assemble,
-    checkpoint,
-    experiments,
-    program,
-    results,
-    signals,
-)
+from benchmarks import experiments
 from benchmarks.__main__ import app
-from benchmarks.checkpoint import Position
+from benchmarks.costs import measurements
+from benchmarks.costs.gpu import (
+    convolutions,
+    library_tests,
+    parts,
+    tables,
+    update_floor,
+)
+from benchmarks.costs.gpu import plan as plans
+from benchmarks.costs.speed import replicas
 from benchmarks.data import spec
-from benchmarks.deadline import Deadline
-from benchmarks.experiments import gpu, images
-from benchmarks.gpu import convolutions, kernel, parts
-from benchmarks.gpu import plan as plans
+from benchmarks.experiments import classify, one_gpu
 from benchmarks.models import resnet
-from benchmarks.pooled import Part
-from benchmarks.run import prepare, run
-from benchmarks.speed import lanes, rows
-from benchmarks.tasks import classify
+from benchmarks.records import files, origin
+from benchmarks.records.pooled import Part
+from benchmarks.runs import checkpoint, grid, program, signals
+from benchmarks.runs.checkpoint import Position
+from benchmarks.runs.deadline import Deadline
+from benchmarks.runs.execute import prepare, run
+from benchmarks.tasks import classify as classifying
 
 # Two programs of two epochs of 16 steps, each in parts of 4.
 SMALL = replace(
-    experiments.tiny(images.SENSITIVITY_DIGITS),
+    experiments.tiny(classify.SENSITIVITY_DIGITS),
     groups=(("", ("sgd", "trsgd")),),
     contrasts=(),
-    problem=replace(images.DIGITS, train=128),
+    problem=replace(classify.DIGITS, train=128),
     batch_sizes=(8,),
     part=5,
     evaluate_every=1,
@@ -71,10 +73,10 @@ def test_a_deadline_leaves_time_for_what_comes():
 
 
 def test_parts_of_an_epoch_are_of_one_length():
-    assert assemble.parts(SMALL, 128, 8) == range(0, 16, 4)
-    assert assemble.parts(replace(SMALL, part=None), 128, 8) == range(0, 16, 16)
-    assert assemble.parts(replace(SMALL, part=99), 135, 8) == range(0, 16, 16)
-    assert assemble.parts(replace(SMALL, part=5), 17, 1) == range(17)
+    assert grid.parts(SMALL, 128, 8) == range(0, 16, 4)
+    assert grid.parts(replace(SMALL, part=None), 128, 8) == range(0, 16, 16)
+    assert grid.parts(replace(SMALL, part=99), 135, 8) == range(0, 16, 16)
+    assert grid.parts(replace(SMALL, part=5), 17, 1) == range(17)
 
 
 @pytest.mark.slow
@@ -84,10 +86,10 @@ def test_an_epoch_in_parts_is_the_epoch():
     def trained(part):
         e = replace(SMALL, part=part)
         whole = e.problem.load(None)
-        which, score = assemble.programs(e)[1], program.make_score(e, whole)
+        which, score = grid.programs(e)[1], program.make_score(e, whole)
         built = program.build(e, whole, which, None, Position(0, 0), score)
         lanes = built.start()
-        for first in assemble.parts(e, 128, 8):
+        for first in grid.parts(e, 128, 8):
             lanes = built.advance(lanes, 1, first)
         return lanes["trsgd"]
 
@@ -132,7 +134,7 @@ def data(tmp_path_factory):
     parts = (random_images(rng, whole, size) for size in (500, 200))
     folder = tmp_path_factory.mktemp("data")
     archive = write_tar(tmp_path_factory.mktemp("images"), *parts)
-    archive.rename(folder / lanes.CIFAR10)
+    archive.rename(folder / replicas.CIFAR10)
     (folder / "words.txt").write_text(
         "to be or not to be, that is the question.\n" * 50
     )
@@ -160,7 +162,7 @@ def metrics_of(folder):
 
 
 def names_in(path, *columns):
-    return [tuple(row[column] for column in columns) for row in rows.read(path)]
+    return [tuple(row[column] for column in columns) for row in measurements.read(path)]
 
 
 @pytest.mark.slow
@@ -176,7 +178,7 @@ def test_the_plan_in_one_call(data, tmp_path):
     for each in tiny.experiments:
         assert (whole / each.name / "table.md").read_text() in ran.output
     cells = names_in(whole / "kernel.csv", "tree", "dtype", "optimizer")
-    assert cells == kernel.cells(tiny.trees)
+    assert cells == update_floor.cells(tiny.trees)
     measured = [(each.name, str(n)) for each in tiny.experiments for n in (1, 2)]
     assert names_in(whole / "lanes.csv", "experiment", "lanes") == measured
     assert "processes" in [way for (way,) in names_in(whole / "ways.csv", "way")]
@@ -186,7 +188,8 @@ def test_the_plan_in_one_call(data, tmp_path):
     assert seeds == ["seeds-0-0", "seeds-1-1"]
     assert (whole / pooled.name / "table.md").read_text() in ran.output
     assert (whole / pooled.name / "panels.png").is_file()
-    (timed,) = rows.read(whole / "convolutions.csv")
+    assert "# The library's tests" in ran.output
+    (timed,) = measurements.read(whole / "convolutions.csv")
     assert timed["seeds"] == "1"
     assert float(timed["examples_a_second"]) > 0
     meta = (whole / "meta.json").read_text()
@@ -264,34 +267,36 @@ def test_a_plan_begun_on_another_device_is_refused(data, tmp_path):
 
 def test_the_floor_counts_what_an_update_has_to_move():
     """Of SGD g, m, w read and m, w written; the anchor read, and taken every tenth."""
-    found = {name: kernel.arrays(name) for name in ("sgd", "trsgd", "adam", "tradam")}
+    found = {
+        name: update_floor.arrays(name) for name in ("sgd", "trsgd", "adam", "tradam")
+    }
     assert found == pytest.approx({"sgd": 5, "trsgd": 6.2, "adam": 7, "tradam": 8.2})
 
 
-@pytest.mark.parametrize("plain", [each for each, _ in gpu.PLAIN])
+@pytest.mark.parametrize("plain", [each for each, _ in one_gpu.PLAIN])
 def test_plain_convolutions_are_of_a_network_that_is_there(plain):
-    assert plain.problem.network in classify.NETWORKS
+    assert plain.problem.network in classifying.NETWORKS
     assert plain.name not in experiments.EXPERIMENTS
 
 
 def test_the_lanes_end_with_the_memory(tmp_path, monkeypatch):
     def work(one, data_set):
-        return lanes.Work(None, 8 * one.lanes, 128, 1, 0.5)
+        return replicas.Work(None, 8 * one.lanes, 128, 1, 0.5)
 
     def full(work):
         if work.examples < 4 * 8:
-            return dict.fromkeys(lanes.MEASURES, f"{work.examples}.0")
+            return dict.fromkeys(replicas.MEASURES, f"{work.examples}.0")
         raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: out of memory")
 
-    monkeypatch.setattr(lanes, "work", work)
-    monkeypatch.setattr(lanes, "speed", full)
+    monkeypatch.setattr(replicas, "work", work)
+    monkeypatch.setattr(replicas, "speed", full)
     for _ in range(2):  # the second time all is there
         cells = [(SMALL, n) for n in (1, 2, 4, 8)]
-        assert lanes.run(tmp_path, cells, None, Deadline())
-    found = rows.read(tmp_path / "lanes.csv")
+        assert replicas.run(tmp_path, cells, None, Deadline())
+    found = measurements.read(tmp_path / "lanes.csv")
     assert [row["lanes"] for row in found] == ["1", "2", "4"]
-    assert [lanes.fits(row) for row in found] == [True, True, False]
-    assert lanes.best(found, SMALL) == 16.0
+    assert [replicas.fits(row) for row in found] == [True, True, False]
+    assert replicas.best(found, SMALL) == 16.0
 
 
 @pytest.mark.slow
@@ -334,7 +339,7 @@ def test_the_fastest_way_of_a_device_trains_on_it():
     assert convolutions.speed(found, "in place", 5) == 900.0
     assert convolutions.speed(found, "in place", 1) == pytest.approx(100 / 3)
     assert convolutions.speed(found, "XLA's own", 3) is None
-    assert {way.network for way in ways.named.values()} <= {*classify.NETWORKS}
+    assert {way.network for way in ways.named.values()} <= {*classifying.NETWORKS}
 
 
 @pytest.mark.parametrize(
@@ -343,7 +348,9 @@ def test_the_fastest_way_of_a_device_trains_on_it():
         (200_000, 0, range(6), Part(0, 3)),  # 286 s for 44.55 million examples
         (100_000, 0, range(6), Part(0, 1)),  # 542 s
         (100_000, 200, range(6), Part(0, 3)),
-        (200_000, 0, [1, 2, 4, 5], Part(1, 1)),  # seeds of a part follow each other
+        (150_000, 0, [4, 5], Part(4, 2)),  # 371 s: their steps take as long as 3's
+        (200_000, 0, [1, 2, 4, 5], Part(1, 2)),  # seeds of a part follow each other
+        (200_000, 0, [1, 3, 4, 5], Part(1, 1)),
         (200_000, 0, [3, 4, 5], Part(3, 3)),
         (1_000, 0, range(6), Part(0, 1)),
     ],
@@ -351,21 +358,21 @@ def test_the_fastest_way_of_a_device_trains_on_it():
 def test_a_part_has_as_many_seeds_as_end_in_time(speed, again, left, expected):
     at, found = time.monotonic() + 400, [timed("in place", 3, speed)]
     ways = parts.Ways(again=again)
-    part, network = parts.fresh(gpu.POOLED_30, ways, found, list(left), at)
+    part, network = parts.fresh(one_gpu.POOLED_30, ways, found, list(left), at)
     assert part == expected
     assert network == "resnet18, convolutions in place"
 
 
 def test_seeds_that_are_committed_are_not_trained_again(tmp_path, monkeypatch):
     monkeypatch.setattr(parts, "COMMITTED", tmp_path / "committed")
-    own = tmp_path / "plan" / gpu.POOLED_30.name
+    own = tmp_path / "plan" / one_gpu.POOLED_30.name
     for folder, name in (
-        (tmp_path / "committed" / gpu.POOLED_30.name, "seeds-0-2"),
+        (tmp_path / "committed" / one_gpu.POOLED_30.name, "seeds-0-2"),
         (own, "seeds-4-4"),
     ):
-        results.write_text(folder / name / "meta.json", "{}")
+        files.write_text(folder / name / "meta.json", "{}")
     (own / "seeds-3-3").mkdir()  # begun, not finished
-    assert parts.unseen(gpu.POOLED_30, own) == [3, 5]
+    assert parts.unseen(one_gpu.POOLED_30, own) == [3, 5]
 
 
 def test_what_a_gpu_gets_wrong_does_not_train(monkeypatch):
@@ -386,13 +393,61 @@ def test_what_a_gpu_gets_wrong_does_not_train(monkeypatch):
 
 
 def test_an_archive_knows_its_commit(monkeypatch):
-    assert results._archived_commit() is None  # in a checkout
+    assert origin._archived_commit() is None  # in a checkout
     commit = "0123456789" * 4
-    monkeypatch.setattr(results.Path, "read_text", lambda *_, **__: f"{commit}\n")
-    assert results.environment()["git_commit"] == commit
+    monkeypatch.setattr(origin.Path, "read_text", lambda *_, **__: f"{commit}\n")
+    assert origin.environment()["git_commit"] == commit
 
 
 def test_primary_contrasts_are_among_all():
-    for experiment in gpu.POOLED:
+    for experiment in one_gpu.POOLED:
         assert set(experiment.primary) <= set(experiment.contrasts)
         assert not set(experiment.optimizers) & {"muon", "sam", "clipping"}
+
+
+@pytest.mark.slow  # starts processes
+def test_the_tests_of_the_library_are_counted(tmp_path):
+    """Once; and a test that fails is named."""
+    tests = tmp_path / "test_three.py"
+    tests.write_text(
+        "import pytest\n"
+        "def test_right(): pass\n"
+        "@pytest.mark.parametrize('x', [1])\n"
+        "def test_wrong(x): assert x == 2\n"
+        "@pytest.mark.skip(reason='of no use here')\n"
+        "def test_skipped(): pass\n"
+        "@pytest.mark.slow\n"
+        "def test_slow(): assert False\n"
+    )
+    for _ in range(2):
+        assert library_tests.run(tmp_path, tests, Deadline())
+    (row,) = measurements.read(tmp_path / library_tests.FILE)
+    assert (row["passed"], row["failed"], row["skipped"]) == ("1", "1", "1")
+    assert row["names"].endswith("test_three.test_wrong[1]")
+    table, failed = tables.tests_table([row])
+    assert "| passed | failed | skipped |" in table
+    assert failed == f"Failed: {row['names']}"
+
+
+def test_the_tests_of_the_library_wait_for_their_time(tmp_path):
+    assert not library_tests.run(tmp_path, tmp_path, Deadline(time.monotonic() + 9))
+    assert not list(tmp_path.iterdir())
+
+
+def test_without_tests_or_pytest_the_plan_goes_on(tmp_path, monkeypatch, capsys):
+    assert library_tests.run(tmp_path, tmp_path / "absent", Deadline())
+    assert "did not run: " in capsys.readouterr().out
+    monkeypatch.setattr(library_tests, "NEEDED", ("pytest", "no_such_package"))
+    assert library_tests.run(tmp_path, tmp_path, Deadline())
+    told = "The library's tests did not run: no no_such_package is installed.\n"
+    assert capsys.readouterr().out == told
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow  # starts processes
+def test_a_pytest_that_does_not_start_is_told(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(library_tests, "OPTIONS", ("--no-such-option",))
+    tests = tmp_path / "test_none.py"
+    tests.touch()
+    assert library_tests.run(tmp_path, tests, Deadline())
+    assert "did not run: pytest ended with 4." in capsys.readouterr().out

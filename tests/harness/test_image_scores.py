@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import ndimage, signal
 
-from benchmarks import image_scores
+from benchmarks.tasks import segmentation, similarity
 
 WEIGHTS = np.asarray([0.0448, 0.2856, 0.3001, 0.2363, 0.1333])
 
@@ -44,12 +44,12 @@ def oracle(x, y, scales):
 @pytest.mark.parametrize(("size", "scales"), [(11, 1), (64, 3), (128, 4), (176, 5)])
 def test_ms_ssim_is_that_of_scipy(size, scales):
     x, y = images(size)
-    assert image_scores.scales(size) == scales
+    assert similarity.scales(size) == scales
     expected = [
         np.mean([oracle(a[..., c], b[..., c], scales) for c in range(3)])
         for a, b in zip(x, y, strict=True)
     ]
-    ours = jax.jit(image_scores.ms_ssim)(jnp.float32(x), jnp.float32(y))
+    ours = jax.jit(similarity.ms_ssim)(jnp.float32(x), jnp.float32(y))
     # float32: variances of 1e-2 are differences of squares up to 1, against 9e-4
     np.testing.assert_allclose(ours, expected, atol=1e-4)
     assert 0.2 < np.min(expected) < np.max(expected) < 0.95
@@ -57,19 +57,19 @@ def test_ms_ssim_is_that_of_scipy(size, scales):
 
 def test_an_image_is_itself():
     x, y = (jnp.float32(i) for i in images(64))
-    score = jax.jit(image_scores.ms_ssim)
+    score = jax.jit(similarity.ms_ssim)
     np.testing.assert_allclose(score(x, x), 1, atol=1e-6)
     np.testing.assert_allclose(score(x, y), score(y, x), rtol=1e-5)
     # the negative of an image: its contrast is the same, its structure opposite
     np.testing.assert_array_equal(score(x, 1 - x), 0)
-    assert image_scores.l1(x, x) == 0
-    np.testing.assert_allclose(image_scores.l1(x, x + 0.25), 0.25, rtol=1e-6)
+    assert similarity.l1(x, x) == 0
+    np.testing.assert_allclose(similarity.l1(x, x + 0.25), 0.25, rtol=1e-6)
 
 
 def test_an_image_smaller_than_a_window():
     x = jnp.zeros((1, 8, 8, 3))
     with pytest.raises(ValueError, match="Images of 8 pixels; SSIM needs 11 a side"):
-        image_scores.ms_ssim(x, x)
+        similarity.ms_ssim(x, x)
 
 
 def iou(labels, predicted, classes, void):
@@ -87,7 +87,7 @@ def test_mean_iou_is_that_of_a_loop_over_classes():
     classes, void = 6, 4
     labels = rng.choice([0, 1, 2, 4], size=(3, 16, 16)).astype(np.uint8)
     predicted = np.where(rng.random(labels.shape) < 0.6, labels, (labels + 1) % 5)
-    matrix = image_scores.confusion(
+    matrix = segmentation.confusion(
         jnp.asarray(labels), jnp.asarray(predicted), classes
     )
     counted = np.zeros((classes, classes), int)
@@ -96,12 +96,12 @@ def test_mean_iou_is_that_of_a_loop_over_classes():
     # 3 is only called, 5 is neither; 4 is void
     assert counted[:, 3].sum() > 0
     expected = iou(labels, predicted, classes, void)
-    np.testing.assert_allclose(image_scores.mean_iou(matrix, void), expected, rtol=1e-6)
+    np.testing.assert_allclose(segmentation.mean_iou(matrix, void), expected, rtol=1e-6)
 
 
 def test_mean_iou_of_the_truth_and_of_nothing_right():
     labels = jnp.asarray([0, 1, 2, 3])
-    matrix = image_scores.confusion(labels, labels, 4)
-    assert image_scores.mean_iou(matrix, void=3) == 1
-    matrix = image_scores.confusion(labels, jnp.full(4, 3), 4)
-    assert image_scores.mean_iou(matrix, void=3) == 0
+    matrix = segmentation.confusion(labels, labels, 4)
+    assert segmentation.mean_iou(matrix, void=3) == 1
+    matrix = segmentation.confusion(labels, jnp.full(4, 3), 4)
+    assert segmentation.mean_iou(matrix, void=3) == 0

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from benchmarks import train
 from benchmarks.data import text
 from benchmarks.models import transformer
 from benchmarks.models.transformer import SHAPES, Shape, Transformer
-from benchmarks.tasks import split_model
 from benchmarks.tasks.language import Text, language
+from benchmarks.tasks.problem import split_model
+from benchmarks.training import loop
 
 SMALL = Shape(width=8, layers=2, heads=2)
 PARAMETERS = {
@@ -192,7 +192,7 @@ def test_a_guess_that_knows_nothing_takes_8_bits_and_none_takes_more(numbers, fa
 
 
 def test_batches_show_the_same_windows_at_every_batch_size(numbers):
-    key = train.order_key(3)
+    key = loop.order_key(3)
     by_size = {
         b: np.asarray(language(numbers, 50, b).batches(key, 2)) for b in (1, 4, 16)
     }

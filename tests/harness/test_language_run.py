@@ -11,13 +11,16 @@ import pytest
 from flax import nnx
 from typer.testing import CliRunner
 
-from benchmarks import checkpoint, experiments, report, results, weights
+from benchmarks import experiments
 from benchmarks.__main__ import app
-from benchmarks.experiments.text import LANGUAGE
-from benchmarks.run import prepare, run
-from benchmarks.tasks import Request, Sampler
+from benchmarks.experiments.language import LANGUAGE
+from benchmarks.records import run_files
+from benchmarks.report import tables
+from benchmarks.runs import checkpoint, weights
+from benchmarks.runs.execute import prepare, run
 from benchmarks.tasks.classify import Images
 from benchmarks.tasks.language import Text, continuation
+from benchmarks.tasks.problem import Request, Sampler
 
 pytestmark = pytest.mark.slow  # runs of the command
 
@@ -55,7 +58,7 @@ def finished(data, tmp_path_factory):
 def test_a_run_is_scored_in_bits_per_byte(finished):
     metrics = pd.read_csv(finished / "metrics.csv")
     assert tuple(metrics.columns) == (
-        *results.RUN,
+        *run_files.RUN,
         *("train_loss", "train_bits_per_byte"),
         *("validation_loss", "validation_bits_per_byte"),
         *("test_loss", "test_bits_per_byte"),
@@ -65,7 +68,7 @@ def test_a_run_is_scored_in_bits_per_byte(finished):
     tested = metrics[metrics.test_loss.notna()]
     assert set(tested.trial) == {mean.idxmin()}  # the lowest is the best
     assert (metrics.validation_bits_per_byte < 8).all()
-    text = report.report(finished, "it")
+    text = tables.report(finished, "it")
     assert "test bits per byte" in text
     assert "| frequencies after the last byte " in text
     assert "lowest mean validation bits per byte" in text

@@ -18,12 +18,15 @@ from test_benchmarks import (
     trials_of,
 )
 
-from benchmarks import assemble, data, models, tasks, train
-from benchmarks.experiments import images
+from benchmarks import data, models
+from benchmarks.experiments import classify
 from benchmarks.models import implicit, resnet
-from benchmarks.noise import Noise
-from benchmarks.optimizers import Method
-from benchmarks.tasks import classify
+from benchmarks.optimizers.table import Method
+from benchmarks.runs import grid
+from benchmarks.tasks import classify as classifying
+from benchmarks.tasks import problem
+from benchmarks.training import loop
+from benchmarks.training.noise import Noise
 
 NORMS = ("batch", "group")
 PUBLISHED_PARAMETERS = 11_173_962
@@ -43,7 +46,7 @@ def size(tree):
 
 @pytest.mark.parametrize("norm", NORMS)
 def test_parameter_count_is_the_published_one(norm):
-    _, params, stats = tasks.split_model(abstract(norm))
+    _, params, stats = problem.split_model(abstract(norm))
     assert size(params) == PUBLISHED_PARAMETERS
     # a mean and a variance a channel: the stem, and 2 + 2 + the shortcut a stage
     channels = 5 * 64 + 5 * 128 + 5 * 256 + 5 * 512
@@ -67,7 +70,7 @@ def test_unknown_norm_says_what_to_write():
 @pytest.mark.parametrize("norm", NORMS)
 def test_only_activations_take_the_dtype(norm, dtype):
     model = abstract(norm, width=4, dtype=dtype)
-    graph, params, stats = tasks.split_model(model)
+    graph, params, stats = problem.split_model(model)
     assert {x.dtype for x in jax.tree.leaves((params, stats))} == {np.dtype("float32")}
     images = jax.ShapeDtypeStruct((2, 32, 32, 3), jnp.float32)
 
@@ -75,7 +78,7 @@ def test_only_activations_take_the_dtype(norm, dtype):
         model = nnx.merge(graph, params, stats, copy=True)
         logits = model(images)
         block = model.blocks[0](model.norm(model.conv(images)))
-        return logits, block, tasks.split_model(model)[2]
+        return logits, block, problem.split_model(model)[2]
 
     logits, block, stats = jax.eval_shape(forward, params, stats, images)
     assert (logits.shape, logits.dtype) == ((2, 10), jnp.float32)
@@ -150,7 +153,7 @@ def test_block_is_the_published_one(norm, after, stride):
 
 @pytest.mark.parametrize("norm", NORMS)
 def test_only_group_norm_is_independent_of_the_batch(norm):
-    graph, params, stats = tasks.split_model(abstract(norm, width=4))
+    graph, params, stats = problem.split_model(abstract(norm, width=4))
     random = np.random.default_rng(0)
     params = jax.tree.map(
         lambda x: random.normal(size=x.shape, scale=0.2).astype(x.dtype), params
@@ -183,7 +186,7 @@ def split():
 
 
 def task_with(norm):
-    return classify.classify(
+    return classifying.classify(
         lambda rngs: OneBlock(norm=norm, rngs=rngs),
         lambda images: images,
         lambda images, key: images,
@@ -203,8 +206,8 @@ def assert_close(ours, theirs, **tolerance):
 @pytest.mark.slow
 def test_lane_equals_single_run_with_batch_norm(split):
     task, seed, rate = task_with("batch"), 1, 1
-    program = assemble.Program(8, Noise(), ("sgd",))
-    methods = assemble.methods(images.DEMO, program, steps=STEPS * EPOCHS)
+    program = grid.Program(8, Noise(), ("sgd",))
+    methods = grid.methods(classify.DEMO, program, steps=STEPS * EPOCHS)
     params, stats, loss = python_loop(task, methods["sgd"], RATES[rate], split, seed)
     lanes = trainer(task, methods, split)()[-1]["sgd"]
     lane = jax.tree.map(lambda x: x[seed, rate], lanes)
@@ -248,15 +251,15 @@ def test_the_optimizer_never_sees_the_statistics(split):
 
     task = task_with("batch")
     spy = {"spy": Method(make)}
-    before = jax.jit(partial(train.init_lanes, task, spy))(trials_of(spy), SEEDS)
-    epoch = jax.jit(train.make_epoch(task, spy))
+    before = jax.jit(partial(loop.init_lanes, task, spy))(trials_of(spy), SEEDS)
+    epoch = jax.jit(loop.make_epoch(task, spy))
     after = epoch(before, split, trials_of(spy), SEEDS, 0)
     variables = jax.tree.leaves(seen, is_leaf=lambda x: isinstance(x, nnx.Variable))
     assert {type(variable) for variable in variables} == {nnx.Param}
     assert_close(after["spy"].params, before["spy"].params, rtol=0)
     first = jax.tree.map(lambda x: x[0, 0], before["spy"])
     stats, loss = first.stats, jax.jit(task.players["network"])
-    for index in task.batches(train.order_key(0), 0):
+    for index in task.batches(loop.order_key(0), 0):
         _, (stats, _) = loss(first.params, stats, split, index, None)
     # float32: as above; nothing but the 8 batches has moved them
     assert_close(jax.tree.map(lambda x: x[0, 0], after["spy"].stats), stats, rtol=1e-5)
@@ -269,7 +272,7 @@ def test_evaluation_uses_the_running_averages(split, monkeypatch):
     evaluate = jax.jit(task.evaluate)
     whole = evaluate(params, other, split)
     assert abs(whole["loss"] - evaluate(params, stats, split)["loss"]) > 1e-3
-    monkeypatch.setattr(classify, "EVALUATED_TOGETHER", 10)
+    monkeypatch.setattr(classifying, "EVALUATED_TOGETHER", 10)
     sliced = jax.jit(partial(task.evaluate))(params, other, split)
     for name, value in whole.items():
         # float32: means of 64 values of order 1, summed in another order

@@ -11,8 +11,8 @@ import pytest
 from scipy import stats
 
 import prox_optax
-from benchmarks.noise import Noise, perturb, student_t
-from benchmarks.optimizers import ABLATIONS, OPTIMIZERS, Settings
+from benchmarks.optimizers.table import ABLATIONS, OPTIMIZERS, Settings
+from benchmarks.training.noise import Noise, perturb, student_t
 
 
 def steps(optimizer, w, gradients):

@@ -10,11 +10,12 @@ import optax
 import pytest
 from test_benchmarks import alone, trainer
 
-from benchmarks import assemble, train
-from benchmarks.experiments import images
-from benchmarks.noise import Noise, perturb
-from benchmarks.optimizers import OPTIMIZERS, Method, Settings
-from benchmarks.tasks import Task
+from benchmarks.experiments import classify
+from benchmarks.optimizers.table import OPTIMIZERS, Method, Settings
+from benchmarks.runs import grid
+from benchmarks.training import loop
+from benchmarks.training.noise import Noise, perturb
+from benchmarks.training.task import Task
 
 STEPS, EPOCHS, RATE, SEEDS = 7, 2, 0.05, jnp.arange(2)
 TARGETS = np.linspace(-1, 2, STEPS)
@@ -43,8 +44,8 @@ TWO = Task(
 
 def lanes_of(methods, task=TWO, perturb=lambda grads, key: grads):
     trials = {name: {"learning_rate": jnp.asarray([RATE])} for name in methods}
-    lanes = train.init_lanes(task, methods, trials, SEEDS)
-    epoch = jax.jit(train.make_epoch(task, methods, perturb))
+    lanes = loop.init_lanes(task, methods, trials, SEEDS)
+    epoch = jax.jit(loop.make_epoch(task, methods, perturb))
     for number in range(EPOCHS):
         lanes = epoch(lanes, None, trials, SEEDS, jnp.int32(number))
     return lanes
@@ -54,7 +55,7 @@ def lanes_of(methods, task=TWO, perturb=lambda grads, key: grads):
 def method():
     """TRSGD with a period of 3: 14 steps are 4 periods and a part."""
     settings = Settings(momentum=0.9, weight_decay=0.0, period=3)
-    decay = assemble.decay_schedule((), steps=STEPS * EPOCHS)
+    decay = grid.decay_schedule((), steps=STEPS * EPOCHS)
     make = OPTIMIZERS["trsgd"].make
     return Method(lambda trial: make(trial, decay, settings, 1))
 
@@ -93,8 +94,8 @@ def test_lanes_of_several_optimizers_are_those_of_each_alone(method, at_once, pa
 
     def trained(names, at_once=None, part=None):
         few = {name: methods[name] for name in names}
-        lanes = train.init_lanes(TWO, few, trials, SEEDS)
-        epoch = jax.jit(train.make_epoch(TWO, few, at_once=at_once, part=part))
+        lanes = loop.init_lanes(TWO, few, trials, SEEDS)
+        epoch = jax.jit(loop.make_epoch(TWO, few, at_once=at_once, part=part))
         parts = range(0, STEPS, part or STEPS)
         for number, first in itertools.product(range(EPOCHS), parts):
             lanes = epoch(lanes, None, trials, SEEDS, jnp.int32(number), first)
@@ -140,8 +141,8 @@ def test_each_player_has_noise_of_its_own(method):
 @pytest.mark.parametrize("name", ["lookahead", "schedule-free", "weight average"])
 def test_the_other_player_is_seen_as_its_method_takes_gradients(name):
     """Not as what the loop updates: Lookahead's pair has no product."""
-    program = assemble.Program(1, Noise(), (name,))
-    methods = assemble.methods(images.DEMO, program, steps=STEPS * EPOCHS)
+    program = grid.Program(1, Noise(), (name,))
+    methods = grid.methods(classify.DEMO, program, steps=STEPS * EPOCHS)
     lane = lanes_of(methods)[name]
     evaluated = jax.vmap(jax.vmap(methods[name].evaluated))
     for player, params in lane.params.items():
@@ -161,7 +162,7 @@ def test_a_step_has_the_key_of_its_seed_and_number():
     for epoch, lanes in enumerate(history):
         numbers = range(epoch * 8, (epoch + 1) * 8)
         for seed, rate in np.ndindex(2, 2):
-            keys = [train.step_key(seed, number) for number in numbers]
+            keys = [loop.step_key(seed, number) for number in numbers]
             expected = np.mean([jax.random.uniform(key) for key in keys])
             # float32: a mean of 8 values below 1
             np.testing.assert_allclose(

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from test_report import made
 
-from benchmarks import pooled, report, results
-from benchmarks.experiments import gpu
+from benchmarks.experiments import one_gpu
+from benchmarks.records import pooled, run_files
+from benchmarks.report import tables
 
 ORIGIN = {
     "device": {"platform": "gpu", "kind": "a GPU", "cores": 2},
@@ -23,7 +24,7 @@ def score(row):
 
 
 def write_part(folder, first, seeds, **changes):
-    experiment = replace(gpu.POOLED_30, seeds=seeds, first_seed=first, **changes)
+    experiment = replace(one_gpu.POOLED_30, seeds=seeds, first_seed=first, **changes)
     metrics, meta = made(experiment, score)
     metrics["seed"] += first
     metrics["epoch"] *= experiment.epochs // metrics.epoch.max()  # to the very end
@@ -31,7 +32,7 @@ def write_part(folder, first, seeds, **changes):
     metrics["test_accuracy"] = 0.8 + own
     path = folder / pooled.Part(first, seeds).folder
     meta |= ORIGIN
-    results.write_run(path, metrics.to_csv(index=False), meta)
+    run_files.write_run(path, metrics.to_csv(index=False), meta)
     return meta
 
 
@@ -44,7 +45,7 @@ def test_parts_are_one_run_with_all_their_seeds(tmp_path):
     assert sorted(metrics.seed.unique()) == [0, 1, 2, 3, 4]
     assert meta["lanes"] == 55
     assert [part["first_seed"] for part in meta["parts"]] == [0, 3]
-    text = report.report(tmp_path, "a command")
+    text = tables.report(tmp_path, "a command")
     assert "| trsgd - sgd at 0.212 x (primary)   | +0.0200" in text
     assert "mean of the last 10% of the epochs" in text
     assert "- seeds 3 to 4: 2026-01-01, a GPU, commit 000000000000" in text
@@ -68,7 +69,7 @@ def test_parts_of_two_experiments_are_refused(tmp_path):
 def test_parts_may_convolve_otherwise_and_name_it(tmp_path):
     network = "resnet18, convolutions in place"
     write_part(tmp_path, 0, 1)
-    changed = replace(gpu.POOLED_30.problem, network=network)
+    changed = replace(one_gpu.POOLED_30.problem, network=network)
     write_part(tmp_path, 1, 1, problem=changed)
     _, meta = pooled.read(tmp_path, "run")
     assert [part["network"] for part in meta["parts"]] == ["resnet18", network]

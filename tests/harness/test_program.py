@@ -7,10 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from benchmarks import assemble, experiments, program
-from benchmarks.checkpoint import Position
-from benchmarks.experiments import images
-from benchmarks.noise import Noise
+from benchmarks import experiments
+from benchmarks.experiments import classify
+from benchmarks.runs import grid, program
+from benchmarks.runs.checkpoint import Position
+from benchmarks.training.noise import Noise
 
 
 def test_lanes_are_halved_until_they_fit(monkeypatch):
@@ -29,12 +30,12 @@ def test_lanes_are_halved_until_they_fit(monkeypatch):
 
 def test_the_trials_of_all_optimizers_are_halved(monkeypatch, tmp_path):
     together = replace(
-        experiments.tiny(images.DEMO), groups=(("", ("sgd", "trsgd", "adam")),)
+        experiments.tiny(classify.DEMO), groups=(("", ("sgd", "trsgd", "adam")),)
     )
     found = []
     monkeypatch.setattr(program, "compile_to_fit", lambda *args: found.append(args[1]))
     whole = together.problem.load(None)
-    which = assemble.Program(8, Noise(), together.optimizers)
+    which = grid.Program(8, Noise(), together.optimizers)
     program.build(together, whole, which, tmp_path, Position(0, 0), None)
     assert found == [3 * len(together.learning_rates)]
 
@@ -52,15 +53,15 @@ def test_memory_needed_grows_with_the_lanes():
 def test_a_program_trains_with_its_noise(tmp_path):
     """The same program without the noise ends elsewhere."""
     few = replace(
-        experiments.tiny(images.NOISE_DIGITS),
+        experiments.tiny(classify.NOISE_DIGITS),
         groups=(("", ("sgd",)),),
-        problem=replace(images.DIGITS, train=64),
+        problem=replace(classify.DIGITS, train=64),
     )
     whole = few.problem.load(None)
     score = program.make_score(few, whole)
 
     def loss(noise):
-        which = assemble.Program(32, noise, ("sgd",))
+        which = grid.Program(32, noise, ("sgd",))
         built = program.build(few, whole, which, tmp_path, Position(0, 0), score)
         return built.advance(built.start(), 0, 0)["sgd"].measures["loss"]
 

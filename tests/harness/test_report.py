@@ -9,10 +9,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks import assemble, experiments, figures, report, results
-from benchmarks.analysis import Condition
-from benchmarks.experiments import images, text
-from benchmarks.run import describe
+from benchmarks import experiments
+from benchmarks.experiments import classify, language
+from benchmarks.records import origin, run_files
+from benchmarks.report import figures, tables
+from benchmarks.report.statistics import Condition
+from benchmarks.runs import execute, grid
+from benchmarks.runs.execute import describe
 from benchmarks.tasks.classify import Images
 
 EPOCHS = (1, 2)
@@ -36,10 +39,10 @@ def made(experiment, score):
             "validation_loss": 2 / epoch,
             "diverged": False,
         }
-        for program in assemble.programs(experiment)
+        for program in grid.programs(experiment)
         for name in program.optimizers
-        for numbers in [assemble.trials(experiment, name)]
-        for trial, label in enumerate(assemble.labels(experiment, name))
+        for numbers in [grid.trials(experiment, name)]
+        for trial, label in enumerate(grid.labels(experiment, name))
         for seed in range(experiment.seeds)
         for epoch in EPOCHS
         if epoch == max(EPOCHS) or experiment.evaluate_every
@@ -51,11 +54,11 @@ def made(experiment, score):
     meta = {
         "command": "python -m benchmarks run it",
         **describe(experiment, SimpleNamespace(source="made by hand")),
-        **results.judged(experiment.problem, references={}),
+        **execute.judged(experiment.problem, references={}),
         "lanes": experiment.lanes,
         "device": {"platform": "cpu", "cores": 2},
         "seconds": {"compile": 1.0, "run": 2.0},
-        "versions": dict.fromkeys(("python", *results.PACKAGES, "prox_optax"), "1"),
+        "versions": dict.fromkeys(("python", *origin.PACKAGES, "prox_optax"), "1"),
     }
     return metrics, json.loads(json.dumps(meta))
 
@@ -69,7 +72,7 @@ def by_seed(row):
 def noisy():
     groups = (("SGD", ("sgd", "trsgd")), ("Adam", ("adam", "tradam")))
     return replace(
-        experiments.tiny(images.NOISE_DIGITS),
+        experiments.tiny(classify.NOISE_DIGITS),
         groups=groups,
         contrasts=(("trsgd", "sgd"), ("tradam", "adam")),
     )
@@ -82,7 +85,7 @@ def test_every_method_is_compared_with_its_own_base(noisy):
         better = row.optimizer == "tradam" and row.noise.startswith("gaussian")
         return by_seed(row) + 0.02 * better
 
-    table = report.table(*made(noisy, score))
+    table = tables.table(*made(noisy, score))
     sections = table.split("\n\n")
     assert [x for x in sections if x.endswith(":") and x.startswith("Batch")] == [
         "Batch 32:",
@@ -108,31 +111,31 @@ def test_every_method_is_compared_with_its_own_base(noisy):
 @pytest.mark.parametrize(
     ("experiment", "names"),
     [
-        (images.NOISE_DIGITS, {"accuracy"}),
-        (images.ABLATION_DIGITS, {"accuracy", "strengths"}),
-        (images.PAPER_CIFAR10, {"curves"}),
+        (classify.NOISE_DIGITS, {"accuracy"}),
+        (classify.ABLATION_DIGITS, {"accuracy", "strengths"}),
+        (classify.PAPER_CIFAR10, {"curves"}),
     ],
     ids=["rates", "strengths", "epochs"],
 )
 def test_each_kind_has_its_figure(experiment, names, tmp_path):
     tiny = experiments.tiny(experiment)
     metrics, meta = made(replace(tiny, groups=tiny.groups[:1], contrasts=()), by_seed)
-    results.write_run(tmp_path, metrics.to_csv(index=False), meta)
-    report.report(tmp_path, "it")
+    run_files.write_run(tmp_path, metrics.to_csv(index=False), meta)
+    tables.report(tmp_path, "it")
     drawn = {path.stem for path in tmp_path.glob("*.png")}
     assert drawn == names == {path.stem for path in tmp_path.glob("*.svg")}
 
 
 def test_one_rate_has_no_usable_range():
-    tiny = experiments.tiny(images.PAPER_CIFAR10)
-    table = report.table(*made(tiny, lambda row: row.epoch / 4))
+    tiny = experiments.tiny(classify.PAPER_CIFAR10)
+    table = tables.table(*made(tiny, lambda row: row.epoch / 4))
     assert "usable" not in table
     assert "| trsgd     | 0.1   | 0.5000 +- 0.0000 (n=2)" in table
     assert "nothing is chosen" in table
 
 
 def test_curves_show_two_methods_a_panel_on_the_test_images():
-    tiny = experiments.tiny(images.PAPER_CIFAR10)
+    tiny = experiments.tiny(classify.PAPER_CIFAR10)
     figure = figures.curves(*made(tiny, lambda row: row.epoch / 4))
     assert len(figure.axes) == 4  # loss and accuracy of each pair
     accuracy = figure.axes[1]
@@ -146,7 +149,7 @@ def test_curves_show_two_methods_a_panel_on_the_test_images():
 
 
 def test_strengths_are_drawn_at_their_own_best_rates():
-    tiny = experiments.tiny(images.ABLATION_DIGITS)
+    tiny = experiments.tiny(classify.ABLATION_DIGITS)
     metrics, meta = made(tiny, lambda row: 0.5 + row.strength + row.learning_rate)
     figure = figures.strengths(metrics, meta)
     curve = np.asarray(figure.axes[0].lines[0].get_ydata(), float)
@@ -154,7 +157,7 @@ def test_strengths_are_drawn_at_their_own_best_rates():
         curve, [0.5 + max(tiny.learning_rates), 0.6 + max(tiny.learning_rates)]
     )
     name = "coupled, inner decay, strength 0.1"
-    row = report.tuned_row(metrics, Images.score, Condition(8, "no noise"), name, None)
+    row = tables.tuned_row(metrics, Images.score, Condition(8, "no noise"), name, None)
     assert row[1] == f"{max(tiny.learning_rates):.3g}"
     highest = figure.axes[1].lines[0].get_ydata()
     np.testing.assert_allclose(np.asarray(highest, float), max(tiny.learning_rates))
@@ -170,10 +173,10 @@ def test_strengths_are_drawn_at_their_own_best_rates():
     ids=["below", "above", "both"],
 )
 def test_a_range_cut_off_by_the_grid_is_marked(accuracy, usable, decades):
-    tiny = experiments.tiny(images.DEMO)  # rates 0.01 and 0.0158
+    tiny = experiments.tiny(classify.DEMO)  # rates 0.01 and 0.0158
     values = dict(zip(tiny.learning_rates, accuracy, strict=True))
     metrics, _ = made(tiny, lambda row: values[row.learning_rate])
-    row = report.tuned_row(metrics, Images.score, Condition(8, "no noise"), "sgd", None)
+    row = tables.tuned_row(metrics, Images.score, Condition(8, "no noise"), "sgd", None)
     assert row[5] == usable
     assert row[6].startswith(decades)
 
@@ -182,20 +185,22 @@ def test_a_pair_named_twice_is_one_comparison(noisy):
     _, meta = made(noisy, by_seed)
     metrics, _ = made(noisy, by_seed)
     # trsgd, adam and tradam against their bases; the contrasts repeat two of them.
-    assert "Of the 9 comparisons" in report.tuned_notes(metrics, meta)
+    assert "Of the 9 comparisons" in tables.tuned_notes(metrics, meta)
 
 
 def test_a_task_is_reported_in_its_own_words(tmp_path):
     """Bits per byte: less is better, with an interval and what needs no training."""
-    few = replace(experiments.tiny(text.LANGUAGE), groups=(("SGD", ("sgd", "trsgd")),))
+    few = replace(
+        experiments.tiny(language.LANGUAGE), groups=(("SGD", ("sgd", "trsgd")),)
+    )
     low, high = few.learning_rates
     alone = replace(few, contrasts=(), batch_sizes=(4,))
     metrics, meta = made(
         alone, lambda row: 2.0 + (row.learning_rate == low) + 0.1 * row.seed
     )
     meta["references"] = {"a uniform guess": {"bits_per_byte": 8.0}}
-    results.write_run(tmp_path, metrics.to_csv(index=False), meta)
-    table = report.report(tmp_path, "it")
+    run_files.write_run(tmp_path, metrics.to_csv(index=False), meta)
+    table = tables.report(tmp_path, "it")
     assert "| optimizer | best rate | test bits per byte " in table
     assert f"| sgd       | {high:.3g}" in table
     # Seeds 0.1 apart: 0.05 is the error, and times t = 12.706 half of the interval.
@@ -211,10 +216,10 @@ def test_a_task_is_reported_in_its_own_words(tmp_path):
 
 
 def test_measures_besides_the_score_have_a_table():
-    tiny = experiments.tiny(images.PAPER_CIFAR10)
+    tiny = experiments.tiny(classify.PAPER_CIFAR10)
     metrics, meta = made(tiny, lambda row: row.epoch / 4)
     meta["score"]["besides"] = ["loss"]
-    rows = [line for line in report.others(metrics, meta) if line.startswith("|")]
+    rows = [line for line in tables.others(metrics, meta) if line.startswith("|")]
     cells = [[cell.strip() for cell in row.split("|")[1:-1]] for row in rows]
     assert cells[0] == ["on the test split", "accuracy", "loss"]
     assert cells[2] == ["sgd, batch 8", "0.5000 +- 0.0000", "1.0000 +- 0.0000"]

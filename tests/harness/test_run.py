@@ -12,10 +12,11 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from benchmarks import checkpoint, files, results
 from benchmarks.__main__ import app
-from benchmarks.checkpoint import Position, State
-from benchmarks.experiments import images
+from benchmarks.experiments import classify
+from benchmarks.records import files, run_files
+from benchmarks.runs import checkpoint, metric_rows
+from benchmarks.runs.checkpoint import Position, State
 
 FILES = {
     *("metrics.csv", "meta.json", "manifest.json"),
@@ -28,9 +29,9 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 from benchmarks import experiments
-from benchmarks.experiments import images
+from benchmarks.experiments import classify
 from benchmarks.run import prepare, run
-tiny = experiments.tiny(images.SENSITIVITY_DIGITS)
+tiny = experiments.tiny(classify.SENSITIVITY_DIGITS)
 two = replace(
     tiny,
     groups=(("", ("sgd", "trsgd")),),
@@ -58,7 +59,7 @@ def test_run_then_report(tmp_path):
     events = list((tmp_path / "tensorboard").glob("batch 8/trsgd/events.*"))
     assert [path.stat().st_size > 500 for path in events] == [True]
     metrics = pd.read_csv(tmp_path / "metrics.csv")
-    assert tuple(metrics.columns) == results.columns(images.DIGITS)
+    assert tuple(metrics.columns) == metric_rows.columns(classify.DIGITS)
     assert len(metrics) == 5 * 2 * 2
     for _, runs in metrics.groupby("optimizer"):
         tested = runs[runs.test_accuracy.notna()]
@@ -94,14 +95,14 @@ def test_list_and_unknown_names():
 
 def test_a_failed_write_leaves_the_old_file(tmp_path):
     path = tmp_path / "table.md"
-    results.write_text(path, "old")
+    files.write_text(path, "old")
 
     def half(temporary: Path) -> None:
         temporary.write_text("ne", encoding="utf-8")
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        results.write(path, half)
+        files.write(path, half)
     assert path.read_text(encoding="utf-8") == "old"
     assert list(tmp_path.iterdir()) == [path]
 
@@ -148,7 +149,7 @@ def test_a_killed_run_goes_on_to_the_same_numbers(tmp_path):
 
 
 def test_a_half_written_checkpoint_is_ignored(tmp_path):
-    lanes = {"w": images.SENSITIVITY_DIGITS.seeds * pd.Series([1.0]).to_numpy()}
+    lanes = {"w": classify.SENSITIVITY_DIGITS.seeds * pd.Series([1.0]).to_numpy()}
     checkpoint.start(tmp_path, {"name": "a"})
     checkpoint.save(tmp_path, State(Position(0, 3), "", {}), lanes)
     half = files.temporary(tmp_path / "checkpoints/0-7-0")
@@ -192,7 +193,7 @@ def test_half_removed_checkpoints_are_nobodys(tmp_path, monkeypatch):
     """A kill while the files of a finished run are removed."""
     checkpoint.start(tmp_path, {"name": "a"})
     checkpoint.save(tmp_path, State(Position(3, 5), "", {}), {"w": np.ones(1)})
-    results.write_run(tmp_path, "a,b\n", {"name": "a"})
+    run_files.write_run(tmp_path, "a,b\n", {"name": "a"})
     monkeypatch.setattr(files, "discard", lambda path: None)
     checkpoint.finish(tmp_path)
     assert checkpoint.saved(tmp_path) == [Position(3, 5)]
@@ -211,5 +212,5 @@ def test_resume_without_a_run_and_of_a_finished_one(tmp_path):
     assert nothing.exit_code == 1
     assert "Start it without --resume." in nothing.output
     configuration = {"name": "a"}
-    results.write_run(tmp_path, "a,b\n", configuration)
+    run_files.write_run(tmp_path, "a,b\n", configuration)
     assert checkpoint.position(tmp_path, configuration) is None

@@ -7,10 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from benchmarks import assemble, experiments, scores
+from benchmarks import experiments
 from benchmarks.data import DataSet
-from benchmarks.experiments import Experiment, images
-from benchmarks.train import Lane
+from benchmarks.experiments import Experiment, classify
+from benchmarks.runs import grid, metric_rows
+from benchmarks.training.loop import Lane
 
 # Accuracy by trial: validation prefers the second, the test split the first.
 ACCURACY = {"validation": jnp.array([0.6, 0.8]), "test": jnp.array([0.9, 0.7])}
@@ -29,16 +30,16 @@ class Evaluate:
 
 
 def evaluated(experiment: Experiment, epoch: int):
-    (program,) = assemble.programs(experiment)
-    count = len(assemble.labels(experiment, "sgd"))
+    (program,) = grid.programs(experiment)
+    count = len(grid.labels(experiment, "sgd"))
     shape = (experiment.seeds, count)
     measures = {"loss": jnp.ones(shape), "accuracy": jnp.zeros(shape)}
     numbers = jnp.broadcast_to(jnp.arange(count), shape)
     lanes = {"sgd": Lane(numbers, (), (), measures, jnp.zeros(shape, bool))}
     data_set = DataSet("train", "validation", "test", 10, jnp.ones(1), jnp.ones(1), "x")
     evaluate = Evaluate()
-    rows = scores.training(experiment, program, lanes, epoch)
-    return scores.evaluation(
+    rows = metric_rows.training(experiment, program, lanes, epoch)
+    return metric_rows.evaluation(
         experiment, program, rows, evaluate, lanes, data_set
     ), evaluate
 
@@ -46,7 +47,7 @@ def evaluated(experiment: Experiment, epoch: int):
 @pytest.fixture
 def experiment():
     return replace(
-        experiments.tiny(images.DEMO), groups=(("", ("sgd",)),), evaluate_every=1
+        experiments.tiny(classify.DEMO), groups=(("", ("sgd",)),), evaluate_every=1
     )
 
 
@@ -75,7 +76,7 @@ def test_each_optimizer_gets_its_own_scores(experiment):
     """Compiled functions return dictionaries in the order of the alphabet."""
     groups = (("", ("trsgd", "sgd")),)
     both = replace(experiment, groups=groups, learning_rates=(0.1,), together=True)
-    (program,) = assemble.programs(both)
+    (program,) = grid.programs(both)
     measures = {"loss": jnp.ones((2, 1)), "accuracy": jnp.ones((2, 1))}
 
     def lane(number):
@@ -84,8 +85,8 @@ def test_each_optimizer_gets_its_own_scores(experiment):
 
     lanes = {"sgd": lane(0), "trsgd": lane(1)}
     data_set = DataSet("train", "validation", "test", 10, jnp.ones(1), jnp.ones(1), "x")
-    rows = scores.training(both, program, lanes, 2)
-    rows = scores.evaluation(both, program, rows, Evaluate(), lanes, data_set)
+    rows = metric_rows.training(both, program, lanes, 2)
+    rows = metric_rows.evaluation(both, program, rows, Evaluate(), lanes, data_set)
     mean = rows.groupby("optimizer")[["validation_accuracy", "test_accuracy"]].mean()
     np.testing.assert_allclose(mean.loc["sgd"], [0.6, 0.9])
     np.testing.assert_allclose(mean.loc["trsgd"], [0.8, 0.7])

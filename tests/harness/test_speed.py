@@ -16,10 +16,12 @@ from typer.testing import CliRunner
 
 from benchmarks import models
 from benchmarks.__main__ import app
+from benchmarks.costs import measurements, timing
+from benchmarks.costs.speed import parallel, replicas, steps, updates
+from benchmarks.costs.speed import plan as speed_plan
+from benchmarks.costs.traffic.methods import METHODS, PERIOD
 from benchmarks.experiments import speed as experiments
-from benchmarks.speed import apart, lanes, rows, run, steps, timing, updates
 from benchmarks.tasks import classify
-from benchmarks.traffic.methods import METHODS, PERIOD
 
 
 def needs_torch():
@@ -60,10 +62,10 @@ def torch_name(path):
 def test_the_residual_network_in_pytorch_is_ours():
     """The same logits of a batch in training, from the same weights."""
     torch = needs_torch()
-    from benchmarks.speed import eager_models
+    from benchmarks.costs.pytorch import models
 
     ours = models.ResNet18(10, width=8, rngs=nnx.Rngs(0))
-    theirs = eager_models.resnet18(8)
+    theirs = models.resnet18(8)
     params = nnx.to_pure_dict(nnx.state(ours, nnx.Param))
     with torch.no_grad():
         named = dict(theirs.named_parameters())
@@ -81,11 +83,11 @@ def test_the_residual_network_in_pytorch_is_ours():
 def test_the_transformer_in_pytorch_is_ours():
     """The same logits, from the same weights."""
     torch = needs_torch()
-    from benchmarks.speed import eager_models
+    from benchmarks.costs.pytorch import models
 
     numbers = experiments.LANGUAGE.problem
     ours = numbers.network(nnx.Rngs(0))
-    theirs = eager_models.Transformer(numbers.shape, numbers.context)
+    theirs = models.Transformer(numbers.shape, numbers.context)
     params = nnx.to_pure_dict(nnx.state(ours, nnx.Param))
     with torch.no_grad():
         named = dict(theirs.named_parameters())
@@ -107,11 +109,11 @@ def test_the_transformer_in_pytorch_is_ours():
 )
 def test_training_in_pytorch_takes_the_same_numbers(experiment, rate):
     needs_torch()
-    from benchmarks.speed import eager_training
+    from benchmarks.costs.pytorch import training
 
-    model, inputs, labels = eager_training.network(experiment)
+    model, inputs, labels = training.network(experiment)
     assert len(inputs) == len(labels) == experiment.batch_sizes[0]
-    optimizer = eager_training.first_optimizer(experiment, model)
+    optimizer = training.first_optimizer(experiment, model)
     assert optimizer.defaults["lr"] == rate
     assert optimizer.defaults["weight_decay"] == experiment.settings.weight_decay
 
@@ -144,17 +146,17 @@ def test_tiny_measures_all_and_goes_on(tmp_path, monkeypatch):
     assert (out / "table.md").read_text() in first.output
     has_torch = updates.has_torch()
     names = {"updates": 2, "steps": 1, "ways": 5 if has_torch else 3}
-    measured = {name: rows.read(out / f"{name}.csv") for name in names}
+    measured = {name: measurements.read(out / f"{name}.csv") for name in names}
     assert {name: len(found) for name, found in measured.items()} == names
     assert [row["way"] for row in measured["ways"]] == [
         *("lanes", "lanes", "processes"),
         *(["PyTorch", "PyTorch, processes"] if has_torch else []),
     ]
-    for module, name in ((updates, "measure"), (steps, "measure"), (lanes, "speed")):
+    for module, name in ((updates, "measure"), (steps, "measure"), (replicas, "speed")):
         monkeypatch.setattr(module, name, not_to_be_called)
     again = CliRunner().invoke(app, [*command, "--resume"])
     assert again.exit_code == 0, again.output
-    assert {name: rows.read(out / f"{name}.csv") for name in names} == measured
+    assert {name: measurements.read(out / f"{name}.csv") for name in names} == measured
 
 
 def test_missing_data_is_an_error_before_all_else(tmp_path):
@@ -165,18 +167,18 @@ def test_missing_data_is_an_error_before_all_else(tmp_path):
 
 
 def test_what_was_measured_elsewhere_is_not_gone_on_with(tmp_path):
-    plan = run.tiny()._replace(trees={}, whole=(), subjects=())
+    plan = speed_plan.tiny()._replace(trees={}, whole=(), subjects=())
     with pytest.raises(FileNotFoundError, match="leave out --resume"):
-        run.run(plan, tmp_path, None, resume=True)
-    run.run(plan, tmp_path, None, resume=False)
-    run.run(plan, tmp_path, None, resume=True)
+        speed_plan.run(plan, tmp_path, None, resume=True)
+    speed_plan.run(plan, tmp_path, None, resume=False)
+    speed_plan.run(plan, tmp_path, None, resume=True)
     meta = json.loads((tmp_path / "meta.json").read_text())
     meta["versions"]["torch"] = "another"
     (tmp_path / "meta.json").write_text(json.dumps(meta))
     with pytest.raises(
         ValueError, match=r"otherwise:\n  versions.torch: another there"
     ):
-        run.run(plan, tmp_path, None, resume=True)
+        speed_plan.run(plan, tmp_path, None, resume=True)
 
 
 def test_units(monkeypatch):
@@ -192,10 +194,10 @@ def test_units(monkeypatch):
     assert found["parameters"] == "6"
     assert (found["ours_to_bare"], found["torch_to_ours"]) == ("2.000", "3.000")
 
-    work = lanes.Work(lambda: None, 320, 160, 20, 5.0)
-    monkeypatch.setattr(lanes, "work", lambda one, data_set: work)
+    work = replicas.Work(lambda: None, 320, 160, 20, 5.0)
+    monkeypatch.setattr(replicas, "work", lambda one, data_set: work)
     turns[:] = [(4.0,)]
-    assert lanes.speed(work)["examples_a_second"] == "80.0"
+    assert replicas.speed(work)["examples_a_second"] == "80.0"
     turns[:] = [(4.0, 5.0)]
     whole = steps.measure(experiments.RESNET_64, None)
     assert (whole["bare_ms"], whole["ours_ms"]) == ("200.000", "250.000")
@@ -205,10 +207,10 @@ def test_units(monkeypatch):
 def test_the_examples_of_a_call_are_those_of_all_lanes(monkeypatch):
     """2 seeds of 20 steps of 8, of an epoch of 160."""
     built = SimpleNamespace(start=None, advance=None, seconds=5.0)
-    monkeypatch.setattr(lanes.program, "build", lambda *args: built)
-    monkeypatch.setattr(lanes.program, "make_score", lambda *args: None)
+    monkeypatch.setattr(replicas.program, "build", lambda *args: built)
+    monkeypatch.setattr(replicas.program, "make_score", lambda *args: None)
     data_set = SimpleNamespace(train=SimpleNamespace(labels=range(160)))
-    work = lanes.work(lanes.alone(experiments.RESNET_64, "sgd", 2), data_set)
+    work = replicas.work(replicas.alone(experiments.RESNET_64, "sgd", 2), data_set)
     assert work[1:] == (320, 160, 20, 5.0)
 
 
@@ -216,10 +218,10 @@ def test_a_process_that_fails_ends_the_waiting():
     running, failed = SimpleNamespace(exitcode=None), SimpleNamespace(exitcode=1)
     found = queue.Queue()
     found.put([8.0])
-    assert apart.next_of(found, [running, running]) == [8.0]
+    assert parallel.next_of(found, [running, running]) == [8.0]
     found.put([8.0])
     with pytest.raises(RuntimeError, match="has failed"):
-        apart.next_of(found, [running, failed])
+        parallel.next_of(found, [running, failed])
 
 
 @pytest.mark.parametrize(
@@ -235,8 +237,8 @@ def test_a_process_that_fails_ends_the_waiting():
 def test_parts_of_25_steps_together_are_timed_at_once_or_one_part(part, steps, timed):
     data_set = SimpleNamespace(train=SimpleNamespace(labels=range(8 * steps)))
     one = replace(experiments.RESNET_64, part=part)
-    assert lanes.parts(one, data_set) == timed
-    assert lanes.steps(one, data_set) == len(timed) * timed.step
+    assert replicas.parts(one, data_set) == timed
+    assert replicas.steps(one, data_set) == len(timed) * timed.step
 
 
 @pytest.mark.parametrize("experiment", [experiments.RESNET_64, experiments.RESNET_16])

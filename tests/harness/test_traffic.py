@@ -8,16 +8,16 @@ from test_contract import FACTORIES
 from typer.testing import CliRunner
 
 from benchmarks.__main__ import app
-from benchmarks.gpu import convolutions
-from benchmarks.traffic import (
+from benchmarks.costs import trees
+from benchmarks.costs.gpu import convolutions
+from benchmarks.costs.traffic import (
     budgets,
+    count,
     hlo,
-    lanes,
     measure,
     methods,
-    run,
+    step,
     targets,
-    trees,
 )
 
 A = 4 * 1000  # bytes of f32[1000]
@@ -204,7 +204,7 @@ def small(monkeypatch):
     tree = trees.leaves({"kernel": (512, 256), "bias": (256,)})
     for name in trees.TREES:
         monkeypatch.setitem(trees.TREES, name, lambda: tree)
-    return run.SMALL
+    return count.SMALL
 
 
 def test_sgd_and_its_anchor_cost_the_budget_on_cpu(small):
@@ -296,7 +296,7 @@ def test_unavailable_targets_are_skipped_with_the_reason(monkeypatch):
         raise NotImplementedError("topology not implemented for cuda")
 
     monkeypatch.setattr(targets.topologies, "get_topology_desc", missing)
-    found, skipped = run.available(targets.TARGETS)
+    found, skipped = count.available(targets.TARGETS)
     assert [target.platform for target in found] == ["cpu"]
     assert skipped[0] == (
         "Skipped H100: jax-cuda13-pjrt is missing or does not load: "
@@ -308,10 +308,10 @@ def test_command(small, monkeypatch, tmp_path):
     """Two updates on CPU: the table, the files, and an exit code for the verdict."""
     for name in set(methods.METHODS) - {"sgd", "proximal, sgd"}:
         monkeypatch.delitem(methods.METHODS, name)
-    monkeypatch.setattr(run, "TARGETS", (CPU,))
-    monkeypatch.setattr(run, "SHARDED", ())
-    monkeypatch.setattr(run, "use_cpu_alone", lambda: None)  # jax runs already
-    monkeypatch.setattr(run, "compile_times", lambda target: "")
+    monkeypatch.setattr(count, "TARGETS", (CPU,))
+    monkeypatch.setattr(count, "SHARDED", ())
+    monkeypatch.setattr(count, "use_cpu_alone", lambda: None)  # jax runs already
+    monkeypatch.setattr(count, "compile_times", lambda target: "")
 
     result = CliRunner().invoke(app, ["traffic", "--out", str(tmp_path)])
     assert result.exit_code == 0, result.output
@@ -357,11 +357,11 @@ def test_of_a_slice_inside_a_fusion_what_it_reads():
             """,
         ),
     )
-    (body,) = lanes.instructions(program)
-    moved = {name: lanes.bytes_of(x, body, program) for name, x in body.items()}
+    (body,) = step.instructions(program)
+    moved = {name: step.bytes_of(x, body, program) for name, x in body.items()}
     assert moved["q"] == 2 * A
     assert moved["f"] == A / 10 + A + A / 10
 
 
 def test_the_ways_that_are_counted_are_all_of_the_plan():
-    assert {*convolutions.WAYS} <= {*lanes.WAYS}
+    assert {*convolutions.WAYS} <= {*step.WAYS}

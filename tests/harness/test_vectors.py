@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from data_files import random_images
 
-from benchmarks import vectors
 from benchmarks.data import DataSet, Split, spec
-from benchmarks.experiments import images
+from benchmarks.experiments import classify
 from benchmarks.tasks.classify import NETWORK, Images
+from benchmarks.training import vectors
 
 
 def classification(network, channels):
@@ -19,7 +19,7 @@ def classification(network, channels):
     split = Split(jnp.asarray(raw.images[:16]), jnp.asarray(raw.labels[:16]))
     data = DataSet(split, split, split, 10, jnp.full(3, 120.0), jnp.full(3, 60.0), "")
     problem = Images(
-        **images.CIFAR10.__dict__
+        **classify.CIFAR10.__dict__
         | {"network": network, "channels": channels, "dtype": "float32"}
     )
     return problem.task(data, 8), data

@@ -84,9 +84,12 @@ ContribTest = pytest.mark.slow(  # likewise
         _ALL_OPTIMIZERS_UNDER_TEST=PLAIN + MECHANIZED,
     ).ContribTest
 )
-ShardingTest = load(
-    "_src.sharding_test", OPTIMIZERS={name: FACTORIES[name](1.0) for name in ALIASES}
-).ShardingTest
+ShardingTest = pytest.mark.usefixtures("cpu")(  # it takes eight devices
+    load(
+        "_src.sharding_test",
+        OPTIMIZERS={name: FACTORIES[name](1.0) for name in ALIASES},
+    ).ShardingTest
+)
 Float64Test = load(
     "_src.float64_test",
     ALL_MODULES=[(x, FACTORIES[x], SETTINGS.get(x, {})) for x in FACTORIES],

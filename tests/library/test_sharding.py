@@ -12,8 +12,9 @@ from test_contract import FACTORIES, PULLS, STEPS, make, proximal_states, step, 
 from test_contract import anchor_dtype as anchor_dtype
 
 import prox_optax
-from benchmarks.traffic import hlo
+from benchmarks.costs.traffic import hlo
 
+pytestmark = pytest.mark.usefixtures("cpu")  # a mesh takes eight devices
 SPECS = {"bias": P(), "kernel": P("data", None)}
 
 

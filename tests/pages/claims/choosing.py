@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from benchmarks.analysis import is_equal
+from benchmarks.report.statistics import is_equal
 from claims.committed import cells, following, run
 from claims.differences import POINT
 from claims.pages import Claim

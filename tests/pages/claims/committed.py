@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 from scipy import optimize, stats
 
-from benchmarks import analysis, results
-from benchmarks.analysis import Estimate
-from benchmarks.judging import Score
-from benchmarks.tasks.classify import Images
+from benchmarks.records import run_files
+from benchmarks.records.score import Score
+from benchmarks.report import statistics
+from benchmarks.report.statistics import Estimate
 
 ROOT = Path(__file__).parents[3]
 RESULTS = "benchmarks/results"
@@ -33,7 +33,7 @@ class Run(NamedTuple):
 
     @property
     def conditions(self):
-        return analysis.conditions(self.meta)
+        return statistics.conditions(self.meta)
 
     @property
     def minutes(self):
@@ -50,29 +50,29 @@ class Run(NamedTuple):
         return tested(self.name, method, where, measure)
 
     def mean(self, method, *where, measure=None):
-        return analysis.estimate(self.test(method, *where, measure=measure))
+        return statistics.estimate(self.test(method, *where, measure=measure))
 
     def minus(self, method, control, *where, measure=None):
         """Return the difference of two methods, paired by seed."""
         ours, theirs = (
             self.test(name, *where, measure=measure) for name in (method, control)
         )
-        return analysis.estimate(ours - theirs)
+        return statistics.estimate(ours - theirs)
 
     def best(self, method, *where):
         """Return the learning rate chosen on validation."""
-        return analysis.best_learning_rate(self.rows(method, *where), self.score)
+        return statistics.best_learning_rate(self.rows(method, *where), self.score)
 
     def validation(self, method, *where):
         """Return the mean at each learning rate, a series with the rates as index."""
-        curve = analysis.validation_curve(self.rows(method, *where), self.score)
-        return curve.mean(axis=1).round(analysis.MEAN_DIGITS)
+        curve = statistics.validation_curve(self.rows(method, *where), self.score)
+        return curve.mean(axis=1).round(statistics.MEAN_DIGITS)
 
     def usable(self, method, *where):
-        return analysis.width_of(self.rows(method, *where), self.score)
+        return statistics.width_of(self.rows(method, *where), self.score)
 
     def fails(self, method, *where):
-        return analysis.fails_from(self.rows(method, *where), self.score)
+        return statistics.fails_from(self.rows(method, *where), self.score)
 
     def contrasts(self, but=()):
         """Methods and controls: {(method, control, condition): their difference}."""
@@ -99,15 +99,13 @@ class Run(NamedTuple):
 @cache
 def tested(name, method, where, measure):
     found = run(name)
-    return analysis.final_scores(found.rows(method, *where), found.score, measure)
+    return statistics.final_scores(found.rows(method, *where), found.score, measure)
 
 
 @cache
 def run(name):
-    metrics, found = results.read_run(ROOT / RESULTS / name, f"benchmarks run {name}")
-    if "score" not in found:  # of a time when there was one task
-        found |= results.judged(Images.of(found["experiment"]), references={})
-    by_method = analysis.final(metrics).groupby(["batch_size", "noise", "optimizer"])
+    metrics, found = run_files.read_run(ROOT / RESULTS / name, f"benchmarks run {name}")
+    by_method = statistics.final(metrics).groupby(["batch_size", "noise", "optimizer"])
     return Run(name, dict(iter(by_method)), found)
 
 
@@ -118,23 +116,23 @@ def spread(estimate: Estimate, unit=1.0):
 
 def interval(estimate: Estimate, unit=1.0):
     """Mean and half of the 95 % interval."""
-    return estimate.mean / unit, analysis.half_width(estimate) / unit
+    return estimate.mean / unit, statistics.half_width(estimate) / unit
 
 
 def better(estimates):
     """How many lie above 0 with their 95 % interval."""
-    return sum(x.mean > 0 and not analysis.is_equal(x) for x in estimates)
+    return sum(x.mean > 0 and not statistics.is_equal(x) for x in estimates)
 
 
 def worse(estimates):
-    return sum(x.mean < 0 and not analysis.is_equal(x) for x in estimates)
+    return sum(x.mean < 0 and not statistics.is_equal(x) for x in estimates)
 
 
 def after_holm(estimates):
     """How many paired t tests are significant after Holm's correction."""
     found = [x for x in estimates if x.error > 0]
     p = np.sort([2 * stats.t.sf(abs(x.mean) / x.error, x.n - 1) for x in found])
-    failed = p > (1 - analysis.CONFIDENCE) / (len(estimates) - np.arange(len(p)))
+    failed = p > (1 - statistics.CONFIDENCE) / (len(estimates) - np.arange(len(p)))
     return int(np.argmax(failed)) if failed.any() else len(p)
 
 
@@ -143,7 +141,7 @@ def standardised(n):
     """Return the mean, in standard deviations, that a t test of n sees with POWER."""
 
     def missing(size):
-        reach = stats.t.ppf((1 + analysis.CONFIDENCE) / 2, n - 1)
+        reach = stats.t.ppf((1 + statistics.CONFIDENCE) / 2, n - 1)
         return stats.nct.sf(reach, n - 1, size * np.sqrt(n)) - POWER
 
     return optimize.brentq(missing, 0.1, 6)

@@ -1,6 +1,6 @@
 """benchmarks/README.md: what its table of experiments says of them."""
 
-from benchmarks.analysis import is_equal
+from benchmarks.report.statistics import is_equal
 from claims.committed import (
     better,
     demo_minutes,

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from benchmarks.analysis import Condition, is_equal
+from benchmarks.report.statistics import Condition, is_equal
 from claims.committed import (
     RESULTS,
     after_holm,

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from benchmarks.analysis import is_equal
+from benchmarks.report.statistics import is_equal
 from claims.committed import (
     better,
     interval,

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from benchmarks import analysis
+from benchmarks.report import statistics
 from claims.committed import RESULTS, ROOT, csv, interval, meta, seen
 from claims.pages import Claim
 
@@ -33,7 +33,7 @@ def percent(method):
 
 def difference(method, control, epochs=END):
     found = accuracies(epochs)
-    return analysis.estimate(found[method] - found[control])
+    return statistics.estimate(found[method] - found[control])
 
 
 def minus(method, control, epochs=END):

@@ -1,0 +1,1 @@
+"""How fast this machine is: updates, whole steps, replicas."""

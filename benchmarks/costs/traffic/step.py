@@ -1,0 +1,231 @@
+"""Bytes and kernels of a training step of lanes, compiled for a GPU that is not there.
+
+The step is the body of the loop that trains the pooled experiment; its gradients alone
+are those of as many lanes of one network. A fusion that reads a part of an array only
+is counted with that part.
+"""
+
+import importlib.metadata
+import json
+import math
+import re
+from collections.abc import Mapping
+from functools import partial
+from operator import truediv
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import SingleDeviceSharding
+
+from benchmarks import models
+from benchmarks.costs import measurements
+from benchmarks.costs.traffic import hlo
+from benchmarks.costs.traffic.targets import PLUGINS, Target, devices, use_cpu_alone
+from benchmarks.data import DataSet, Split
+from benchmarks.experiments import Experiment, one_gpu
+from benchmarks.records import files, origin
+from benchmarks.report.markdown import align
+from benchmarks.runs import grid
+from benchmarks.tasks import classify
+from benchmarks.training import loop, vectors
+from benchmarks.training.task import Task
+
+COMMAND = "python -m benchmarks lanes"
+FILE, TABLE, META = "lanes.csv", "lanes.md", "lanes.json"
+FILES = (FILE, TABLE)
+SEEDS = 3
+PART = 5  # steps of the loop, whose body is counted once
+EXAMPLES = 800  # of random data: nothing is run
+WITH_XLA: dict[str, str | bool] = {
+    "xla_gpu_enable_triton_gemm": False
+}  # as on a GPU (see __main__)
+SLICES = ("slice", "dynamic-slice")
+PARAMETER = re.compile(r"param_(\d+)")
+BODY = re.compile(rf"body={hlo.NAME}")
+
+rebuilt: models.Convolve = jax.checkpoint(models.patches, static_argnums=2)
+
+WAYS: Mapping[str, models.Convolve] = {
+    "patches": models.patches,
+    "patches, rebuilt": rebuilt,
+    "XLA's own": models.plain,
+    "in place": models.in_place,
+}
+
+
+class Step(NamedTuple):
+    """What is compiled.
+
+    Attributes:
+      convolution: a name in `WAYS`.
+      kept: how the loop keeps networks: as vectors, or as arrays.
+    """
+
+    convolution: str
+    kept: str
+
+
+STEPS = (
+    Step("patches", "arrays"),
+    *(Step(name, "vectors") for name in WAYS),
+)
+
+
+def run(folder: Path) -> str:
+    """Count all; write lanes.csv, lanes.md and lanes.json; return the table."""
+    use_cpu_alone()
+    found = [measure(step, Target("cuda", "H100")) for step in STEPS]
+    (folder / FILE).unlink(missing_ok=True)
+    for row in found:
+        measurements.add(folder / FILE, row)
+    header = tuple(key.replace("_", " ") for key in found[0])
+    table = align([header, *(tuple(row.values()) for row in found)])
+    plugin = PLUGINS["cuda"]
+    versions = origin.versions() | {plugin: importlib.metadata.version(plugin)}
+    text = "\n".join([*table, "", NOTES, "", f"`{COMMAND}`; {listed(versions)}.", ""])
+    files.write_text(folder / TABLE, text)
+    meta = {"command": COMMAND, "versions": versions, **origin.environment()}
+    files.write_text(folder / META, json.dumps(meta, indent=2) + "\n")
+    return text
+
+
+NOTES = f"""\
+A step of {one_gpu.POOLED_30.name}, compiled for an H100: {SEEDS} seeds
+of each of 11 optimizers, ResNet-18 of width 16, batch 8, bfloat16, with the optimizers,
+augmentation and BatchNorm. Megabytes read and written an example; of products: by
+matmuls, convolutions and our kernels, with their workspaces. Kernels: launches a step.
+Rebuilt: the patches are made again in the backward pass. Counted in the compiled
+programs, not timed; caches make some of it cheaper."""
+
+
+def listed(versions: Mapping[str, str]) -> str:
+    return ", ".join(f"{name} {x}" for name, x in versions.items())
+
+
+def measure(step: Step, target: Target) -> measurements.Row:
+    """Compile a step and count."""
+    print(f"{target.chip}: {step.convolution}, {step.kept}", flush=True)
+    experiment = one_gpu.POOLED_30
+    compiled = compile_steps(experiment, step, SingleDeviceSharding(devices(target)[0]))
+    program = hlo.parse(compiled.as_text())
+    moved = {
+        name: bytes_of(x, computation, program)
+        for computation in instructions(program)
+        for name, x in computation.items()
+        if x.opcode not in (*hlo.FREE, "call", "while")
+    }
+    products = {
+        name
+        for computation in instructions(program)
+        for name, x in computation.items()
+        if x.opcode == "custom-call"
+    }
+    examples = experiment.lanes // experiment.seeds * SEEDS * experiment.batch_sizes[0]
+    memory: Any = compiled.memory_analysis()
+    return {
+        **step._asdict(),
+        "megabytes_an_example": f"{sum(moved.values()) / examples / 1e6:.2f}",
+        "of_products": f"{sum(moved[x] for x in products) / examples / 1e6:.2f}",
+        "kernels": str(len(moved)),
+        "temporary_megabytes": f"{memory.temp_size_in_bytes / 1e6:.0f}",
+    }
+
+
+def instructions(program: hlo.Program) -> list[hlo.Computation]:
+    """The body of the loop with the most instructions, and what it calls."""
+    bodies = loops(program, program.entry)
+    largest = max(bodies, key=lambda name: len(program.computations[name]))
+    names = [largest]
+    for name in names:
+        calls = program.computations[name].values()
+        names += [hlo.called(x) for x in calls if x.opcode == "call"]
+    return [program.computations[name] for name in names]
+
+
+def loops(program: hlo.Program, name: str) -> list[str]:
+    """The bodies of all loops inside a computation."""
+    found: list[str] = []
+    for x in program.computations[name].values():
+        if x.opcode == "call":
+            found += loops(program, hlo.called(x))
+        if x.opcode == "while" and (match := BODY.search(x.attributes)):
+            found += [match[1], *loops(program, match[1])]
+    return found
+
+
+def bytes_of(
+    x: hlo.Instruction, computation: hlo.Computation, program: hlo.Program
+) -> int:
+    """What an instruction moves; of an array that a fusion slices, what it reads."""
+    whole = hlo.moved(x, computation)
+    if x.opcode != "fusion":
+        return whole
+    inside = program.computations[hlo.called(x)]
+    for name, part in parts_read(inside).items():
+        if match := PARAMETER.match(name):
+            operand = computation[x.operands[int(match[1])]].results[0].bytes
+            whole -= round(operand * (1 - part))
+    return whole
+
+
+def parts_read(inside: hlo.Computation) -> dict[str, float]:
+    """How much of each value of a fusion its results depend on, from 0 to 1.
+
+    A slice takes its part; whatever else takes as much of what it is made from as is
+    taken of it. Users stand after what they use.
+    """
+    found: dict[str, float] = {}
+    used = {name for x in inside.values() for name in x.operands}
+    for name, x in reversed(inside.items()):
+        part = min(1.0, found.get(name, 0.0)) if name in used else 1.0
+        found[name] = part
+        for source in x.operands:
+            ratio = 1.0
+            if x.opcode in SLICES:
+                sizes = (math.prod(y.results[0].dims) for y in (x, inside[source]))
+                ratio = truediv(*sizes)
+            found[source] = found.get(source, 0.0) + part * ratio
+    return found
+
+
+def compile_steps(
+    experiment: Experiment, step: Step, sharding: jax.sharding.Sharding
+) -> jax.stages.Compiled:
+    """Some steps of an experiment's only program, with a way to convolve."""
+    images = np.zeros((EXAMPLES, 32, 32, 3), np.uint8)
+    split: Any = Split(images, np.zeros(EXAMPLES, np.int32))  # type: ignore[arg-type]
+    data_set = DataSet(split, split, split, 10, jnp.zeros(3), jnp.ones(3), "nothing")
+    (program,) = grid.programs(experiment)
+    task = task_of(experiment, WAYS[step.convolution], data_set)
+    if step.kept == "vectors":
+        task, _ = vectors.as_vectors(task)
+    trials = {
+        name: {
+            key: np.asarray(x, np.float32)
+            for key, x in grid.trials(experiment, name).items()
+        }
+        for name in program.optimizers
+    }
+    methods = grid.methods(experiment, program, steps=EXAMPLES)
+    seeds, number = np.arange(SEEDS), jax.ShapeDtypeStruct((), jnp.int32)
+    start = partial(loop.init_lanes, task, methods)
+    like = jax.eval_shape(start, trials, seeds)
+    epoch = loop.make_epoch(task, methods, part=PART)
+    jitted = jax.jit(
+        epoch, donate_argnums=0, in_shardings=sharding, out_shardings=sharding
+    )
+    lowered = jitted.lower(like, split, trials, seeds, number, number)
+    return lowered.compile(WITH_XLA)
+
+
+def task_of(
+    experiment: Experiment, convolve: models.Convolve, data_set: DataSet
+) -> Task:
+    """The experiment's, with another way to convolve."""
+    problem = experiment.problem
+    assert isinstance(problem, classify.Images)
+    make = classify.resnet18("batch", convolve)
+    return problem.task_of(make, data_set, experiment.batch_sizes[0])

@@ -1,0 +1,72 @@
+"""The rows as Markdown and as CSV."""
+
+import csv
+import io
+
+from benchmarks.costs.traffic import measure
+from benchmarks.costs.traffic.budgets import DIGITS
+from benchmarks.costs.traffic.measure import Row
+from benchmarks.costs.traffic.methods import METHODS
+from benchmarks.report.markdown import align
+
+HEADER = (
+    "target",
+    "optimizer",
+    "bare?",
+    "ordinary",
+    "re-anchoring",
+    "temporaries",
+    "copies",
+    "budget",
+    "ok",
+)
+NOTES = """\
+In arrays of the size of the parameters (float32), read and written by one update with
+donated params and state, period 10; the largest over the target's chips and both trees:
+ResNet-50 without its norms (60 leaves, 25.5 M) and GPT-2 small (148 leaves, 124.4 M).
+Those without a budget are compiled for ResNet-50 alone. Ordinary: the anchor stays;
+re-anchoring: it is taken anew, once in 10 steps; -: no branch. Copies: of arrays, on an
+ordinary step. An output that takes no donated buffer's place is over budget too.
+Counted in the compiled programs, not timed."""
+
+
+def markdown(rows: list[Row]) -> str:
+    """A row for a platform and an optimizer: the worst of its chips and trees."""
+    groups: dict[tuple[str, str], list[Row]] = {}
+    for row in rows:
+        groups.setdefault((row.platform, row.optimizer), []).append(row)
+    lines = [line(group) for group in groups.values()]
+    return "\n".join([*align([HEADER, *lines]), "", NOTES])
+
+
+def line(group: list[Row]) -> tuple[str, ...]:
+    platform, name = group[0].platform, group[0].optimizer
+    chips = ", ".join(dict.fromkeys(row.chip for row in group))
+    anchoring = [row.anchoring for row in group if row.anchoring is not None]
+    limits = measure.budget(platform, name)
+    within = all(measure.is_within(row) for row in group)
+    return (
+        chips,
+        name,
+        "yes" if METHODS[name].kind == "bare" else "",
+        number(max(row.ordinary for row in group)),
+        number(max(anchoring)) if anchoring else "-",
+        number(max(row.temporaries for row in group)),
+        str(max(row.copies for row in group)),
+        ", ".join(map(number, limits)) if limits else "-",
+        ("yes" if within else "NO") if limits else "-",
+    )
+
+
+def number(arrays: float) -> str:
+    return f"{arrays:.{DIGITS}f}"
+
+
+def to_csv(rows: list[Row]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow((*Row._fields, "within_budget"))
+    for row in rows:
+        cells = (f"{x:.6f}" if isinstance(x, float) else x for x in row)
+        writer.writerow((*cells, measure.is_within(row)))
+    return text.getvalue()

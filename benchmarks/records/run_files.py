@@ -1,0 +1,109 @@
+"""The files of a run, and what stands in them."""
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from benchmarks.records.files import (
+    MANIFEST,
+    DamagedError,
+    check,
+    read_json,
+    read_text,
+    seal,
+    telling,
+)
+from benchmarks.records.files import write as write
+from benchmarks.records.files import write_bytes as write_bytes
+from benchmarks.records.files import write_text as write_text
+
+FOLDER = Path("results")
+METRICS, META = "metrics.csv", "meta.json"
+RUN = (
+    "batch_size",
+    "noise",
+    "optimizer",
+    "trial",
+    "learning_rate",
+    "threshold",
+    "strength",
+    "seed",
+    "epoch",
+)
+"""The columns that say which run, and when; those of the task's measures follow."""
+WRITTEN = (
+    *("command", "experiment", "noises", "trials", "baselines", "data_source"),
+    *("versions", "device", "lanes", "seconds"),
+)
+"""What every meta.json of a run says."""
+
+
+def write_metrics(folder: Path, csv: str) -> None:
+    """Write metrics.csv of a run that goes on: without manifest and meta.json."""
+    (folder / MANIFEST).unlink(missing_ok=True)
+    (folder / META).unlink(missing_ok=True)
+    write_text(folder / METRICS, csv)
+
+
+def write_run(folder: Path, csv: str, meta: dict[str, Any], *further: Path) -> None:
+    """Write metrics.csv, meta.json and last the manifest, of further files too.
+
+    A kill in between leaves no meta.json, or one without a manifest.
+    """
+    write_metrics(folder, csv)
+    write_text(folder / META, json.dumps(meta, indent=2) + "\n")
+    seal(folder, (folder / METRICS, folder / META, *further))
+
+
+def read_csv(path: Path) -> pd.DataFrame:
+    """A table of runs; DamagedError where there is none."""
+    text = read_text(path)
+    try:
+        found = pd.read_csv(io.StringIO(text))
+    except ValueError as error:  # pandas' own are of this kind
+        raise DamagedError(f"{path} is damaged: it is no table ({error}).") from error
+    if absent := [name for name in (*RUN, "diverged") if name not in found]:
+        raise DamagedError(f"{path} is damaged: it has no column {', '.join(absent)}.")
+    if found.diverged.isna().any():  # the last column
+        raise DamagedError(f"{path} is damaged: a row is cut off.")
+    return found
+
+
+def read_run(folder: Path, command: str) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Metrics and meta of a finished run, checked if there is a manifest.
+
+    Raises:
+      FileNotFoundError: naming the command that makes the files.
+      DamagedError: a file does not hold what the run wrote.
+    """
+    with telling(f"Put it back from a copy, or run anew: {command}"):
+        if (folder / MANIFEST).exists():
+            check(folder, METRICS, META)
+        elif not all((folder / file).is_file() for file in (METRICS, META)):
+            raise FileNotFoundError(
+                f"No finished run in {folder}. Run first: {command}\n"
+                "An unfinished one goes on with --resume."
+            )
+        metrics, meta = read_csv(folder / METRICS), read_json(folder / META)
+        check_rows(folder, metrics, meta)
+    return metrics, meta
+
+
+def check_rows(folder: Path, metrics: pd.DataFrame, meta: dict[str, Any]) -> None:
+    """Raise DamagedError unless a table has the rows that the meta data tell of."""
+    if absent := [key for key in WRITTEN if key not in meta]:
+        raise DamagedError(f"{folder / META} is damaged: it lacks {', '.join(absent)}.")
+    try:
+        last = int((metrics.epoch == meta["experiment"]["epochs"]).sum())
+    except (KeyError, TypeError) as error:
+        raise DamagedError(
+            f"{folder / META} is damaged: it tells no epochs."
+        ) from error
+    if last != meta["lanes"]:
+        raise DamagedError(
+            f"{folder / METRICS} is damaged: {last} rows of the last epoch for "
+            f"{meta['lanes']} runs."
+        )

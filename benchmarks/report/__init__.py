@@ -1,0 +1,1 @@
+"""Judging what was run: statistics, tables, figures."""

@@ -1,0 +1,219 @@
+"""Statistics of a metrics table: the choice of learning rate, errors, widths.
+
+A metrics table has a row a run, with the columns of `metrics.csv`.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from benchmarks.records.score import Score
+
+CONFIDENCE = 0.95
+MEAN_DIGITS = 5
+RESAMPLES = 1000
+LATE = 0.1  # of the epochs: the published means are of the epochs 180 to 200
+
+
+class Estimate(NamedTuple):
+    """A mean over seeds, its standard error and the number of seeds."""
+
+    mean: float
+    error: float
+    n: int
+
+
+class Width(NamedTuple):
+    """The learning rates around the best that are nearly as good.
+
+    Attributes:
+      low, high: ends of the range.
+      open_low, open_high: whether the range may go on beyond the grid.
+    """
+
+    low: float
+    high: float
+    open_low: bool
+    open_high: bool
+
+    @property
+    def decades(self) -> float:
+        return float(np.log10(self.high / self.low))
+
+
+def estimate(values: np.ndarray) -> Estimate:
+    """Mean and standard error; the error of one value is NaN."""
+    n = len(values)
+    error = np.std(values, ddof=1) / np.sqrt(n) if n > 1 else np.nan
+    return Estimate(float(np.mean(values)), float(error), n)
+
+
+class Condition(NamedTuple):
+    """Under which optimizers are compared."""
+
+    batch_size: int
+    noise: str
+
+    def __str__(self) -> str:
+        noise = "" if self.noise == "no noise" else f", {self.noise}"
+        return f"batch {self.batch_size}{noise}"
+
+
+def conditions(meta: dict[str, Any]) -> list[Condition]:
+    """All of a run."""
+    batch_sizes, noises = meta["experiment"]["batch_sizes"], meta["noises"]
+    return [Condition(b, noise) for b in batch_sizes for noise in noises]
+
+
+def label(optimizer: str, strength: float) -> str:
+    """Under which name an optimizer is compared at a strength."""
+    return f"{optimizer}, strength {strength:g}"
+
+
+def final(metrics: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the last evaluation."""
+    return metrics[metrics.epoch == metrics.epoch.max()]
+
+
+def runs_of(
+    metrics: pd.DataFrame, condition: Condition, optimizer: str
+) -> pd.DataFrame:
+    """The rows of an optimizer under a condition."""
+    return metrics[
+        (metrics.batch_size == condition.batch_size)
+        & (metrics.noise == condition.noise)
+        & (metrics.optimizer == optimizer)
+    ]
+
+
+def best_trial(runs: pd.DataFrame, score: Score) -> int:
+    """The best mean score on validation; of equals, the lowest learning rate.
+
+    Means are rounded, so that equal numbers of correct images give equal means.
+    """
+    measured = f"validation_{score.name}"
+    trials = runs.groupby("trial", as_index=False)[[measured, "learning_rate"]].mean()
+    trials = trials.round({measured: MEAN_DIGITS})
+    best = trials.sort_values(
+        [measured, "learning_rate"], ascending=[not score.higher, True]
+    )
+    return int(best.trial.iloc[0])
+
+
+def like_best(runs: pd.DataFrame, score: Score) -> pd.DataFrame:
+    """Of other numbers that were tried too, the runs with those of the best trial."""
+    best = runs[runs.trial == best_trial(runs, score)].threshold.iloc[0]
+    return runs[runs.threshold.isna() if np.isnan(best) else runs.threshold == best]
+
+
+def validation_curve(runs: pd.DataFrame, score: Score) -> pd.DataFrame:
+    """Scores on validation: a row a learning rate (increasing), a column a seed."""
+    return (
+        like_best(runs, score)
+        .pivot(index="learning_rate", columns="seed", values=f"validation_{score.name}")
+        .sort_index()
+    )
+
+
+def best_learning_rate(runs: pd.DataFrame, score: Score) -> float:
+    """Of the best trial."""
+    return float(runs[runs.trial == best_trial(runs, score)].learning_rate.iloc[0])
+
+
+def final_scores(
+    runs: pd.DataFrame, score: Score, measure: str | None = None
+) -> np.ndarray:
+    """By seed, of the best trial, a measure on the test split; None is the score."""
+    chosen = runs[runs.trial == best_trial(runs, score)]
+    return np.asarray(chosen.sort_values("seed")[f"test_{measure or score.name}"])
+
+
+def usable_width(rates: np.ndarray, gain: np.ndarray, tolerance: float) -> Width:
+    """The contiguous range around the best within `tolerance` of its gain.
+
+    An end is where the curve, linear in log10(learning rate) between the points of the
+    grid, first falls below (best gain - tolerance); without such a crossing it is the
+    end of the grid, and open.
+
+    Args:
+      rates: learning rates, increasing.
+      gain: mean score on validation at each, more is better.
+      tolerance: in the score's unit.
+    """
+    x = np.log10(rates)
+    best = int(np.argmax(gain))
+    threshold = gain[best] - tolerance
+
+    def end(step: int) -> tuple[float, bool]:
+        inside = best
+        while 0 <= inside + step < len(x):
+            outside = inside + step
+            if gain[outside] < threshold:
+                drop = gain[inside] - gain[outside]
+                part = (gain[inside] - threshold) / drop
+                return 10 ** (x[inside] + part * (x[outside] - x[inside])), False
+            inside = outside
+        return rates[inside], True
+
+    (low, open_low), (high, open_high) = end(-1), end(+1)
+    return Width(float(low), float(high), open_low, open_high)
+
+
+def width_of(runs: pd.DataFrame, score: Score) -> Width:
+    """The usable width of an optimizer's mean curve."""
+    curve = validation_curve(runs, score)
+    mean = score.gain(curve.to_numpy()).mean(axis=1).round(MEAN_DIGITS)
+    return usable_width(curve.index.to_numpy(), mean, score.tolerance)
+
+
+def width_error(curve: pd.DataFrame, score: Score) -> float:
+    """Standard error of the width in decades: a bootstrap over seeds.
+
+    `curve` is a `validation_curve`.
+    """
+    rates, gain = curve.index.to_numpy(), score.gain(curve.to_numpy())
+    seeds = gain.shape[1]
+    draws = np.random.default_rng(0).integers(seeds, size=(RESAMPLES, seeds))
+    means = gain[:, draws].mean(axis=2).round(MEAN_DIGITS).T
+    widths = [usable_width(rates, mean, score.tolerance).decades for mean in means]
+    return float(np.std(widths))
+
+
+def fails_from(runs: pd.DataFrame, score: Score) -> float | None:
+    """The lowest learning rate above the best at which a seed fails; None if none does.
+
+    A run fails when its loss is not finite or its score on validation ends worse than
+    `score.failed`.
+    """
+    runs = like_best(runs, score)
+    ended = score.gain(runs[f"validation_{score.name}"])
+    failed = runs.diverged | (ended < score.gain(score.failed))
+    rates = runs.learning_rate[failed]
+    rates = rates[rates > best_learning_rate(runs, score)]
+    return None if rates.empty else float(rates.min())
+
+
+def half_width(difference: Estimate) -> float:
+    """Of the confidence interval (Student's t) of a paired difference."""
+    if difference.n < 2:
+        return np.inf
+    quantile = stats.t.ppf((1 + CONFIDENCE) / 2, difference.n - 1)
+    return float(quantile * difference.error)
+
+
+def is_equal(difference: Estimate) -> bool:
+    """Whether the confidence interval of a paired difference holds 0."""
+    return bool(abs(difference.mean) <= half_width(difference))
+
+
+def difference(runs: pd.DataFrame, baseline: pd.DataFrame, score: Score) -> Estimate:
+    """Of the test scores at each one's best trial, paired by seed."""
+    return estimate(final_scores(runs, score) - final_scores(baseline, score))
+
+
+def late(runs: pd.DataFrame, score: Score, part: float = LATE) -> np.ndarray:
+    """Test scores by seed: the mean over the evaluations in the last part."""
+    last = runs[runs.epoch > (1 - part) * runs.epoch.max()]
+    return np.asarray(last.groupby("seed")[f"test_{score.name}"].mean())

@@ -1,0 +1,73 @@
+"""Pytrees of arrays on disk, by Orbax, whose errors are told as those of files."""
+
+import gc
+import logging
+import os
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import jax
+import orbax.checkpoint as ocp
+
+from benchmarks.records.files import DamagedError
+
+SYSTEM = re.compile(r"os_error_code='(\d+)'")  # in an error of TensorStore
+
+
+def save(path: Path, tree: Any) -> None:
+    """Write the arrays to a new folder.
+
+    Raises:
+      OSError: they could not be written.
+    """
+    try:
+        with silence(), ocp.StandardCheckpointer() as checkpointer:
+            checkpointer.save(path.absolute(), tree)
+    except ValueError as error:
+        if code := SYSTEM.search(str(error)):
+            raise OSError(int(code[1]), os.strerror(int(code[1])), str(path)) from error
+        raise
+
+
+def load(path: Path, like: Any) -> Any:
+    """Read them; `like` gives structure, shapes and dtypes.
+
+    Raises:
+      DamagedError: the folder does not hold such arrays.
+    """
+    target = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
+    try:
+        with silence(), ocp.StandardCheckpointer() as checkpointer:
+            return checkpointer.restore(path.absolute(), target)
+    except Exception as error:  # a damaged folder raises almost anything
+        first, *_ = str(error).splitlines() or [type(error).__name__]
+        raise DamagedError(
+            f"{path} does not hold the arrays of the run: {first}"
+        ) from error
+
+
+@contextmanager
+def silence() -> Iterator[None]:
+    """Without the tracebacks of Orbax's threads, beside the error that they end in.
+
+    After an error the threads go on for a while, and their logs stay silent.
+    """
+    loggers = [logging.getLogger(name) for name in ("absl", "asyncio")]
+    levels = [each.level for each in loggers]
+    hook = sys.unraisablehook
+    sys.unraisablehook = lambda _: None
+    for each in loggers:
+        each.setLevel(logging.CRITICAL)
+    try:
+        yield
+    except BaseException:
+        gc.collect()  # what is left of the threads' tasks
+        raise
+    finally:
+        sys.unraisablehook = hook
+    for each, level in zip(loggers, levels, strict=True):
+        each.setLevel(level)

@@ -1,0 +1,268 @@
+"""Where a run stands, on disk: it goes on from there after a kill at any moment.
+
+A checkpoint is a folder `checkpoints/PROGRAM-EPOCH-STEP`, named by what comes next. It
+holds the rows so far, the lanes by Orbax, and a manifest of both. Written under another
+name, it gets its own when it is whole and on the disk. The last two are kept. Beside
+them `run.json` says which experiment they belong to.
+"""
+
+import contextlib
+import json
+import re
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from benchmarks.records import files, run_files
+from benchmarks.records.files import MANIFEST, DamagedError
+from benchmarks.runs import arrays, folders
+
+FOLDER, RUN = "checkpoints", "run.json"
+LANES, ROWS = "lanes", "rows.csv"
+KIND = {"checkpoints": "with manifests"}  # other ones are not gone on with
+NAME = r"(\d+)-(\d+)-(\d+)"
+
+
+class Position(NamedTuple):
+    """What is to be run next: a step of an epoch of a program, all counted from 0."""
+
+    program: int
+    epoch: int
+    step: int = 0
+
+    def __str__(self) -> str:
+        return "-".join(map(str, self))
+
+
+class State(NamedTuple):
+    """Holds what is known at a position, besides the lanes.
+
+    Attributes:
+      position: what comes next.
+      rows: metrics.csv so far; empty at the very start.
+      seconds: to compile and to run all until then.
+    """
+
+    position: Position
+    rows: str
+    seconds: dict[str, float]
+
+
+def refuse_unfinished(folder: Path) -> None:
+    """Raise ValueError if a folder holds an unfinished run."""
+    if (folder / FOLDER / RUN).is_file():
+        raise ValueError(
+            f"{folder} holds an unfinished run: go on with it by --resume, give "
+            f"another --out, or delete {folder / FOLDER}."
+        )
+
+
+def start(folder: Path, configuration: dict[str, Any]) -> None:
+    """Say what the run is, in a folder without an unfinished one."""
+    finish(folder)
+    text = json.dumps(configuration | KIND, indent=2)
+    files.write_text(folder / FOLDER / RUN, text)
+
+
+def position(folder: Path, configuration: dict[str, Any]) -> Position | None:
+    """Where to go on; None if the run is finished.
+
+    Raises:
+      FileNotFoundError: there is no run to go on with.
+      ValueError: the run in the folder is another one, and where they differ; or a file
+        of it is damaged, and how to go on without it.
+    """
+    if (folder / FOLDER / RUN).is_file():
+        compare(folder, folder / FOLDER / RUN, configuration | KIND)
+        return state(folder).position
+    if saved(folder) and not (folder / run_files.META).is_file():
+        raise DamagedError(
+            f"There is no {folder / FOLDER / RUN}, which says what the checkpoints "
+            f"are of: put it back, or delete {folder / FOLDER} and start anew."
+        )
+    if (folder / MANIFEST).is_file():
+        files.check(folder, run_files.METRICS, run_files.META)
+    if not (folder / run_files.META).is_file():
+        raise FileNotFoundError(f"No run in {folder}. Start it without --resume.")
+    compare(folder, folder / run_files.META, configuration)
+    return None
+
+
+def compare(folder: Path, path: Path, configuration: dict[str, Any]) -> None:
+    """Raise ValueError unless a file tells of the same run."""
+    changed = differences(files.read_json(path), json.loads(json.dumps(configuration)))
+    if changed:
+        raise ValueError(
+            f"The run in {folder} is another one:\n"
+            + "\n".join(changed)
+            + "\nGo on with what made it, or start another with another --out."
+        )
+
+
+def reached(folder: Path) -> Position:
+    """Where an unfinished run goes on."""
+    return max([*saved(folder), Position(0, 0)])
+
+
+def state(folder: Path) -> State:
+    """Read what is known where an unfinished run goes on.
+
+    Raises:
+      DamagedError: a file of the last checkpoint is not what was written; says how to
+        go on.
+    """
+    last = reached(folder)
+    if last not in saved(folder):
+        return State(last, "", {"compile": 0.0, "run": 0.0})
+    path = path_of(folder, last)
+    with files.telling(way_out(folder, last)):
+        about = files.check(path)
+        if about["position"] != [*last]:
+            wanted = Position(*about["position"])
+            raise DamagedError(
+                f"{path} is the checkpoint {wanted}, under another name."
+            )
+        if about["run"] != files.sha256(folder / FOLDER / RUN):
+            raise DamagedError(
+                f"{folder / FOLDER / RUN} is not the one that {path} was saved under."
+            )
+        return State(last, files.read_text(path / ROWS), about["seconds"])
+
+
+def way_out(folder: Path, last: Position) -> str:
+    """Say how to go on without the last checkpoint."""
+    anew = f"Delete {folder / FOLDER} to start anew"
+    if not (before := [each for each in saved(folder) if each < last]):
+        return f"{anew}, without --resume."
+    return (
+        f"Delete {path_of(folder, last)} to go on by --resume from the checkpoint "
+        f"before it, {max(before)}. {anew}."
+    )
+
+
+def begun(folder: Path, wanted: dict[str, Any]) -> dict[str, Any] | None:
+    """The meta data of measurements begun in a folder; None where there are none.
+
+    Raises:
+      ValueError: they were begun otherwise than `wanted`; numbers of two machines, or
+        of two sets of versions, are not compared.
+    """
+    path = folder / run_files.META
+    if not path.is_file():
+        return None
+    found = files.read_json(path)
+    if changed := differences(found, wanted):
+        raise ValueError(
+            f"What {folder} holds was begun otherwise:\n"
+            + "\n".join(changed)
+            + "\nGo on where it was begun, or give another --out."
+        )
+    return found
+
+
+def differences(found: Any, wanted: Any, name: str = "") -> list[str]:
+    """A line each entry of nested dictionaries that differs."""
+    if not (isinstance(found, dict) and isinstance(wanted, dict)):
+        return [] if found == wanted else [f"  {name}: {found} there, {wanted} here"]
+    return [
+        line
+        for key, value in wanted.items()
+        for line in differences(found.get(key), value, f"{name}.{key}".lstrip("."))
+    ]
+
+
+def saved(folder: Path) -> list[Position]:
+    """The whole checkpoints, in their order."""
+    names = (path.name for path in (folder / FOLDER).glob("*-*-*"))
+    matches = (re.fullmatch(NAME, name) for name in names)
+    return sorted(Position(*map(int, m.groups())) for m in matches if m)
+
+
+def save(folder: Path, state: State, lanes: Any = None) -> None:
+    """Save a state with the lanes, whole or not at all; keep the one before it.
+
+    Raises:
+      OSError: it could not be written; names the checkpoint.
+    """
+    older = saved(folder)
+    if state.position in older:
+        return  # it goes on from there, and has not moved
+    path = path_of(folder, state.position)
+    unfinished = files.temporary(path)
+    folders.remove(unfinished)
+    try:
+        files.make(unfinished)
+        if lanes is not None:
+            arrays.save(unfinished / LANES, lanes)
+        (unfinished / ROWS).write_bytes(state.rows.encode())
+        files.seal(
+            unfinished,
+            files.inside(unfinished),
+            position=state.position,
+            run=files.sha256(folder / FOLDER / RUN),
+            seconds=state.seconds,
+        )
+        files.replace(unfinished, path)
+    except OSError as error:
+        raise files.named(error, path) from error
+    finally:
+        folders.remove(unfinished)
+    for other in older[:-1]:
+        discard(path_of(folder, other))
+
+
+def load(folder: Path, position: Position, like: Any) -> Any:
+    """The lanes saved at a position; `like` gives structure, shapes and dtypes."""
+    return arrays.load(path_of(folder, position) / LANES, like)
+
+
+def seconds(folder: Path) -> dict[str, float]:
+    """Seconds to compile and to run all the programs."""
+    return {key: round(x, 1) for key, x in state(folder).seconds.items()}
+
+
+def is_own(path: Path) -> bool:
+    """Whether a folder of this name is a run's: empty, or with what a run writes."""
+    if not path.is_dir():
+        return False
+    if (path / RUN).exists():
+        return folders.holds(path / RUN, *KIND) or folders.holds(
+            path / RUN, "experiment", "versions"
+        )
+    unfinished = rf"\.\d+-({NAME}|{re.escape(RUN)})"
+    return all(
+        is_checkpoint(each) or re.fullmatch(unfinished, each.name)
+        for each in path.iterdir()
+    )
+
+
+def is_checkpoint(path: Path) -> bool:
+    """Whether a run wrote it, or a kill left it when all in it was removed."""
+    if not (re.fullmatch(NAME, path.name) and path.is_dir()):
+        return False
+    return folders.OWN[MANIFEST](path / MANIFEST) or not any(path.iterdir())
+
+
+def finish(folder: Path) -> None:
+    """A finished run needs no checkpoint; without run.json nothing goes on from one.
+
+    What no run wrote stays.
+    """
+    (folder / FOLDER / RUN).unlink(missing_ok=True)
+    for each in saved(folder):
+        discard(path_of(folder, each))
+    folders.clear(folder / FOLDER, NAME, re.escape(RUN))
+    with contextlib.suppress(OSError):
+        (folder / FOLDER).rmdir()
+
+
+def discard(path: Path) -> None:
+    """Remove a checkpoint; one without its manifest may be another's, unless empty."""
+    try:
+        files.discard(path)
+    except DamagedError:
+        with contextlib.suppress(OSError):
+            path.rmdir()
+
+
+def path_of(folder: Path, position: Position) -> Path:
+    return folder / FOLDER / str(position)

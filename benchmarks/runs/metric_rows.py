@@ -1,0 +1,118 @@
+"""Rows of metrics.csv: what a program's lanes reached after an epoch."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+import pandas as pd
+
+from benchmarks.experiments import Experiment
+from benchmarks.records import run_files
+from benchmarks.report import statistics
+from benchmarks.runs import grid
+from benchmarks.runs.grid import Program
+from benchmarks.runs.program import Scores
+from benchmarks.tasks.problem import DataSet, Problem
+from benchmarks.training import loop
+
+
+def training(
+    experiment: Experiment,
+    program: Program,
+    lanes: Mapping[str, loop.Lane],
+    epoch: int,
+) -> pd.DataFrame:
+    """A row a run after so many epochs; what needs an evaluation is left empty."""
+
+    def runs(name: str) -> pd.DataFrame:
+        lane, numbers = lanes[name], grid.trials(experiment, name)
+        shape = (experiment.seeds, len(numbers["learning_rate"]))
+        seeds, trials = np.indices(shape)
+
+        def number(key: str) -> np.ndarray:
+            return np.asarray(numbers.get(key, (np.nan,) * shape[1]))[trials]
+
+        columns = {
+            "optimizer": np.asarray(grid.labels(experiment, name))[trials],
+            "trial": trials,
+            "learning_rate": number("learning_rate"),
+            "threshold": number("threshold"),
+            "strength": number("strength"),
+            "seed": experiment.first_seed + seeds,
+            **{f"train_{key}": rounded(x) for key, x in lane.measures.items()},
+            "diverged": np.asarray(lane.diverged),
+        }
+        flat = {column: values.ravel() for column, values in columns.items()}
+        return pd.DataFrame(flat)
+
+    rows = pd.concat(map(runs, program.optimizers), ignore_index=True)
+    rows = rows.assign(
+        batch_size=program.batch_size, noise=str(program.noise), epoch=epoch
+    )
+    return rows.reindex(columns=columns(experiment.problem))
+
+
+def evaluation(
+    experiment: Experiment,
+    program: Program,
+    rows: pd.DataFrame,
+    evaluate: Scores,
+    lanes: Mapping[str, loop.Lane],
+    data_set: DataSet,
+) -> pd.DataFrame:
+    """The rows with the scores on the validation split, and on the test split if due.
+
+    The test split is used where there is nothing to choose, as only one trial is made,
+    or at the end, by the trials chosen on the validation split.
+    """
+    scores = [
+        evaluate(name, lanes[name], data_set.validation) for name in program.optimizers
+    ]
+    for key in experiment.problem.score.labels:
+        values = np.concatenate([rounded(score[key]).ravel() for score in scores])
+        rows[f"validation_{key}"] = values
+        rows["diverged"] |= ~np.isfinite(values)
+    one_trial = len(experiment.learning_rates) == 1 and not experiment.strengths
+    if one_trial or rows.epoch.iloc[0] == experiment.epochs:
+        return test(experiment, rows, evaluate, lanes, data_set.test)
+    return rows
+
+
+def test(
+    experiment: Experiment,
+    rows: pd.DataFrame,
+    evaluate: Scores,
+    lanes: Mapping[str, loop.Lane],
+    split: Any,
+) -> pd.DataFrame:
+    """The rows with the test scores of the chosen trial of each name."""
+    score = experiment.problem.score
+    for name, lane in lanes.items():
+        for label in dict.fromkeys(grid.labels(experiment, name)):
+            runs = rows[rows.optimizer == label]
+            trial = statistics.best_trial(runs, score)
+            scores = evaluate(name, of_trial(lane, trial), split)
+            where = runs.index[runs.trial == trial]
+            for key in score.labels:
+                rows.loc[where, f"test_{key}"] = rounded(scores[key]).ravel()
+    return rows
+
+
+def of_trial(lane: loop.Lane, trial: int) -> loop.Lane:
+    """The seeds of one trial, stacked on (s, 1)."""
+    picked: loop.Lane = jax.tree.map(lambda x: x[:, trial : trial + 1], lane)
+    return picked
+
+
+def rounded(values: jax.Array) -> np.ndarray:
+    """Float64, 6 decimals: what the file holds is what the choice was made from."""
+    return np.asarray(values, np.float64).round(6)
+
+
+def columns(problem: Problem) -> tuple[str, ...]:
+    """Of metrics.csv."""
+    evaluated = tuple(problem.score.labels)
+    splits = {"train": problem.measures, "validation": evaluated, "test": evaluated}
+    measures = (f"{split}_{name}" for split, names in splits.items() for name in names)
+    return (*run_files.RUN, *measures, "diverged")
