@@ -8,17 +8,11 @@ import optax
 from jax.typing import ArrayLike
 
 from prox_optax import _validation
-from prox_optax._arguments import (
-    Period,
-    Weights,
-    is_schedule,
-    judged_at_init,
-    known,
-    start_of,
-)
 from prox_optax._placement import strong
-from prox_optax._proximal import anchored, leaves_at, pull_gradient, pull_step
+from prox_optax._proximal import anchored, pull_gradient, pull_step
 from prox_optax._schedule import inner_decay, scale_by_inner_decay
+from prox_optax._states import leaves_at
+from prox_optax._validation import Period, Weights, is_schedule, known, start_of
 
 _NO_STEP = 1e-20  # a learning rate that moves no weight; lambda_w over it stays finite
 
@@ -103,7 +97,7 @@ def trsgd(
         optax.sgd(learning_rate, momentum, nesterov, accumulator_dtype),
         _inner(period),
     )
-    return _judged_at_init(tx, learning_rate, weight_decay, lambda_w)
+    return _with_judged_schedules(tx, learning_rate, weight_decay, lambda_w)
 
 
 def tradam(
@@ -183,7 +177,7 @@ def tradam(
         optax.adam(learning_rate, b1, b2, eps, eps_root, mu_dtype, nesterov=nesterov),
         _inner(period),
     )
-    return _judged_at_init(tx, learning_rate, weight_decay, lambda_w)
+    return _with_judged_schedules(tx, learning_rate, weight_decay, lambda_w)
 
 
 def trsgdw(
@@ -258,7 +252,7 @@ def trsgdw(
         optax.scale_by_learning_rate(learning_rate),
     )
     tx = _decoupled(sgdw, lambda_w, period, anchor_dtype)
-    return _judged_at_init(tx, learning_rate, weight_decay, lambda_w)
+    return _with_judged_schedules(tx, learning_rate, weight_decay, lambda_w)
 
 
 def tradamw(
@@ -331,7 +325,7 @@ def tradamw(
         learning_rate, b1, b2, eps, eps_root, mu_dtype, weight_decay, nesterov=nesterov
     )
     tx = _decoupled(adamw, lambda_w, period, anchor_dtype)
-    return _judged_at_init(tx, learning_rate, weight_decay, lambda_w)
+    return _with_judged_schedules(tx, learning_rate, weight_decay, lambda_w)
 
 
 def _check_rates(learning_rate: Any, weight_decay: Any) -> None:
@@ -339,14 +333,14 @@ def _check_rates(learning_rate: Any, weight_decay: Any) -> None:
     _validation.check_rate("weight_decay", weight_decay)
 
 
-def _judged_at_init(
+def _with_judged_schedules(
     tx: optax.GradientTransformationExtraArgs,
     learning_rate: Any,
     weight_decay: Any,
     lambda_w: Any,
 ) -> optax.GradientTransformationExtraArgs:
     """Make ``init`` of an alias check what its schedules start with."""
-    return judged_at_init(
+    return _validation.judged_at_init(
         tx,
         ("learning_rate", learning_rate, _validation.check_rate),
         ("weight_decay", weight_decay, _validation.check_rate),

@@ -1,7 +1,7 @@
 """From one optimizer's state to another's: a run begun without an anchor goes on."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias, get_args
 
 import jax
 import jax.numpy as jnp
@@ -9,11 +9,10 @@ import optax
 from jax.tree_util import GetAttrKey, SequenceKey
 from jax.typing import ArrayLike
 
-from prox_optax import _validation
-from prox_optax._anchor import ProximalState, is_anchored
-from prox_optax._compact import CompactState
 from prox_optax._placement import is_concrete
 from prox_optax._schedule import InnerDecayState
+from prox_optax._states import State, is_anchored
+from prox_optax._validation import STEP, check_number
 
 _Keys: TypeAlias = tuple[str, ...]
 
@@ -66,7 +65,7 @@ def carry_over(
       >>> int(optax.tree.get(state, "count"))
       1
     """
-    _validation.check_step(step)
+    check_number("step", step, STEP, "write the number of updates made")
     saved, new = _arrays(saved_state, _is_any), _arrays(new_state, _is_ours)
     _check_new_schedules(saved, new)
     carried = _counterparts(
@@ -136,7 +135,7 @@ def _is_restored(node: Any) -> bool:
     """
     if not isinstance(node, Mapping):
         return False
-    for kind in (ProximalState, CompactState, InnerDecayState):
+    for kind in (*get_args(State), InnerDecayState):
         if set(node) == set(kind._fields):
             steps = jax.tree.leaves(node[kind._fields[-1]])
             dtypes = [jnp.result_type(step) for step in steps]

@@ -8,10 +8,11 @@ import optax
 from jax.typing import ArrayLike
 
 from prox_optax import _tree_checks, _validation
-from prox_optax._anchor import anchored_leaves, wide_dtype
-from prox_optax._arguments import is_schedule
 from prox_optax._compact import CompactState
-from prox_optax._match import Names, named, names, spread
+from prox_optax._match import Names, matched, named, names, spread
+from prox_optax._placement import wide_dtype
+from prox_optax._states import anchored_leaves
+from prox_optax._validation import is_schedule
 
 
 class AnchorDistance(NamedTuple):
@@ -140,8 +141,9 @@ def pull_ratio(
         lambda path, w: w if names(path) in known else optax.MaskedNode(), params
     )
     lams = dict(zip(named(like), spread("strength", strength, like), strict=True))
-    gradients = _tree_checks.check_gradients(gradients, like)
-    grads = dict(zip(named(like), gradients, strict=True))
+    gs = matched(gradients, like, "gradients do not fit the params:")
+    jax.tree.map(_tree_checks.check_update, gs, jax.tree.leaves(like))
+    grads = dict(zip(named(like), gs, strict=True))
     pulls = [2 * lams[path] * d for path, (_, _, d) in known.items()]
     wide_grads = [jnp.asarray(grads[path], wide_dtype(grads[path])) for path in known]
     return _ratio(optax.tree.norm(pulls), optax.tree.norm(wide_grads))

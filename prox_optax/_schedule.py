@@ -10,7 +10,7 @@ import optax
 from jax.typing import ArrayLike
 
 from prox_optax import _tree_checks, _validation
-from prox_optax._arguments import Period, Weights, is_schedule, known
+from prox_optax._validation import Period, Weights, is_schedule, known
 
 
 def inner_decay(learning_rate: Weights, period: Period = 10) -> optax.Schedule:
@@ -85,7 +85,11 @@ def scale_by_inner_decay(
     ) -> tuple[optax.Updates, InnerDecayState]:
         del params, extra_args
         if not isinstance(state, InnerDecayState):
-            _tree_checks.refuse_no_inner_decay()
+            raise ValueError(
+                "the state holds no inner decay, as of an optimizer with period=None; "
+                "build it as it was when the state was made, or call "
+                "prox_optax.carry_over(saved_state, init(params), step)."
+            )
         _tree_checks.check_step("inner_step", state.inner_step)
         n = state.inner_step % period + 1
         updates = jax.tree.map(lambda u: _divided(u, n), updates)
@@ -134,7 +138,10 @@ def rescale_b2(
       Marek et al., "Small Batch Size Training for Language Models", 2025,
       https://arxiv.org/abs/2507.07101
     """
-    _validation.check_b2(b2, batch_size, reference_batch_size)
+    _validation.check_number("b2", b2, _validation.DECAY, "write b2=0.999")
+    sizes = {"batch_size": batch_size, "reference_batch_size": reference_batch_size}
+    for name, size in sizes.items():
+        _validation.check_number(name, size, _validation.POSITIVE, "write a size > 0")
     scaled = b2 ** (batch_size / reference_batch_size)
     if _is_1(scaled):
         least = _least_batch_size(b2, batch_size, reference_batch_size)
