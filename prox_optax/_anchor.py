@@ -76,8 +76,8 @@ class ProximalState(NamedTuple):
 
         _tree_checks.check_held("anchor", self.anchor, ws, fits)
 
-    def moved(self, ws: list[jax.Array], s: ArrayLike | None = None) -> "ProximalState":
-        """Return the state with the anchor at ``a + s (w - a)``, without s at ``w``."""
+    def moved(self, ws: list[jax.Array], s: ArrayLike | None) -> "ProximalState":
+        """Return the state with the anchor at ``a + s (w - a)``; s = None is ``w``."""
         anchors, structure = jax.tree.flatten(self.anchor)
         new = [_moved(a, w, s) for a, w in zip(anchors, ws, strict=True)]
         return self._replace(anchor=jax.tree.unflatten(structure, new))
@@ -85,6 +85,15 @@ class ProximalState(NamedTuple):
     def displacements(self, ws: list[jax.Array]) -> list[jax.Array]:
         """Return ``w - a`` of each leaf, float32 or wider; 0 where equal, also inf."""
         return list(map(_displacement, ws, jax.tree.leaves(self.anchor)))
+
+    def measured(self, ws: list[jax.Array]) -> list[tuple[jax.Array, ...]]:
+        """Return ``w, a, w - a`` of each leaf for their norms, float32 or wider.
+
+        Here ``w - a`` has no guard at infinity: XLA fuses no guard into a norm, and
+        would write out all of ``w - a``, half as many bytes again.
+        """
+        pairs = map(_widened, ws, jax.tree.leaves(self.anchor))
+        return [(w, a, w - a) for w, a in pairs]
 
     def anchors(self, ws: list[jax.Array]) -> list[jax.Array]:
         """Return ``a`` of each leaf."""
@@ -109,9 +118,13 @@ class ProximalState(NamedTuple):
 
 @jax.jit  # traced once for leaves of the same shape
 def _displacement(w: jax.Array, a: jax.Array) -> jax.Array:
-    wide = wide_dtype(w, a)
-    w, a = jnp.asarray(w, wide), jnp.asarray(a, wide)
+    w, a = _widened(w, a)
     return jnp.where(w == a, 0, w - a)
+
+
+def _widened(w: jax.Array, a: jax.Array) -> tuple[jax.Array, jax.Array]:
+    wide = wide_dtype(w, a)
+    return jnp.asarray(w, wide), jnp.asarray(a, wide)
 
 
 def _moved(a: jax.Array, w: jax.Array, s: ArrayLike | None) -> jax.Array:

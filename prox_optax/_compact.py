@@ -107,7 +107,7 @@ class CompactState(NamedTuple):
         untaken = cls(code, unit, jnp.zeros([], jnp.int32))
         if any(isinstance(w, jax.ShapeDtypeStruct) for w in ws):
             return untaken
-        return untaken.moved(list(map(jnp.asarray, ws)))
+        return untaken.moved(list(map(jnp.asarray, ws)), None)
 
     def check(self, ws: list[jax.Array]) -> None:
         """Raise unless this holds an anchor of ``ws``, the leaves of the params."""
@@ -130,7 +130,7 @@ class CompactState(NamedTuple):
                 f"{_tree_checks.RESTORE}."
             )
 
-    def moved(self, ws: list[jax.Array], s: None = None) -> "CompactState":
+    def moved(self, ws: list[jax.Array], s: None) -> "CompactState":
         """Return the state with the anchor at ``ws``, the leaves of the params."""
         del s
         # int16 is the least that a compiler may keep; -2**15 has no magnitude there.
@@ -143,6 +143,11 @@ class CompactState(NamedTuple):
         """Return ``w - a`` of each leaf."""
         units, ks = jnp.unstack(self.unit), self._away(ws)
         return [u.astype(w.dtype) * k for w, u, k in zip(ws, units, ks, strict=True)]
+
+    def measured(self, ws: list[jax.Array]) -> list[tuple[jax.Array, ...]]:
+        """Return ``w, a, w - a`` of each leaf for their norms."""
+        ds = self.displacements(ws)
+        return list(zip(ws, map(jnp.subtract, ws, ds), ds, strict=True))
 
     def anchors(self, ws: list[jax.Array]) -> list[jax.Array]:
         """Return ``a`` of each leaf, in the dtype of ``w``."""

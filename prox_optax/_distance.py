@@ -8,7 +8,6 @@ import optax
 from jax.typing import ArrayLike
 
 from prox_optax import _tree_checks, _validation
-from prox_optax._compact import CompactState
 from prox_optax._match import Names, matched, named, names, spread
 from prox_optax._placement import wide_dtype
 from prox_optax._states import anchored_leaves
@@ -73,7 +72,7 @@ def anchor_distance(
       >>> float(distance.norm), round(float(distance.leaf_relative["w"]), 3)
       (3.0, 0.6)
     """
-    known = _known(opt_state, params, name)
+    known = _displaced(opt_state, params, name)
     far = {path: optax.tree.norm(d) for path, (_, _, d) in known.items()}
     of_w = {path: optax.tree.norm(w) for path, (w, _, _) in known.items()}
     of_a = {path: optax.tree.norm(a) for path, (_, a, _) in known.items()}
@@ -136,7 +135,7 @@ def pull_ratio(
     if is_schedule(strength):
         raise TypeError("strength is a schedule; give its value at the step.")
     _validation.check_weights("strength", strength)
-    known = _known(opt_state, params, name)
+    known = _displaced(opt_state, params, name)
     like = jax.tree_util.tree_map_with_path(
         lambda path, w: w if names(path) in known else optax.MaskedNode(), params
     )
@@ -149,25 +148,13 @@ def pull_ratio(
     return _ratio(optax.tree.norm(pulls), optax.tree.norm(wide_grads))
 
 
-def _known(
+def _displaced(
     opt_state: optax.OptState, params: optax.Params, name: str | None
-) -> dict[Names, tuple[jax.Array, jax.Array, jax.Array]]:
+) -> dict[Names, tuple[jax.Array, ...]]:
     """Return ``w, a, w - a`` of each parameter that has an anchor, by its name."""
-    known: dict[Names, tuple[jax.Array, jax.Array, jax.Array]] = {}
+    known: dict[Names, tuple[jax.Array, ...]] = {}
     for full, state, ws in anchored_leaves(opt_state, params, name):
-        anchors = state.anchors(ws)
-        if isinstance(state, CompactState):
-            ds = state.displacements(ws)
-        else:  # without the guard at infinity, which XLA does not fuse into a norm
-            ws = [
-                jnp.asarray(w, wide_dtype(w, a))
-                for w, a in zip(ws, anchors, strict=True)
-            ]
-            anchors = [
-                jnp.asarray(a, w.dtype) for w, a in zip(ws, anchors, strict=True)
-            ]
-            ds = list(map(jnp.subtract, ws, anchors))
-        known.update(zip(full, zip(ws, anchors, ds, strict=True), strict=True))
+        known.update(zip(full, state.measured(ws), strict=True))
     return known
 
 

@@ -197,7 +197,8 @@ def anchored(
     _validation.check_constant("anchor_step", anchor_step, _validation.FRACTION, hint)
     kind = _states.kind_of_state(anchor_dtype, period, anchor_step)
     whole = isinstance(anchor_step, int | float) and anchor_step == 1
-    fraction = () if whole else (anchor_step,)
+    s = None if whole else anchor_step
+    counts_on = is_schedule(weights) and not repeats
 
     def lambdas(t: jax.Array, like: optax.Params) -> list[Any]:
         return spread(name, weights(t) if is_schedule(weights) else weights, like)
@@ -221,7 +222,7 @@ def anchored(
         t = jnp.where(state.step < 0, ~state.step, state.step)
         if period is not None:
             due = (state.step >= 0) & (t % period == 0)
-            state = _moved_where(due, state, ws, *fraction)  # a <- a + s (w - a)
+            state = _moved_where(due, state, ws, s)  # a <- a + s (w - a)
         gs, rebuild = matched_updates(updates, state[0])
         ds = state.displacements(ws)  # d = w - a
         lams = lambdas(t, state[0])
@@ -229,7 +230,6 @@ def anchored(
             None if g is None else _pulled(pull, g, d, lam)
             for g, d, lam in zip(gs, ds, lams, strict=True)
         ]
-        counts_on = is_schedule(weights) and not repeats
         return rebuild(new), state._replace(step=_next(t, period, counts_on))
 
     return optax.GradientTransformationExtraArgs(init_fn, update_fn)
@@ -267,7 +267,9 @@ def _pulled(pull: _Pull, u: jax.Array, d: jax.Array, lam: ArrayLike) -> jax.Arra
     return jnp.where(placed_like(untouched, pulled), placed_like(u, pulled), pulled)
 
 
-def _moved_where(due: jax.Array, state: State, *ws_and_s: Any) -> State:
+def _moved_where(
+    due: jax.Array, state: State, ws: list[jax.Array], s: ArrayLike | None
+) -> State:
     """Return the state with its anchor moved where ``due``.
 
     One switch over the whole tree, with "keep" as its branch 0, lets XLA leave the
@@ -276,20 +278,21 @@ def _moved_where(due: jax.Array, state: State, *ws_and_s: Any) -> State:
     branches = [_keep, _move]
     if in_manual_mesh():  # there both must vary over the same axes of the mesh
         branches = [partial(_move_and_keep, False), partial(_move_and_keep, True)]
-    return jax.lax.switch(due.astype(jnp.int32), branches, state, *ws_and_s)
+    return jax.lax.switch(due.astype(jnp.int32), branches, state, ws, s)
 
 
 # Branches have to be the same functions in each call: a new one is compiled anew.
-def _keep(state: State, *_: Any) -> State:
+def _keep(state: State, ws: list[jax.Array], s: Any) -> State:
+    del ws, s
     return state
 
 
-def _move(state: State, *ws_and_s: Any) -> State:
-    return state.moved(*ws_and_s)
+def _move(state: State, ws: list[jax.Array], s: Any) -> State:
+    return state.moved(ws, s)
 
 
-def _move_and_keep(moves: bool, state: State, *ws_and_s: Any) -> State:
-    moved = state.moved(*ws_and_s)
+def _move_and_keep(moves: bool, state: State, ws: list[jax.Array], s: Any) -> State:
+    moved = state.moved(ws, s)
     return jax.tree.map(lambda m, k: jnp.where(moves, m, k), moved, state)
 
 
