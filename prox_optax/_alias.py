@@ -12,7 +12,7 @@ from prox_optax._placement import strong
 from prox_optax._proximal import anchored, pull_gradient, pull_step
 from prox_optax._schedule import inner_decay, scale_by_inner_decay
 from prox_optax._states import leaves_at
-from prox_optax._validation import Period, Weights, is_schedule, known, start_of
+from prox_optax._validation import Period, Weights, check_start, is_schedule, value_at
 
 _NO_STEP = 1e-20  # a learning rate that moves no weight; lambda_w over it stays finite
 
@@ -28,7 +28,7 @@ def trsgd(
     weight_decay: optax.ScalarOrSchedule = 0.0,
     anchor_dtype: Any = None,
 ) -> optax.GradientTransformationExtraArgs:
-    r"""TRSGD: SGD pulled towards an anchor, with inner decay, as published.
+    r"""Build TRSGD: SGD pulled towards an anchor, with inner decay, as published.
 
     With :math:`k = t \bmod S`, at update :math:`t` (from 0):
 
@@ -114,7 +114,7 @@ def tradam(
     weight_decay: optax.ScalarOrSchedule = 0.0,
     anchor_dtype: Any = None,
 ) -> optax.GradientTransformationExtraArgs:
-    r"""TRAdam: Adam pulled towards an anchor, with inner decay, as published.
+    r"""Build TRAdam: Adam pulled towards an anchor, with inner decay, as published.
 
     With :math:`k = t \bmod S`, at update :math:`t` (from 0):
 
@@ -191,7 +191,7 @@ def trsgdw(
     weight_decay: optax.ScalarOrSchedule = 0.0,
     anchor_dtype: Any = None,
 ) -> optax.GradientTransformationExtraArgs:
-    r"""SGD with the pull and the weight decay in the step, not in the gradient.
+    r"""Build SGD with the pull and the weight decay in the step, not in the gradient.
 
     With :math:`k = t \bmod S`, at update :math:`t` (from 0):
 
@@ -269,7 +269,7 @@ def tradamw(
     weight_decay: optax.ScalarOrSchedule = 0.0,
     anchor_dtype: Any = None,
 ) -> optax.GradientTransformationExtraArgs:
-    r"""AdamW with the pull in the step as well.
+    r"""Build AdamW with the pull in the step as well.
 
     With :math:`k = t \bmod S`, at update :math:`t` (from 0):
 
@@ -340,12 +340,14 @@ def _with_judged_schedules(
     lambda_w: Any,
 ) -> optax.GradientTransformationExtraArgs:
     """Make ``init`` of an alias check what its schedules start with."""
-    return _validation.judged_at_init(
-        tx,
-        ("learning_rate", learning_rate, _validation.check_rate),
-        ("weight_decay", weight_decay, _validation.check_rate),
-        ("lambda_w", lambda_w, _validation.check_weights),
-    )
+
+    def init_fn(params: optax.Params) -> optax.OptState:
+        check_start("learning_rate", learning_rate, _validation.check_rate)
+        check_start("weight_decay", weight_decay, _validation.check_rate)
+        check_start("lambda_w", lambda_w, _validation.check_weights)
+        return tx.init(params)
+
+    return optax.GradientTransformationExtraArgs(init_fn, tx.update)
 
 
 def _coupled(
@@ -354,15 +356,14 @@ def _coupled(
     period: Period | None,
     anchor_dtype: Any,
 ) -> optax.GradientTransformationExtraArgs:
-    """``proximal`` with strength_t = lambda_w / learning_rate_t, or 0 over 0."""
+    """Build :func:`proximal` with the strength lambda_w / learning_rate."""
     if lambda_w is None:
         lambda_w = 0.1 * _at_start(learning_rate)
     _validation.check_weights("lambda_w", lambda_w)
 
     def strength(t: ArrayLike) -> Any:
-        eta = learning_rate(t) if is_schedule(learning_rate) else learning_rate
-        lam = lambda_w(t) if is_schedule(lambda_w) else lambda_w
-        return jax.tree.map(lambda x: _ratio(x, eta), lam)
+        eta = value_at(t, learning_rate)
+        return jax.tree.map(lambda x: _over_rate(x, eta), value_at(t, lambda_w))
 
     scheduled = is_schedule(learning_rate) or is_schedule(lambda_w)
     weights = strength if scheduled else strength(0)
@@ -371,10 +372,11 @@ def _coupled(
 
 
 def _at_start(learning_rate: optax.ScalarOrSchedule) -> Any:
+    """Return a learning rate at step 0, which may not be 0."""
     if not is_schedule(learning_rate):
         return learning_rate
-    eta_0 = start_of("learning_rate", learning_rate, _validation.check_rate)
-    if not isinstance(eta_0, jax.core.Tracer) and known(eta_0) == 0:
+    eta_0 = _validation.start_of("learning_rate", learning_rate, _validation.check_rate)
+    if not isinstance(eta_0, jax.core.Tracer) and _validation.known(eta_0) == 0:
         raise ValueError(
             "lambda_w=None means 0.1 * the learning rate at step 0, and this schedule "
             "starts at 0; give it, for example lambda_w=0.1 * peak_learning_rate."
@@ -382,7 +384,8 @@ def _at_start(learning_rate: optax.ScalarOrSchedule) -> Any:
     return eta_0
 
 
-def _ratio(x: Any, eta: Any) -> Any:
+def _over_rate(x: Any, eta: Any) -> Any:
+    """Return ``x / eta``, or 0 where a learning rate is too small to move a weight."""
     if isinstance(eta, int | float):
         return x / eta if eta > _NO_STEP else 0.0
     moves = eta > _NO_STEP
@@ -395,7 +398,7 @@ def _decoupled(
     period: Period | None,
     anchor_dtype: Any,
 ) -> optax.GradientTransformationExtraArgs:
-    """``base``, inner decay, and the pull under it: r_k = 2 lambda_w / (k + 1)."""
+    """Chain ``base``, the inner decay and the pull with r = 2 lambda_w / (k + 1)."""
     _validation.check_period(period)
     _validation.check_weights("lambda_w", lambda_w)
     repeats = period is not None and not is_schedule(lambda_w)

@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from jax.tree_util import keystr, tree_leaves_with_path
 from jax.typing import ArrayLike
 
 from prox_optax import _tree_checks
@@ -53,15 +52,14 @@ class ProximalState(NamedTuple):
         cls, params: optax.Params, anchor_dtype: Any, anchor_step: ArrayLike
     ) -> "ProximalState":
         """Return the state at init: the anchor is a copy of ``params``."""
-        for path, w in tree_leaves_with_path(params):
-            dtype = jnp.result_type(w)
-            kept = dtype if anchor_dtype is None else jnp.dtype(anchor_dtype)
-            if _is_complex(dtype) != _is_complex(kept):
-                raise TypeError(
-                    f"params{keystr(path)} has dtype {dtype} and anchor_dtype is "
-                    f"{kept.name}: both must be real or both complex; write "
-                    "anchor_dtype=None."
-                )
+        if anchor_dtype is not None:
+            kept = jnp.dtype(anchor_dtype)
+            _tree_checks.check_dtypes(
+                params,
+                lambda dtype: _is_complex(dtype) == _is_complex(kept),
+                f" and anchor_dtype is {kept.name}: both must be real or both complex; "
+                "write anchor_dtype=None.",
+            )
         anchor = jax.tree.map(lambda w: copied(w, anchor_dtype), params)
         _warn_of_rounding(params, anchor, anchor_step)
         return cls(anchor, jnp.zeros([], jnp.int32))
@@ -157,7 +155,7 @@ def _warn_of_rounding(
             )
         else:
             continue
-        warnings.warn(message, stacklevel=5)
+        warnings.warn(message, stacklevel=4)
         return
 
 

@@ -6,7 +6,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jax.tree_util import keystr, tree_leaves_with_path
 from jax.typing import ArrayLike
 
 from prox_optax import _tree_checks, _validation
@@ -94,13 +93,12 @@ class CompactState(NamedTuple):
     ) -> "CompactState":
         """Return the state at init; of mere shapes the anchor is not taken yet."""
         del anchor_dtype, anchor_step
-        for path, w in tree_leaves_with_path(params):
-            if jnp.result_type(w) not in (jnp.float32, jnp.float64):
-                raise TypeError(
-                    f"params{keystr(path)} has dtype {jnp.result_type(w)}: "
-                    "anchor_dtype='int16' saves memory for params of float32 or "
-                    "float64; write anchor_dtype=None."
-                )
+        _tree_checks.check_dtypes(
+            params,
+            lambda dtype: dtype in (jnp.float32, jnp.float64),
+            ": anchor_dtype='int16' saves memory for params of float32 or float64; "
+            "write anchor_dtype=None.",
+        )
         ws = jax.tree.leaves(params)
         code = jax.tree.map(lambda w: jnp.zeros(jnp.shape(w), jnp.int16), params)
         unit = jnp.full(len(ws), _UNTAKEN, jnp.float32)

@@ -1,4 +1,4 @@
-"""How far the parameters are from their anchor and how hard it pulls: to be logged."""
+"""Numbers to log: how far the parameters are from their anchor, how hard it pulls."""
 
 from typing import Any, NamedTuple
 
@@ -15,7 +15,7 @@ from prox_optax._validation import is_schedule
 
 
 class AnchorDistance(NamedTuple):
-    """What :func:`anchor_distance` returns: arrays of shape (), float32 or wider.
+    """Hold what :func:`anchor_distance` returns: arrays of shape (), float32 or wider.
 
     Attributes:
       norm: the distance of all parameters that have an anchor.
@@ -35,7 +35,7 @@ class AnchorDistance(NamedTuple):
 def anchor_distance(
     opt_state: optax.OptState, params: optax.Params, name: str | None = None
 ) -> AnchorDistance:
-    r"""The distance of ``params`` from the anchor in an optimizer state.
+    r"""Measure the distance of ``params`` from the anchor in an optimizer state.
 
     .. math::
 
@@ -96,7 +96,7 @@ def pull_ratio(
     strength: ArrayLike | optax.Params,
     name: str | None = None,
 ) -> jax.Array:
-    r"""The size of the pull over that of the gradient it is added to.
+    r"""Measure the size of the pull over that of the gradient it is added to.
 
     .. math:: \rho = \frac{\|2 \lambda\,(w - a)\|}{\|g\|}
 
@@ -139,13 +139,13 @@ def pull_ratio(
     like = jax.tree_util.tree_map_with_path(
         lambda path, w: w if names(path) in known else optax.MaskedNode(), params
     )
-    lams = dict(zip(named(like), spread("strength", strength, like), strict=True))
+    lams = spread("strength", strength, like)
     gs = matched(gradients, like, "gradients do not fit the params:")
     jax.tree.map(_tree_checks.check_update, gs, jax.tree.leaves(like))
-    grads = dict(zip(named(like), gs, strict=True))
-    pulls = [2 * lams[path] * d for path, (_, _, d) in known.items()]
-    wide_grads = [jnp.asarray(grads[path], wide_dtype(grads[path])) for path in known]
-    return _ratio(optax.tree.norm(pulls), optax.tree.norm(wide_grads))
+    ds = [known[leaf][2] for leaf in named(like)]
+    pulls = [2 * lam * d for lam, d in zip(lams, ds, strict=True)]
+    wide_gs = [jnp.asarray(g, wide_dtype(g)) for g in gs]
+    return _ratio(optax.tree.norm(pulls), optax.tree.norm(wide_gs))
 
 
 def _displaced(
@@ -159,6 +159,6 @@ def _displaced(
 
 
 def _ratio(size: jax.Array, *others: jax.Array) -> jax.Array:
-    """``size`` over the largest of the others, 0 / 0 = 0."""
+    """Return ``size`` over the largest of the others, with 0 / 0 = 0."""
     largest = jnp.max(jnp.stack(others))
     return jnp.where(size == 0, 0.0, size / jnp.where(size == 0, 1.0, largest))

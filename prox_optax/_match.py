@@ -59,17 +59,17 @@ def matched(tree: Any, like: Any, what: str, updates: Any = ()) -> list[Any]:
     """Return the leaves of ``tree`` in the order of those of ``like``.
 
     What has no counterpart is left out if it is no floating or complex array (the
-    functions and the counters of a whole model), or if ``updates`` have a None there
-    (what is frozen).
+    functions and the counters of a whole model), if ``like`` holds a ``MaskedNode``
+    there, or if ``updates`` have a None there (what is frozen).
     """
     if _alike(tree, like):
         return jax.tree.leaves(tree)
-    frozen = _over(_paths_to(updates, _is_none))
+    left_out = _over(_paths_to(like, _is_masked) + _paths_to(updates, _is_none))
 
     def may_add(path: Any, leaf: Any) -> bool:
-        return not _is_parameter(leaf) or frozen(path) is not None
+        return not _is_parameter(leaf) or left_out(path) is not None
 
-    paths, _ = tree_flatten_with_path(without_masked(tree, like))
+    paths, _ = tree_flatten_with_path(tree)
     return _counterparts(paths, like, what, lambda _: False, may_add)
 
 
@@ -128,11 +128,12 @@ def spread(name: str, prefix: Any, like: Any) -> list[Any]:
     if jax.tree_util.all_leaves([prefix]) and jnp.ndim(prefix) == 0:
         return [prefix] * len(jax.tree.leaves(like))
     unfit = f"{name} must be one number or have the structure of params, but"
-    paths, _ = tree_flatten_with_path(without_masked(prefix, like))
+    paths, _ = tree_flatten_with_path(prefix)
     given = {names(path): leaf for path, leaf in paths}
     standing_for = _over(path for path, _ in paths)
     found: list[Any] = []
-    used = {standing_for(path) for path in _paths_to(like, _is_masked)}
+    masks = _paths_to(like, _is_masked)
+    masked, used = _over(masks), {standing_for(path) for path in masks}
     for path, leaf in tree_flatten_with_path(like)[0]:
         key = standing_for(path)
         if key is None or (key != names(path) and jnp.ndim(given[key]) > 0):
@@ -149,22 +150,9 @@ def spread(name: str, prefix: Any, like: Any) -> list[Any]:
         found.append(given[key])
         used.add(key)
     for path, _ in paths:
-        if found and names(path) not in used:
+        if found and names(path) not in used and masked(path) is None:
             raise ValueError(f"{unfit} leaf {_where(path)} is extra; {_OF_INIT}.")
     return found
-
-
-def without_masked(tree: Any, like: Any) -> Any:
-    """Return ``tree`` without the parts for which ``like`` holds a ``MaskedNode``."""
-    paths = _paths_to(like, _is_masked)
-    if not paths:
-        return tree
-    masked = _over(paths)
-
-    def keep(path: Any, leaf: Any) -> Any:
-        return leaf if masked(path) is None else optax.MaskedNode()
-
-    return jax.tree_util.tree_map_with_path(keep, tree)
 
 
 def _over(paths: Iterable[Any]) -> Callable[[Any], Names | None]:

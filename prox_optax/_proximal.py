@@ -13,7 +13,7 @@ from prox_optax import _states, _tree_checks, _validation
 from prox_optax._match import matched_updates, spread
 from prox_optax._placement import in_manual_mesh, placed_like, wide_dtype
 from prox_optax._states import State
-from prox_optax._validation import Period, Weights, is_schedule, judged_at_init
+from prox_optax._validation import Period, Weights, check_start, is_schedule, value_at
 
 _Pull: TypeAlias = Callable[..., tuple[jax.Array, jax.Array]]
 _LAST_STEP = 2**31 - 1
@@ -93,11 +93,9 @@ def proximal(
       Zhang et al., "Taming the Noisy Gradient", IJCAI 2019,
       https://doi.org/10.24963/ijcai.2019/604
     """
-    _validation.check_weights("strength", strength)
-    tx = anchored(
+    return anchored(
         pull_gradient, "strength", strength, period, anchor_step, anchor_dtype
     )
-    return judged_at_init(tx, ("strength", strength, _validation.check_weights))
 
 
 def decoupled_proximal(
@@ -163,9 +161,7 @@ def decoupled_proximal(
       as in Loshchilov and Hutter, "Decoupled Weight Decay Regularization", ICLR 2019,
       https://arxiv.org/abs/1711.05101
     """
-    _validation.check_weights("lambda_w", lambda_w)
-    tx = anchored(pull_step, "lambda_w", lambda_w, period, anchor_step, anchor_dtype)
-    return judged_at_init(tx, ("lambda_w", lambda_w, _validation.check_weights))
+    return anchored(pull_step, "lambda_w", lambda_w, period, anchor_step, anchor_dtype)
 
 
 def anchored(
@@ -189,6 +185,7 @@ def anchored(
       anchor_dtype: as in :func:`proximal`.
       repeats: whether a schedule of ``weights`` repeats itself with the period.
     """
+    _validation.check_weights(name, weights)
     _validation.check_period(period)
     hint = (
         "write 1.0 to take a copy of params at each period, or period=None for an "
@@ -201,9 +198,10 @@ def anchored(
     counts_on = is_schedule(weights) and not repeats
 
     def lambdas(t: jax.Array, like: optax.Params) -> list[Any]:
-        return spread(name, weights(t) if is_schedule(weights) else weights, like)
+        return spread(name, value_at(t, weights), like)
 
     def init_fn(params: optax.Params) -> State:
+        check_start(name, weights, _validation.check_weights)
         _tree_checks.check_params(params)
         state = kind.start(params, anchor_dtype, anchor_step)  # a <- w, t <- 0
         lambdas(state.step, params)

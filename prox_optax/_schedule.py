@@ -10,11 +10,12 @@ import optax
 from jax.typing import ArrayLike
 
 from prox_optax import _tree_checks, _validation
-from prox_optax._validation import Period, Weights, is_schedule, known
+from prox_optax._placement import wide_dtype
+from prox_optax._validation import Period, Weights, known, value_at
 
 
 def inner_decay(learning_rate: Weights, period: Period = 10) -> optax.Schedule:
-    r"""The learning rate of TRSGD and TRAdam: it decays within each period.
+    r"""Decay a learning rate within each period, as TRSGD and TRAdam do.
 
     .. math:: \eta'_t = \frac{\eta_t}{(t \bmod S) + 1}
 
@@ -47,12 +48,14 @@ def inner_decay(learning_rate: Weights, period: Period = 10) -> optax.Schedule:
       Zhang et al., "Taming the Noisy Gradient", IJCAI 2019,
       https://doi.org/10.24963/ijcai.2019/604
     """
-    _validation.check_period(period, none_allowed=False)
+    hint = "write a whole number of steps such as period=10"
+    _validation.check_number("period", period, _validation.PERIOD, hint)
     _validation.check_weights("learning_rate", learning_rate)
 
     def schedule(t: Any) -> Any:
-        eta = learning_rate(t) if is_schedule(learning_rate) else learning_rate
-        return jax.tree.map(lambda x: x / (t % period + 1), eta)
+        return jax.tree.map(
+            lambda eta: eta / (t % period + 1), value_at(t, learning_rate)
+        )
 
     return schedule
 
@@ -71,7 +74,7 @@ class InnerDecayState(NamedTuple):
 def scale_by_inner_decay(
     period: Period,
 ) -> optax.GradientTransformationExtraArgs:
-    """Divide the k-th update of each period by k + 1, in step for ever."""
+    """Divide the k-th update of each period by k + 1; its counter never overflows."""
 
     def init_fn(params: optax.Params) -> InnerDecayState:
         del params
@@ -100,7 +103,8 @@ def scale_by_inner_decay(
 
 @jax.jit  # traced once for leaves of the same shape
 def _divided(u: jax.Array, n: jax.Array) -> jax.Array:
-    wide = jnp.promote_types(u.dtype, jnp.float32)
+    """Return ``u / n``, computed in float32 or wider, in the dtype of ``u``."""
+    wide = wide_dtype(u)
     return (u.astype(wide) / n.astype(wide)).astype(u.dtype)
 
 
@@ -109,7 +113,7 @@ def rescale_b2(
     batch_size: ArrayLike,
     reference_batch_size: ArrayLike,
 ) -> ArrayLike:
-    r"""Adam's ``b2`` for another batch size, with the same half-life in examples.
+    r"""Convert Adam's ``b2`` to another batch size: the same half-life in examples.
 
     .. math:: b_2(B) = b_2^{\,B / B_{\mathrm{ref}}}
 
@@ -154,6 +158,7 @@ def rescale_b2(
 
 
 def _is_1(b2: Any) -> bool:
+    """Tell whether a decay whose value is known is 1 in float32."""
     b2 = known(b2)
     return not isinstance(b2, jax.Array) and bool(np.float32(b2) == 1)
 

@@ -166,19 +166,19 @@ def anchored_leaves(
 
 def _called(path: Any) -> list[str]:
     """Return what a state of a pull may be called: keys and paths on the way to it."""
-    return [*_keys(path), *(keystr(path[:n]) for n in range(1, len(path) + 1))]
+    return [*_dict_keys(path), *(keystr(path[:n]) for n in range(1, len(path) + 1))]
 
 
 def _labels(states: list[tuple[Any, State]]) -> list[str]:
     """Return a name for each state: its last key where that is its own, or its path."""
-    last = [next(reversed(_keys(path)), None) for path, _ in states]
+    last = [next(reversed(_dict_keys(path)), None) for path, _ in states]
     return [
         key if key is not None and last.count(key) == 1 else keystr(path)
         for key, (path, _) in zip(last, states, strict=True)
     ]
 
 
-def _keys(path: Any) -> list[str]:
+def _dict_keys(path: Any) -> list[str]:
     return [str(key.key) for key in path if isinstance(key, DictKey)]
 
 

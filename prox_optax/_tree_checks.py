@@ -5,7 +5,6 @@ from typing import Any, NoReturn
 
 import jax
 import jax.numpy as jnp
-from jax.tree_util import keystr, tree_leaves_with_path
 
 from prox_optax._match import keys_to
 
@@ -14,18 +13,27 @@ RESTORE = "restore the state into what init(params) makes"
 
 def check_params(params: Any) -> None:
     """Raise unless each leaf of ``params`` is a floating or complex array."""
-    for path, w in tree_leaves_with_path(params):
+    check_dtypes(
+        params,
+        lambda dtype: jnp.issubdtype(dtype, jnp.inexact),
+        ": only floating or complex parameters can be pulled; keep the others out with "
+        "optax.masked.",
+    )
+    check_dtypes(
+        params,
+        lambda dtype: jnp.finfo(dtype).bits >= 16,
+        ", which JAX promotes to no other: keep the params in bfloat16 or float32 and "
+        "cast them for the computation.",
+    )
+
+
+def check_dtypes(params: Any, fits: Callable[[Any], bool], why_not: str) -> None:
+    """Raise, and say why, where the dtype of a leaf of ``params`` does not fit."""
+    for index, w in enumerate(jax.tree.leaves(params)):
         dtype = jnp.result_type(w)
-        if not jnp.issubdtype(dtype, jnp.inexact):
+        if not fits(dtype):
             raise TypeError(
-                f"params{keystr(path)} has dtype {dtype}: only floating or complex "
-                "parameters can be pulled; keep the others out with optax.masked."
-            )
-        if jnp.finfo(dtype).bits < 16:
-            raise TypeError(
-                f"params{keystr(path)} has dtype {dtype}, which JAX promotes to no "
-                "other: keep the params in bfloat16 or float32 and cast them for the "
-                "computation."
+                f"params{keys_to(params, index)} has dtype {dtype}{why_not}"
             )
 
 

@@ -114,14 +114,14 @@ def _in_float32(value: Any) -> Any:
         return np.float32(math.inf)
 
 
-def check_period(period: Any, none_allowed: bool = True) -> None:
-    """Raise unless ``period`` is a number of steps, or None where it may be."""
-    hint = "write a whole number of steps such as period=10"
-    if none_allowed:
-        hint += ", or period=None for an anchor that never moves by itself"
-        if period is None:
-            return
-    check_number("period", period, PERIOD, hint)
+def check_period(period: Any) -> None:
+    """Raise unless ``period`` is a whole number of steps, or None."""
+    if period is not None:
+        hint = (
+            "write a whole number of steps such as period=10, or period=None for an "
+            "anchor that never moves by itself"
+        )
+        check_number("period", period, PERIOD, hint)
 
 
 def check_weights(name: str, weights: Any) -> None:
@@ -218,20 +218,17 @@ def is_schedule(value: Any) -> TypeGuard[optax.Schedule]:
     return is_partial or jax.tree_util.all_leaves([value])
 
 
-def judged_at_init(
-    tx: optax.GradientTransformationExtraArgs, *judgements: tuple[str, Any, Check]
-) -> optax.GradientTransformationExtraArgs:
-    """Make ``init`` of ``tx`` check each argument that is a schedule at step 0."""
+def value_at(t: Any, value: Any) -> Any:
+    """Return the value of an argument at step ``t``, which may be a schedule."""
+    return value(t) if is_schedule(value) else value
 
-    def init_fn(params: optax.Params) -> optax.OptState:
-        for name, value, check in judgements:
-            if is_schedule(value):
-                # It may ask which worker it runs on, and init may be run on none.
-                with contextlib.suppress(NameError):
-                    start_of(name, value, check)
-        return tx.init(params)
 
-    return optax.GradientTransformationExtraArgs(init_fn, tx.update)
+def check_start(name: str, value: Any, check: Check) -> None:
+    """Check what an argument is at step 0, if it is a schedule."""
+    if is_schedule(value):
+        # It may ask which worker it runs on, and init may be run on none.
+        with contextlib.suppress(NameError):
+            start_of(name, value, check)
 
 
 def start_of(name: str, schedule: optax.Schedule, check: Check) -> Any:
