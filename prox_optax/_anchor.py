@@ -36,7 +36,10 @@ class ProximalState(NamedTuple):
 
     @staticmethod
     def keeps(anchor_dtype: Any, period: Any, anchor_step: Any) -> bool:
-        """Raise unless this can keep an anchor in ``anchor_dtype``, and tell that."""
+        """Tell that this keeps an anchor in ``anchor_dtype``, or raise.
+
+        It is asked last: a dtype that no state before it keeps has to be floating.
+        """
         del period, anchor_step
         if anchor_dtype is not None:
             what = "a floating dtype of 16 bits or more, or int16"
@@ -54,9 +57,10 @@ class ProximalState(NamedTuple):
         """Return the state at init: the anchor is a copy of ``params``."""
         if anchor_dtype is not None:
             kept = jnp.dtype(anchor_dtype)
+            is_complex = jnp.issubdtype(kept, jnp.complexfloating)
             _tree_checks.check_dtypes(
                 params,
-                lambda dtype: _is_complex(dtype) == _is_complex(kept),
+                lambda dtype: jnp.issubdtype(dtype, jnp.complexfloating) == is_complex,
                 f" and anchor_dtype is {kept.name}: both must be real or both complex; "
                 "write anchor_dtype=None.",
             )
@@ -65,7 +69,7 @@ class ProximalState(NamedTuple):
         return cls(anchor, jnp.zeros([], jnp.int32))
 
     def check(self, ws: list[jax.Array]) -> None:
-        """Raise unless this holds an anchor of ``ws``, the leaves of the params."""
+        """Raise where this holds no anchor of ``ws``, the leaves of the params."""
 
         def fits(a: Any, w: Any) -> bool:
             real_or_complex = jnp.issubdtype(a.dtype, jnp.inexact)
@@ -75,13 +79,13 @@ class ProximalState(NamedTuple):
         _tree_checks.check_held("anchor", self.anchor, ws, fits)
 
     def moved(self, ws: list[jax.Array], s: ArrayLike | None) -> "ProximalState":
-        """Return the state with the anchor at ``a + s (w - a)``; s = None is ``w``."""
+        """Return the state with the anchor at ``a + s (w - a)``, at w if s is None."""
         anchors, structure = jax.tree.flatten(self.anchor)
-        new = [_moved(a, w, s) for a, w in zip(anchors, ws, strict=True)]
+        new = [_moved_leaf(a, w, s) for a, w in zip(anchors, ws, strict=True)]
         return self._replace(anchor=jax.tree.unflatten(structure, new))
 
     def displacements(self, ws: list[jax.Array]) -> list[jax.Array]:
-        """Return ``w - a`` of each leaf, float32 or wider; 0 where equal, also inf."""
+        """Return ``w - a`` of each leaf, float32 or wider, and 0 where both are inf."""
         return list(map(_displacement, ws, jax.tree.leaves(self.anchor)))
 
     def measured(self, ws: list[jax.Array]) -> list[tuple[jax.Array, ...]]:
@@ -99,7 +103,7 @@ class ProximalState(NamedTuple):
         return jax.tree.leaves(self.anchor)
 
     def set_to(self, ws: list[jax.Array]) -> "ProximalState":
-        """Return the state with the anchor at copies of ``ws``, kept for an update."""
+        """Return the state with the anchor at copies of ``ws``, for the next update."""
         for index, w in enumerate(ws):
             if not isinstance(w, jax.core.Tracer) and bool(jnp.isnan(w).any()):
                 raise ValueError(
@@ -125,7 +129,7 @@ def _widened(w: jax.Array, a: jax.Array) -> tuple[jax.Array, jax.Array]:
     return jnp.asarray(w, wide), jnp.asarray(a, wide)
 
 
-def _moved(a: jax.Array, w: jax.Array, s: ArrayLike | None) -> jax.Array:
+def _moved_leaf(a: jax.Array, w: jax.Array, s: ArrayLike | None) -> jax.Array:
     if s is None:
         return w if w.dtype == a.dtype else w.astype(a.dtype)
     moved = a.astype(wide_dtype(a, w)) + s * _displacement(w, a)
@@ -157,7 +161,3 @@ def _warn_of_rounding(
             continue
         warnings.warn(message, stacklevel=4)
         return
-
-
-def _is_complex(dtype: Any) -> bool:
-    return jnp.issubdtype(dtype, jnp.complexfloating)

@@ -72,7 +72,7 @@ def carry_over(
     of_saved, of_new = _hyperparameters(saved), _hyperparameters(new)
     _check_new_schedules(new, of_new, set(of_saved.values()))
     shared = {(), *of_saved.values()} & {(), *of_new.values()}
-    carried = _counterparts(
+    carried = _carried(
         {keys: saved[keys] for keys, name in of_saved.items() if name in shared},
         {keys: new[keys] for keys, name in of_new.items() if name in shared},
         _parameters(saved_state) | _parameters(new_state),
@@ -167,12 +167,10 @@ def _parameters(state: optax.OptState) -> set[_Keys]:
     return found
 
 
-def _counterparts(
-    saved: _Arrays, new: _Arrays, parameters: set[_Keys]
-) -> dict[_Keys, Any]:
+def _carried(saved: _Arrays, new: _Arrays, parameters: set[_Keys]) -> dict[_Keys, Any]:
     """Return the array of ``saved`` for each of ``new``: same names, same order."""
     saved_fields, new_fields = _names_below(saved), _names_below(new)
-    carried = {}
+    found = {}
     for olds, news in _groups(saved, new):
         for old, place in zip(olds, news, strict=False):
             alike = _same_place(old, new[place].path, parameters) and (
@@ -183,14 +181,14 @@ def _counterparts(
                     f"saved_state{saved[old].where()} and new_state{new[place].where()}"
                     f" have the same names, but not the same place; {_HINT}."
                 )
-            carried[place] = _of_same_type(saved[old], new[place])
+            found[place] = _of_same_type(saved[old], new[place])
         if len(olds) < len(news):
             where = new[news[len(olds)]].where()
             raise ValueError(f"saved_state has nothing for new_state{where}; {_HINT}.")
         if len(olds) > len(news):
             where = saved[olds[len(news)]].where()
             raise ValueError(f"new_state has no place for saved_state{where}; {_HINT}.")
-    return carried
+    return found
 
 
 def _groups(saved: _Arrays, new: _Arrays) -> list[tuple[list[_Keys], list[_Keys]]]:

@@ -108,7 +108,7 @@ class CompactState(NamedTuple):
         return untaken.moved(list(map(jnp.asarray, ws)), None)
 
     def check(self, ws: list[jax.Array]) -> None:
-        """Raise unless this holds an anchor of ``ws``, the leaves of the params."""
+        """Raise where this holds no anchor of ``ws``, the leaves of the params."""
         _tree_checks.check_held("code", self.code, ws, lambda k, _: k.dtype == "int16")
         if any(jnp.ndim(t) > 0 for t in jax.tree.leaves(self.step)):
             raise ValueError(

@@ -1,4 +1,4 @@
-"""The inner decay of the learning rate, and Adam's half-life in examples."""
+"""The inner decay of the learning rate, and Adam's ``b2`` for a batch size."""
 
 import math
 from typing import Any, NamedTuple
@@ -53,9 +53,8 @@ def inner_decay(learning_rate: Weights, period: Period = 10) -> optax.Schedule:
     _validation.check_weights("learning_rate", learning_rate)
 
     def schedule(t: Any) -> Any:
-        return jax.tree.map(
-            lambda eta: eta / (t % period + 1), value_at(t, learning_rate)
-        )
+        n = t % period + 1
+        return jax.tree.map(lambda eta: eta / n, value_at(t, learning_rate))
 
     return schedule
 
@@ -71,9 +70,7 @@ class InnerDecayState(NamedTuple):
     inner_step: jax.Array
 
 
-def scale_by_inner_decay(
-    period: Period,
-) -> optax.GradientTransformationExtraArgs:
+def scale_by_inner_decay(period: Period) -> optax.GradientTransformationExtraArgs:
     """Divide the k-th update of each period by k + 1; its counter never overflows."""
 
     def init_fn(params: optax.Params) -> InnerDecayState:
@@ -109,9 +106,7 @@ def _divided(u: jax.Array, n: jax.Array) -> jax.Array:
 
 
 def rescale_b2(
-    b2: ArrayLike,
-    batch_size: ArrayLike,
-    reference_batch_size: ArrayLike,
+    b2: ArrayLike, batch_size: ArrayLike, reference_batch_size: ArrayLike
 ) -> ArrayLike:
     r"""Convert Adam's ``b2`` to another batch size: the same half-life in examples.
 

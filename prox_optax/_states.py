@@ -14,10 +14,11 @@ from prox_optax._match import Names, keys_to, matched, names
 from prox_optax._placement import is_concrete, placed_like, strong
 
 State: TypeAlias = CompactState | ProximalState
-"""The ways to keep an anchor, in the order in which they are asked whether they do.
+"""The ways to keep an anchor: one is picked by the dtype that the anchor is kept in.
 
-They have the same methods. Their first field has the structure and the shapes of the
-parameters, their last is ``step``, whose sign is a flag as in :class:`ProximalState`.
+A new way is a file with a class like these, and its name here before the last. All have
+the same methods. The first field has the structure and the shapes of the parameters.
+The last is ``step``, whose sign is a flag: see :class:`ProximalState`.
 """
 
 
@@ -183,7 +184,7 @@ def _dict_keys(path: Any) -> list[str]:
 
 
 def kind_of_state(anchor_dtype: Any, period: Any, anchor_step: Any) -> type[State]:
-    """Return the kind of state for the arguments of a pull, once they are checked."""
+    """Return the first kind of state that keeps an anchor as these arguments say."""
     kinds: tuple[type[State], ...] = get_args(State)
     return next(k for k in kinds if k.keeps(anchor_dtype, period, anchor_step))
 
@@ -196,9 +197,9 @@ def is_anchored(node: Any) -> TypeGuard[State]:
 def leaves_at(
     params: optax.Params | None, state: Any, updates: optax.Updates
 ) -> list[jax.Array]:
-    """Return the leaves of ``params`` that the state given to an update has anchors of.
+    """Return the leaves of ``params`` that ``state`` has anchors of, in an update.
 
-    What ``updates`` have a None for may be in ``params`` alone.
+    Leaves that ``updates`` have a None for may be in ``params`` alone.
     """
     if not is_anchored(state):
         _tree_checks.refuse_foreign_state(state)
@@ -229,7 +230,7 @@ def fitted(params: Any, state: State, where: str, updates: Any = ()) -> list[jax
 def check_kind(
     state: State, ws: list[jax.Array], kind: type[State], anchor_dtype: Any
 ) -> None:
-    """Raise unless a state is as an optimizer with ``anchor_dtype`` makes it."""
+    """Raise unless a state is what an optimizer with ``anchor_dtype`` makes."""
     if not isinstance(state, kind):
         raise ValueError(
             f"the state is a {type(state).__name__} and the optimizer has "
