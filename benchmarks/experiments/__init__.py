@@ -6,9 +6,9 @@ A module of this folder that has `EXPERIMENTS` adds them to the commands.
 import importlib
 import pkgutil
 
-from benchmarks.experiments.experiment import THRESHOLDS, Experiment, log_grid, tiny
+from benchmarks.experiments.experiment import Experiment, log_grid, tiny
 
-__all__ = ["EXPERIMENTS", "THRESHOLDS", "Experiment", "log_grid", "tiny"]
+__all__ = ["EXPERIMENTS", "Experiment", "log_grid", "tiny"]
 
 EXPERIMENTS: dict[str, Experiment] = {
     experiment.name: experiment

@@ -3,7 +3,8 @@
 from dataclasses import replace
 
 from benchmarks.experiments.experiment import Experiment, log_grid
-from benchmarks.optimizers.table import ABLATIONS, FORMS, Settings
+from benchmarks.optimizers import ablations
+from benchmarks.optimizers.method import Settings
 from benchmarks.report import statistics
 from benchmarks.tasks.classify import Images
 from benchmarks.training.noise import Noise
@@ -137,10 +138,10 @@ ABLATION_DIGITS = replace(
     "the period, the anchor's step?",
     cost="up to 18 minutes on 2 CPU cores",
     groups=(
-        ("Form and inner decay (S = 10)", tuple(ABLATIONS)[:4]),
-        ("Period of the coupled form", tuple(ABLATIONS)[4:8]),
-        ("Period of the decoupled form", tuple(ABLATIONS)[8:12]),
-        ("Anchor step (S = 10)", tuple(ABLATIONS)[12:16]),
+        ("Form and inner decay (S = 10)", tuple(ablations.FORM_AND_INNER_DECAY)),
+        ("Period of the coupled form", tuple(ablations.COUPLED_PERIODS)),
+        ("Period of the decoupled form", tuple(ablations.DECOUPLED_PERIODS)),
+        ("Anchor step (S = 10)", tuple(ablations.ANCHOR_STEPS)),
     ),
     contrasts=(),
     rate_scales=(),
@@ -160,13 +161,13 @@ ABLATION_DIGITS_ADAM = replace(
     "chosen together on validation, minus tuned Adam (coupled, no inner decay, "
     "strength 0), test accuracy. The rest is exploratory.",
     cost="up to 23 minutes on 2 CPU cores",
-    groups=(("Adam: form and inner decay (S = 10)", tuple(ABLATIONS)[16:]),),
+    groups=(("Adam: form and inner decay (S = 10)", tuple(ablations.OF_ADAM)),),
     contrasts=tuple(
         (
             statistics.label(f"adam, {form}, inner decay", strength),
             statistics.label("adam, coupled, no inner decay", 0.0),
         )
-        for form in FORMS
+        for form in ablations.FORMS
         for strength in ADAM_STRENGTHS[1:]
     ),
     learning_rates=log_grid(-3.5, 0.5, per_decade=4),

@@ -2,12 +2,11 @@
 
 from dataclasses import dataclass, replace
 
-from benchmarks.optimizers.table import Settings
+from benchmarks.optimizers.method import Settings
 from benchmarks.tasks.problem import Problem
 from benchmarks.training.noise import Noise
 
 Group = tuple[str, tuple[str, ...]]
-THRESHOLDS = (0.5, 2.0)  # of the gradient's norm, for clipping
 
 
 @dataclass(frozen=True)
@@ -26,8 +25,9 @@ class Experiment:
       primary: those of them that the experiment was made for, chosen before it ran.
       learning_rates: the grid of the SGD family, increasing.
       rate_scales: (optimizer, its learning rates relative to that grid).
-      strengths: tried at every learning rate by `benchmarks.optimizers.ABLATIONS`. Each
-        is compared as a method of its own, with strength 0, which comes first.
+      strengths: for optimizers that read the number `strength`, which all of the
+        experiment must then be. Each is tried at every learning rate, and an optimizer
+        at each is compared as a method of its own, with strength 0, which comes first.
       seeds: number of seeds; each is an initialisation and a data order.
       first_seed: where they begin: a part of a pooled experiment has seeds of its own.
       epochs: each shows as many examples as the problem says.

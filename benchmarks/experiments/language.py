@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from benchmarks.experiments.experiment import Experiment
-from benchmarks.optimizers.table import Settings
+from benchmarks.optimizers.method import Settings
 from benchmarks.tasks.language import Text
 from benchmarks.training.noise import Noise
 
