@@ -1,19 +1,30 @@
 """The optimizers under test are what they are called, against loops in NumPy."""
 
+import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import pandas as pd
 import pytest
 from scipy import stats
 
 import prox_optax
-from benchmarks.optimizers import OPTIMIZERS, ablations
+from benchmarks.optimizers import OPTIMIZERS, ablations, anchored, bases, peers
 from benchmarks.optimizers.method import Settings, Setup
+from benchmarks.records import run_files
+from benchmarks.records.score import Score
+from benchmarks.report import statistics
+from benchmarks.runs import folders
 from benchmarks.training.noise import Noise, perturb, student_t
+
+HOUSE = Path(__file__).parents[2] / "benchmarks"
 
 
 def steps(optimizer, w, gradients):
@@ -207,3 +218,85 @@ def test_muon_leaves_embeddings_and_vectors_to_adam():
     values = np.linalg.svd(muons["kernel"], compute_uv=False)
     assert values[-1] > 0.5 * values[0]
     assert 0.05 < np.sqrt(np.mean(muons["kernel"] ** 2)) / 0.05 < 0.3
+
+
+def test_every_name_stands_in_one_module_and_every_number_has_its_own_column():
+    modules = (ablations, anchored, bases, peers)
+    assert sum(len(module.OPTIMIZERS) for module in modules) == len(OPTIMIZERS)
+    taken = {*run_files.run_columns()} - {"threshold", "strength"}
+    for method in OPTIMIZERS.values():
+        assert not taken & {*method.numbers}
+
+
+OWN_OPTIMIZER = """
+import optax
+
+from benchmarks.optimizers.bases import l2_sgd
+from benchmarks.optimizers.method import Method
+
+
+def clipped_by_element(setup):
+    clip = optax.clip(setup.numbers["largest"])
+    return optax.chain(clip, l2_sgd(setup, setup.rate()))
+
+
+OPTIMIZERS = {
+    "clipped by element": Method(clipped_by_element, numbers={"largest": (0.1, 1.0)})
+}
+"""
+OWN_EXPERIMENT = """
+from dataclasses import replace
+
+from benchmarks.experiments.classify import DEMO
+
+EXPERIMENTS = (
+    replace(
+        DEMO,
+        name="own",
+        problem=replace(DEMO.problem, train=64, channels=(2, 2)),
+        groups=(("SGD and ours", ("sgd", "clipped by element")),),
+        learning_rates=(0.01, 0.03, 0.1, 0.3),
+        seeds=2,
+        epochs=2,
+    ),
+)
+"""
+
+
+@pytest.mark.slow
+def test_an_optimizer_with_its_own_number_is_one_file(tmp_path):
+    """And an experiment with it another: both are put beside the rest, then run."""
+    shared = tmp_path / "benchmarks"
+    shutil.copytree(HOUSE, shared, ignore=shutil.ignore_patterns("results", "*.pyc"))
+    (shared / "optimizers" / "own.py").write_text(OWN_OPTIMIZER)
+    (shared / "experiments" / "own.py").write_text(OWN_EXPERIMENT)
+    command = [sys.executable, "-m", "benchmarks", "run", "own"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    results = tmp_path / "results" / "own"
+    assert folders.is_metrics(results / "metrics.csv")  # a next run may overwrite it
+    metrics = pd.read_csv(results / "metrics.csv")
+    assert run_files.own_numbers(metrics) == ["threshold", "strength", "largest"]
+    ours = metrics[metrics.optimizer == "clipped by element"]
+    tried = {(0.01, 0.1), (0.1, 0.1), (0.01, 1.0), (0.1, 1.0)}
+    assert {*zip(ours.learning_rate, ours.largest, strict=True)} == tried
+    assert metrics[metrics.optimizer == "sgd"].largest.isna().all()
+    assert "| clipped by element" in (results / "table.md").read_text()
+
+
+def test_a_curve_is_of_the_best_trials_own_numbers():
+    """Two numbers, which half of the runs do not have; the second is the best."""
+    tried = [(None, None), (0.1, 1.0), (0.1, 2.0), (0.2, 1.0)]
+    columns = ["trial", "learning_rate", "largest", "other", "seed", "validation_x"]
+    rows = [
+        (2 * number + fine, 10.0**fine, *numbers, seed, x)
+        for number, (numbers, best) in enumerate(zip(tried, (1, 2, 9, 3), strict=True))
+        for fine, x in enumerate((best, best - 0.5))
+        for seed in (0, 1)
+    ]
+    score = Score("x", {"x": "x"}, True, 0.1, 0.0, (0.0, 9.0), 0.5)
+    runs = pd.DataFrame(rows, columns=columns).astype({"largest": float})
+    curve = statistics.validation_curve(runs, score)
+    np.testing.assert_array_equal(curve.mean(axis=1), [9, 8.5])
+    curve = statistics.validation_curve(runs[runs.trial < 2], score)
+    np.testing.assert_array_equal(curve.mean(axis=1), [1, 0.5])
