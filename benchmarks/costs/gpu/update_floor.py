@@ -18,7 +18,7 @@ import optax
 
 from benchmarks.costs import measurements, timing
 from benchmarks.costs.traffic.budgets import BUDGETS
-from benchmarks.costs.traffic.methods import METHODS, PERIOD
+from benchmarks.costs.traffic.counted import COUNTED, PERIOD
 from benchmarks.costs.trees import Tree, size
 from benchmarks.runs.deadline import Deadline
 
@@ -105,7 +105,7 @@ def measure(kernel: Kernel) -> measurements.Row:
 
 def arrays(name: str) -> float:
     """Arrays of the parameters' size that an update moves, the mean over a period."""
-    method = METHODS[name]
+    method = COUNTED[name]
     budget = BUDGETS["cuda", method.base]
     if method.kind == "bare":
         return budget.bare
@@ -114,7 +114,7 @@ def arrays(name: str) -> float:
 
 def updates(name: str, shapes: Tree) -> timing.Start:
     """A call makes `UPDATES` of them."""
-    optimizer = METHODS[name].make()
+    optimizer = COUNTED[name].make()
 
     def loop(params: Any, state: Any, grads: Any) -> tuple[Any, Any]:
         def update(_: Any, carry: tuple[Any, Any]) -> tuple[Any, Any]:

@@ -12,7 +12,7 @@ import numpy as np
 import optax
 
 from benchmarks.costs import measurements, timing
-from benchmarks.costs.traffic.methods import METHODS, MOMENTUM, PERIOD, RATE
+from benchmarks.costs.traffic.counted import COUNTED, MOMENTUM, PERIOD, RATE
 from benchmarks.costs.trees import Tree
 
 FILE = "updates.csv"
@@ -66,7 +66,7 @@ def milliseconds(turns: list[tuple[float, ...]], which: int) -> str:
 
 def jitted(tree: Tree, name: str) -> Callable[[], Any]:
     """A call makes a period of updates, one program each, of donated buffers."""
-    optimizer = METHODS[name].make()
+    optimizer = COUNTED[name].make()
 
     def update(params: Any, state: Any, grads: Any) -> tuple[Any, Any]:
         updates, state = optimizer.update(grads, state, params)
@@ -100,7 +100,7 @@ def eager_loop(tree: Tree, ours: str) -> Callable[[], Any]:
 
 
 def eager_update(ws: list[Any], gs: list[Any], ours: str) -> Callable[[], None]:
-    """With the numbers that `METHODS` gives."""
+    """With the numbers that `COUNTED` gives."""
     from benchmarks.costs.pytorch import updates
 
     if ours == "trsgd":
