@@ -1,6 +1,6 @@
-"""The experiments and all their numbers: a module a task.
+"""The experiments and all their numbers, a module for each task.
 
-A module of this folder that has `EXPERIMENTS` adds them to the commands.
+The commands know the experiments in `EXPERIMENTS` of every module of this folder.
 """
 
 import importlib

@@ -1,4 +1,4 @@
-"""Image classification: its experiments and all their numbers."""
+"""The experiments in image classification, with all their numbers."""
 
 from dataclasses import replace
 
@@ -64,7 +64,6 @@ DEMO = Experiment(
     name="demo",
     question="Does the anchor change the best accuracy, or the usable learning rates?",
     cost="1.5 to 4.3 minutes on 2 CPU cores",
-    gpu_cost="not measured",
     problem=DIGITS,
     groups=(
         (
@@ -72,19 +71,12 @@ DEMO = Experiment(
             ("sgd", "trsgd", "trsgdw", "inner decay alone", "sgd at 0.293 x"),
         ),
     ),
-    contrasts=(),
     learning_rates=log_grid(-3.6, 0, per_decade=5),
-    rate_scales=(),
-    strengths=(),
     seeds=5,
     epochs=40,
-    evaluate_every=None,
     batch_sizes=(8,),
-    noises=(Noise(),),
     decays=PUBLISHED_DECAYS,
     settings=PUBLISHED,
-    together=False,
-    save_every=30.0,
 )
 
 SENSITIVITY_DIGITS = replace(
@@ -107,7 +99,7 @@ SENSITIVITY_DIGITS = replace(
 
 
 def on_fashion_mnist(experiment: Experiment, cost: str) -> Experiment:
-    """The same on a subset of Fashion-MNIST: fewer seeds and epochs."""
+    """Return an experiment on a part of Fashion-MNIST, with fewer seeds and epochs."""
     return replace(
         experiment,
         name=experiment.name.replace("digits", "fashion-mnist"),
@@ -204,7 +196,7 @@ PAPER_CIFAR10 = replace(
     DEMO,
     name="paper-cifar10",
     question="The published comparison on CIFAR-10: batch 8, one learning rate each.",
-    cost="not run in full: 4 x 5 lanes of 1,125,000 steps of ResNet-18; --tiny takes "
+    cost="not run in full: 4 x 5 runs of 1,125,000 steps of ResNet-18; --tiny takes "
     "up to a minute on 2 CPU cores",
     gpu_cost="not run; about 3.3 hours on an H100 at the 3.0 s a run and epoch of "
     "paper-cifar10-controls",
@@ -228,8 +220,8 @@ PAPER_CIFAR100 = replace(
 PAPER_CIFAR10_GROUP_NORM = replace(
     PAPER_CIFAR10,
     name="paper-cifar10-group-norm",
-    question="The same without BatchNorm, whose statistics are noisy at batch 8 and "
-    "are not anchored.",
+    question="The published comparison on CIFAR-10 without BatchNorm, whose statistics "
+    "are noisy at batch 8 and are not anchored.",
     problem=replace(CIFAR10, network="resnet18, group norm"),
 )
 
