@@ -1,6 +1,7 @@
-"""The optimizers that are compared: a function and a row each.
+"""The optimizers that are compared, a function and a row of a table each.
 
-A module of this folder that has `OPTIMIZERS` adds its rows to the table.
+To add one, put a module into this folder: its `OPTIMIZERS` maps the optimizer's name to
+a `Method`. Numbers of its own stand in that row, like the threshold of clipping.
 """
 
 import importlib
