@@ -43,7 +43,7 @@ def save(directory, tree):
 
 
 def saved(directory):
-    """What a checkpoint holds, by the names in it, without the arrays."""
+    """Return what a checkpoint holds, by the names in it, without the arrays."""
     with ocp.StandardCheckpointer() as checkpointer:
         return checkpointer.metadata(directory).item_metadata.tree
 
