@@ -63,7 +63,7 @@ class Progress:
     def __init__(self, run: Run, compiled: float, deadline: Deadline):
         """Go on from the last checkpoint, after so many seconds to compile."""
         self.run, self.compiled, self.deadline = run, compiled, deadline
-        none = pd.DataFrame(columns=metric_rows.columns(run.experiment.problem))
+        none = pd.DataFrame(columns=metric_rows.columns(run.experiment))
         _, self.rows, self.before = checkpoint.state(run.folder)
         self.rows = self.rows or to_csv(none, header=True)
         self.began = self.saved = time.perf_counter()

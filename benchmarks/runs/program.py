@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from benchmarks.experiments import Experiment
-from benchmarks.optimizers.table import Method
+from benchmarks.optimizers.method import Method
 from benchmarks.runs import grid
 from benchmarks.runs.grid import Program
 from benchmarks.tasks.problem import DataSet

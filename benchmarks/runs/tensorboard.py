@@ -87,7 +87,8 @@ def writers(
 def log(opened: dict[str, Any], rows: pd.DataFrame) -> None:
     """Add means over the seeds: a chart for each learning rate and measure.
 
-    A curve ends where a seed diverges. Means of clipping are over its thresholds too.
+    A curve ends where a seed diverges. For an optimizer with numbers of its own, the
+    means are over all their values at that learning rate.
     """
     if not opened:
         return

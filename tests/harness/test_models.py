@@ -21,7 +21,7 @@ from test_loop import (
 from benchmarks import data, models
 from benchmarks.experiments import classify
 from benchmarks.models import implicit, resnet
-from benchmarks.optimizers.table import Method
+from benchmarks.optimizers.method import Method
 from benchmarks.runs import grid
 from benchmarks.tasks import classify as classifying
 from benchmarks.tasks import problem

@@ -15,7 +15,7 @@ import pytest
 from test_contract import ALIASES, FACTORIES, make, weight_name
 
 import prox_optax
-from prox_optax._arguments import is_schedule
+from prox_optax._validation import is_schedule
 
 
 @jax.tree_util.register_pytree_node_class
@@ -58,7 +58,7 @@ def plain(linear):
 
 
 def three_updates(tx, params, moved, gradient):
-    """The updates of three steps at ``moved``, by an optimizer begun at ``params``."""
+    """Return the updates of three steps at ``moved`` by one begun at ``params``."""
     state, updates = tx.init(params), []
     for _ in range(3):
         u, state = tx.update(gradient, state, moved)
