@@ -1,16 +1,25 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-all test-faults test-matrix traffic docs clean
+.PHONY: demo help check lint test test-all test-faults test-matrix traffic docs hooks clean
 
 demo: .venv/installed ## train on digits, 1.5 to 4.3 minutes on 2 CPU cores
 	$(BIN)/python -m benchmarks run demo
 
-test: ONLY = -m 'not slow'
-test test-all: .venv/installed ## style, types, tests, doctests, README; -all: the slow too
-	$(BIN)/ruff check .
+help: ## list what make can do
+	@awk -F ':.*## ' '/^[a-z][a-z -]*:.*## / { printf "make %-14s %s\n", $$1, $$2 }' Makefile
+
+check: lint ## format, style, types and the library's fast tests
+	JAX_COMPILATION_CACHE_DIR=$(CURDIR)/.jax_cache JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0 \
+	  $(BIN)/pytest -n 2 -m 'not slow' tests/library prox_optax
+
+lint: .venv/installed ## format, style and types
 	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+test: ONLY = -m 'not slow'
+test test-all: lint ## lint, tests, doctests, README; -all: the slow too
 	$(BIN)/pytest -n 2 $(ONLY)
 
 test-faults: .venv/installed ## kills, full disks, damaged files, bad data
@@ -27,17 +36,23 @@ docs: .venv-docs/installed ## the site of docs/ in build/site; warnings are erro
 	@echo 'Open build/site/index.html, or to search in it http://localhost:8000 after'
 	@echo '  .venv-docs/bin/python -m http.server --directory build/site'
 
+hooks: .venv/installed ## let git run format, style and types before each commit
+	$(BIN)/pip install --quiet --group hooks
+	$(BIN)/pre-commit install
+
 # The plugins stand apart: jax looks for the devices of all that it finds.
-.venv/installed: EXTRA = test
-.venv-traffic/installed: EXTRA = traffic
-.venv-docs/installed: EXTRA = docs
+.venv/installed: PACKAGES = --editable '.[examples]' --group test
+.venv-traffic/installed: PACKAGES = --editable '.[benchmarks]' --group traffic
+.venv-docs/installed: PACKAGES = --editable . --group docs
 .venv/installed .venv-traffic/installed .venv-docs/installed: pyproject.toml
 	@$(PYTHON) -c "import sys; sys.version_info >= (3, 11) or sys.exit( \
 	  'prox_optax needs Python 3.11 or newer, this is ' + sys.version.split()[0] \
 	  + '; write for example: make PYTHON=python3.12 demo')"
 	$(PYTHON) -m venv $(@D)
-	$(@D)/bin/pip install --quiet --disable-pip-version-check --editable '.[$(EXTRA)]'
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check 'pip>=25.1'
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check $(PACKAGES)
 	touch $@
 
 clean: ## remove the environments and the caches
-	rm -rf .venv .venv-docs .venv-traffic build *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .venv-docs .venv-traffic build *.egg-info
+	rm -rf .hypothesis .jax_cache .mypy_cache .pytest_cache .ruff_cache

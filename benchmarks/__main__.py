@@ -20,9 +20,9 @@ from typing import Annotated
 import typer
 
 from benchmarks import experiments
-from benchmarks.costs.gpu import convolutions, parts
+from benchmarks.costs.gpu import convolutions, seeds
 from benchmarks.costs.gpu import plan as plans
-from benchmarks.costs.gpu import tables as plan_tables
+from benchmarks.costs.gpu import table as plan_table
 from benchmarks.costs.speed import plan as speed
 from benchmarks.costs.traffic import count as traffic
 from benchmarks.costs.traffic import step
@@ -250,7 +250,7 @@ def measure_speed(
 
     Less than an hour on 2 CPU cores; --tiny needs the .txt alone.
     """
-    plan = speed.tiny() if tiny else speed.PLAN
+    plan = speed.tiny() if tiny else speed.ALL
     folder = out or run_files.FOLDER / ("speed-tiny" if tiny else "speed")
     with told(debug), folders.measuring(folder, (*speed.FILES, "table.md")):
         print(speed.run(plan, folder, data_dir, resume=resume))
@@ -274,11 +274,11 @@ def ask_gpu(
 ) -> None:
     """Time one GPU, then train what is made for one, as far as the minutes reach."""
     began = time.monotonic()
-    plan = plans.Plan(out, data_dir, ways=parts.Ways(again=60 * again))
+    plan = plans.Plan(out, data_dir, ways=seeds.Ways(again=60 * again))
     plan = plans.tiny(plan) if tiny else plan
     with told(debug), signals.listening(), folders.measuring(out, plans.FILES):
-        finished = plans.go_on(plan, plans.start(plan), minutes, began)
-        print(plan_tables.text(plan))
+        finished = plans.go_on(plan, plans.begin(plan), minutes, began)
+        print(plan_table.write(plan))
         number = signals.asked()
     if not finished:
         print("Stopped in time: the same command with the same --out goes on.")

@@ -89,7 +89,7 @@ def to_mathml(latex: str, display: bool) -> str:
 
 
 def _named(nav: Any) -> list[str]:
-    """The pages in a navigation, at any depth."""
+    """Return the pages in a navigation, at any depth."""
     if isinstance(nav, str):
         return [nav]
     parts = nav.values() if isinstance(nav, dict) else nav or []

@@ -13,13 +13,13 @@ DOCS = ROOT / "docs"
 
 
 def source(uri: str) -> Path:
-    """The file behind an address of the site."""
+    """Return the file behind an address of the site."""
     page = DOCS / uri
     return page if page.exists() else ROOT / uri
 
 
 def links(uri: str) -> list[str]:
-    """The addresses that a page of the site links to or shows, but for the web's."""
+    """List what a page of the site links to or shows, but for the web's addresses."""
     text = source(uri).read_text(encoding="utf-8")
     targets = re.findall(r"\]\(([^)#\s]+)", text)
     local = [target for target in targets if "://" not in target]
@@ -27,7 +27,7 @@ def links(uri: str) -> list[str]:
 
 
 def figures(uri: str) -> list[str]:
-    """The figures beside a page of results: of table.md all, else that of its name."""
+    """List the figures beside a page of results: of table.md all, else its own."""
     page = PurePosixPath(uri)
     if "results" not in page.parts:
         return []

@@ -20,7 +20,7 @@ def at_ends(seen: np.ndarray, period: int) -> np.ndarray:
 
 
 def table(of_ends: dict[str, np.ndarray]) -> str:
-    """A Markdown table of means over seeds, of the ends of all periods.
+    """Return a Markdown table of means over seeds, of the ends of all periods.
 
     Args:
       of_ends: shape (seeds, 4) of each run, first the one to compare with.

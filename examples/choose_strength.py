@@ -62,14 +62,14 @@ def task(data, folder):
 
 
 def point(safe, times, strength, period=PERIOD):
-    """`times` the safe rate, with `strength` times the pull of the rule."""
+    """Describe a run at `times` the safe rate and `strength` times the rule's pull."""
     rate = times * safe
     pull = strength * rate / (2 * period * safe)
     return {"rate": rate, "lambda_w": pull, "period": period}
 
 
 def best(rates, scores):
-    """The rate with the highest mean of scores, shape (rates, seeds)."""
+    """Return the rate with the highest mean of scores, shape (rates, seeds)."""
     return rates[scores.mean(axis=1).argmax()]
 
 
@@ -95,12 +95,12 @@ def train(network, optimizer, steps, images, rate, lambda_w, period, seed):
         return (params, state, anchored), jnp.stack([loss, ratio, norm, relative])
 
     carry = params, base.init(params), pull.init(params)
-    (params, *_), seen = jax.lax.scan(step, carry, jnp.arange(steps))
+    (params, _, _), seen = jax.lax.scan(step, carry, jnp.arange(steps))
     return digits.accuracy(graph, params, held_out), seen
 
 
 def tables(data, safe):
-    """The points that each comparison is of, {title: {method: point}}."""
+    """Name the points that each comparison is of, {title: {method: point}}."""
     alone = {SAFE: point(safe, 1, 0.0)}
     strengths = {BARE: 0.0, **STRENGTHS}
     at_rates = {
@@ -135,7 +135,7 @@ def raw_records(compared, scores, ends):
       scores: {title: {method: (seeds,)}}.
       ends: {title: {method: (seeds, 4)}}.
     """
-    raw = []
+    raw: list[records.Record] = []
     for title, points in compared.items():
         for name, numbers in points.items():
             trial = {k: np.array([x]) for k, x in numbers.items()}

@@ -62,7 +62,7 @@ def fisher_diagonal(params, key):
 
 
 def learn(images, optimizer, params, anchor, key, steps):
-    """The parameters after a task."""
+    """Return the parameters after a task."""
 
     def loss(params, rows):
         return digits.loss(GRAPH, params, images.take(rows))
@@ -73,7 +73,7 @@ def learn(images, optimizer, params, anchor, key, steps):
 
 
 def task_a(steps, key):
-    """The parameters before and after task A, and the Fisher information at its end."""
+    """Return the parameters before and after task A, and its Fisher information."""
     keys = jax.random.split(key, 3)
     start = nnx.state(digits.Network(HIDDEN, nnx.Rngs(keys[0])))
     params = learn(TRAIN, ewc(RATE_A, 0.0, 1.0), start, start, keys[1], steps)

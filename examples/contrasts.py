@@ -19,7 +19,7 @@ def study(title: str, measure: str, scores: dict[str, np.ndarray], name: str) ->
 
 
 def spread(title: str, measure: str, scores: dict[str, np.ndarray]) -> str:
-    """A Markdown table of mean, median and trimmed mean, scores of shape (seeds,)."""
+    """Tabulate mean, median and trimmed mean of scores, shape (seeds,), in Markdown."""
     text = (
         f"{title}: {measure}\n\n| method | mean +- standard error | median "
         "| trimmed mean |\n| --- | --- | --- | --- |\n"
@@ -34,7 +34,7 @@ def spread(title: str, measure: str, scores: dict[str, np.ndarray]) -> str:
 
 
 def contrasts(scores: dict[str, np.ndarray], name: str, *peers: str) -> str:
-    """A Markdown table of `name` minus each peer, paired by seed.
+    """Return a Markdown table of `name` minus each peer, paired by seed.
 
     Holm's correction is of the permutation test, over the peers. The last column is the
     difference that a t test at 5 % finds with a probability of 80 %.
@@ -54,12 +54,12 @@ def contrasts(scores: dict[str, np.ndarray], name: str, *peers: str) -> str:
 
 
 def t_test(pairs: np.ndarray) -> float:
-    """The p value of a mean of 0; 1 where all pairs are equal."""
+    """Return the p value of a mean of 0; 1 where all pairs are equal."""
     return stats.ttest_1samp(pairs, 0).pvalue if np.any(pairs) else 1.0
 
 
 def permutation(pairs: np.ndarray) -> float:
-    """The p value of the mean under random signs of the pairs, of 9,999 draws."""
+    """Return the p value of the mean under 9,999 draws of random signs of the pairs."""
     test = stats.permutation_test(
         (pairs,),
         np.mean,
@@ -72,7 +72,7 @@ def permutation(pairs: np.ndarray) -> float:
 
 
 def holm(p: list[float]) -> list[float]:
-    """The i-th smallest of n times n - i, and none below a smaller one's."""
+    """Multiply the i-th smallest of n by n - i; none falls below a smaller one's."""
     order = np.argsort(p)
     scaled = np.sort(p) * np.arange(len(p), 0, -1)
     corrected = np.empty(len(p))
@@ -81,7 +81,7 @@ def holm(p: list[float]) -> list[float]:
 
 
 def visible(pairs: np.ndarray) -> float:
-    """The mean that a two-sided t test at 5 % finds with a probability of 80 %."""
+    """Return the mean that a two-sided t test at 5 % finds with a power of 80 %."""
     n = len(pairs)
     both = stats.t.ppf(0.975, n - 1) + stats.t.ppf(0.8, n - 1)
     return both * np.std(pairs, ddof=1) / np.sqrt(n)

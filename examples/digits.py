@@ -1,6 +1,6 @@
 """Data and network of the examples: scikit-learn's 8x8 digits, a small network."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +17,7 @@ class Images(NamedTuple):
     labels: jax.Array
 
     def take(self, rows) -> "Images":
-        """The images of these rows."""
+        """Select the images of these rows."""
         return Images(self.pixels[rows], self.labels[rows])
 
 
@@ -28,8 +28,8 @@ def load(validation: int = 0, seed: int = 0) -> tuple[Images, Images, Images]:
     pixels = jnp.asarray(data.data[order] / 16, jnp.float32)
     labels = jnp.asarray(data.target[order], jnp.int32)
     images, start = Images(pixels, labels), 360 + validation
-    parts = slice(start, None), slice(360, start), slice(360)
-    return tuple(images.take(part) for part in parts)
+    train, held_out, test = slice(start, None), slice(360, start), slice(360)
+    return images.take(train), images.take(held_out), images.take(test)
 
 
 class Network(nnx.Module):
@@ -44,12 +44,12 @@ class Network(nnx.Module):
         return self.head(nnx.relu(self.body(pixels)))
 
 
-def graph(hidden: int, classes: int = 10) -> nnx.GraphDef:
-    """The network without its parameters."""
+def graph(hidden: int, classes: int = 10) -> nnx.GraphDef[Network]:
+    """Return the network without its parameters."""
     return nnx.graphdef(nnx.eval_shape(lambda: Network(hidden, nnx.Rngs(0), classes)))
 
 
-def initial(keys: jax.Array, hidden: int, classes: int = 10) -> nnx.State:
+def initial(keys: jax.Array, hidden: int, classes: int = 10) -> nnx.State[Any, Any]:
     """Parameters of a network, drawn from each of the keys (leading axis)."""
 
     def draw(key):
@@ -69,11 +69,13 @@ def correct(logits: jax.Array, labels: jax.Array) -> jax.Array:
     return jnp.mean(logits.argmax(axis=-1) == labels)
 
 
-def loss(graph: nnx.GraphDef, params: nnx.State, images: Images) -> jax.Array:
+def loss(graph: nnx.GraphDef[Any], params: optax.Params, images: Images) -> jax.Array:
     """Mean cross-entropy."""
     return cross_entropy(nnx.merge(graph, params)(images.pixels), images.labels)
 
 
-def accuracy(graph: nnx.GraphDef, params: nnx.State, images: Images) -> jax.Array:
+def accuracy(
+    graph: nnx.GraphDef[Any], params: optax.Params, images: Images
+) -> jax.Array:
     """Fraction of correct labels."""
     return correct(nnx.merge(graph, params)(images.pixels), images.labels)

@@ -48,7 +48,7 @@ varying = partial(jax.lax.pcast, axis_name="worker", to="varying")
 
 
 def elastic(loss, score, params, rate, batches):
-    """The centre's score after each round; batches of shape (rounds, tau, ...)."""
+    """Score the centre after each round; batches of shape (rounds, tau, ...)."""
     alpha, tau = BETA / WORKERS, batches.shape[1]
 
     def strength(t):
@@ -67,7 +67,7 @@ def elastic(loss, score, params, rate, batches):
 
 
 def averaged(loss, score, params, rate, batches):
-    """The score, after each round, of the average that all take over."""
+    """Score, after each round, the average that all take over."""
     optimizer = optax.sgd(rate)
 
     def a_round(params, batches):
@@ -96,7 +96,7 @@ def worker(method, rounds, images, held_out, rate, seed):
 
 
 def tuned(name, images, validation, test, rounds, rates, seeds):
-    """The method at its best learning rate; a lane is a learning rate and a seed."""
+    """Tune the learning rate of a method; a lane is a learning rate and a seed."""
     mesh = jax.make_mesh((WORKERS,), ("worker",), axis_types=(AxisType.Auto,))
     spec = PartitionSpec()  # all workers return the same
     lanes = jax.vmap(partial(worker, METHODS[name], rounds, images), (None, 0, 0))
@@ -115,7 +115,7 @@ def main(tiny: bool = False, out: Path = Path("results/examples")) -> None:
     rounds, rates, seeds = (2, RATES[:2], 1) if tiny else (100, RATES, 3)
     data = digits.load(validation=360)
     best = {name: tuned(name, *data, rounds, rates, seeds) for name in METHODS}
-    curves = {name: np.float64(t.outcome) for name, t in best.items()}
+    curves = {name: np.asarray(t.outcome, float) for name, t in best.items()}
     scores = {
         name: records.as_written(x[:, -LAST:].mean(axis=1))
         for name, x in curves.items()

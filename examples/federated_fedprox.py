@@ -64,7 +64,7 @@ def fedprox(rate, mu):
 
 
 def local_work(optimizer, gradient, state, server, work, batches):
-    """A client's params after the first `work` of its steps from the server's."""
+    """Train a client's params for the first `work` of its steps from the server's."""
 
     def step(carry, at):
         t, batch = at
@@ -78,7 +78,7 @@ def local_work(optimizer, gradient, state, server, work, batches):
 
 
 def aggregate(clients, sends):
-    """The mean of the params of the clients that send theirs."""
+    """Average the params of the clients that send theirs."""
     return jax.tree.map(lambda w: jnp.average(w, axis=0, weights=sends), clients)
 
 

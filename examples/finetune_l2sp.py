@@ -65,9 +65,10 @@ def weight_decay(rate, strength):
 
 
 def l2_sp(rate, strength, beta=0.01):
-    pulled = proximal(strength, period=None)
-    parts = {"body": pulled, "head": optax.add_decayed_weights(beta)}
-    return optax.chain(optax.partition(parts, PARTS), plain(rate))
+    body = proximal(strength, period=None)
+    head = optax.add_decayed_weights(beta)
+    parts = optax.partition({"body": body, "head": head}, PARTS)
+    return optax.chain(parts, plain(rate))
 
 
 RATES = np.geomspace(0.02, 2, 8).round(3)
@@ -81,7 +82,7 @@ METHODS = {
 
 
 def five(images, first):
-    """The images of five digits, their labels counted from 0."""
+    """Select the images of five digits, their labels counted from 0."""
     chosen = images.take(np.isin(images.labels, range(first, first + 5)).nonzero())
     return digits.Images(chosen.pixels, chosen.labels - first)
 

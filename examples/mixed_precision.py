@@ -65,7 +65,7 @@ def learn(dtypes, trial, start, batches):
         pulled, ours = pull.update(g, ours, params)
         updates, moments = adam.update(pulled, moments, params)
 
-        w, g, pulled = optax.tree.cast((params, g, pulled), WIDE)
+        w, g, pulled = (optax.tree.cast(x, WIDE) for x in (params, g, pulled))
         wanted, theirs = exact.update(optax.tree.zeros_like(g), theirs, w)
         missed = jax.tree.map(lambda p, g, x: p - g - x, pulled, g, wanted)
         sizes = [optax.tree.norm(x, squared=True) for x in (missed, wanted, g)]
@@ -114,7 +114,7 @@ def raw_records(scores):
     of_error = partial(records.of_trials, ERROR, "test")
     pulls = TRIALS["strength"] > 0
     pulled = {name: x[pulls] for name, x in TRIALS.items()}
-    raw = []
+    raw: list[records.Record] = []
     for name, x in scores.items():
         raw += of_accuracy(name, TRIALS, x[..., 0])
         raw += of_error(name, pulled, x[pulls, :, 1])

@@ -89,11 +89,14 @@ def main(tiny: bool = False, out: Path = Path("results/examples")) -> None:
     # The settings were found on other splits.
     data, validation, test = digits.load(validation=360, seed=2)
     run = over_lanes(partial(train, steps, data))
-    runs = partial(run, validation), partial(run, test)
-    tune = partial(
-        tune_then_test, *runs, METHODS, range(TUNED, TUNED + n), FRESH, **OFF
-    )
-    tuned = {f"sigma {x:g}": tune(noise=x) for x in NOISES}
+    validate, measure = partial(run, validation), partial(run, test)
+    seeds = range(TUNED, TUNED + n)
+    tuned = {
+        f"sigma {x:g}": tune_then_test(
+            validate, measure, METHODS, seeds, FRESH, noise=x, **OFF
+        )
+        for x in NOISES
+    }
     scores = {
         sigma: {name: records.as_written(t.outcome) for name, t in at.items()}
         for sigma, at in tuned.items()

@@ -23,7 +23,7 @@ def of_trials(
     scores: np.ndarray,
     first: int = 0,
 ) -> Iterator[Record]:
-    """A row for each trial and seed.
+    """Yield a row for each trial and seed.
 
     Args:
       table: the title that the scores stand under.

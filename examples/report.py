@@ -2,7 +2,6 @@
 
 import platform
 import time
-from collections.abc import Sequence
 from importlib.metadata import version
 from itertools import cycle
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 import records
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
 from scipy import stats
 
 PACKAGES = ("jax", "flax", "optax", "prox_optax")
@@ -20,7 +20,7 @@ NONE = "no significant difference"
 
 
 def comparison(title: str, measure: str, scores: dict[str, np.ndarray]) -> str:
-    """A Markdown table of means +- standard errors over seeds, the baseline first.
+    """Tabulate means +- standard errors over seeds in Markdown, the baseline first.
 
     Differences to the baseline are paired by seed; none is significant where their
     95 % interval (Student's t) contains 0.
@@ -51,7 +51,7 @@ def comparison(title: str, measure: str, scores: dict[str, np.ndarray]) -> str:
 
 
 def comparisons(measure: str, tables: dict[str, dict[str, np.ndarray]]) -> str:
-    """The comparison of each title's scores, one below the other."""
+    """Write the comparison of each title's scores, one below the other."""
     return "\n".join(comparison(title, measure, x) for title, x in tables.items())
 
 
@@ -66,7 +66,7 @@ def paired_difference(
 
 
 def verdict(scores: dict[str, np.ndarray], name: str, baseline: str) -> str:
-    """A sentence: is `name` higher than `baseline`, lower, or neither?"""
+    """Say in a sentence whether `name` is higher than `baseline`, lower, or neither."""
     mean, low, high = paired_difference(scores[name], scores[baseline])
     interval = f"{mean:+.4f} ({low:+.4f} to {high:+.4f})."
     if low <= 0 <= high:
@@ -76,19 +76,19 @@ def verdict(scores: dict[str, np.ndarray], name: str, baseline: str) -> str:
 
 
 def verdicts(scores: dict[str, np.ndarray], *pairs: tuple[str, str]) -> str:
-    """A sentence for each (name, baseline)."""
+    """Write a sentence for each (name, baseline)."""
     return " ".join(verdict(scores, *pair) for pair in pairs)
 
 
 def verdicts_at(
     levels: dict[str, dict[str, np.ndarray]], *pairs: tuple[str, str]
 ) -> str:
-    """The verdicts at each level, a Markdown list."""
+    """Write the verdicts at each level, a Markdown list."""
     return "".join(f"- {k}: {verdicts(x, *pairs)}\n" for k, x in levels.items())
 
 
 def draw(
-    x: Sequence,
+    x: ArrayLike,
     panels: dict[str, dict[str, np.ndarray]],
     xlabel: str,
     ylabel: str,
@@ -101,11 +101,11 @@ def draw(
 
 
 def draw_rows(
-    rows: dict[str, tuple[Sequence, dict[str, dict[str, np.ndarray]]]],
+    rows: dict[str, tuple[ArrayLike, dict[str, dict[str, np.ndarray]]]],
     xlabel: str,
     size: tuple[float, float],
 ) -> Figure:
-    """The same in rows, {ylabel: (x, panels)}, the titles above the first."""
+    """Draw rows of panels, {ylabel: (x, panels)}, the titles above the first."""
     figure = Figure(figsize=size, layout="constrained")
     columns = len(next(iter(rows.values()))[1])
     grid = figure.subplots(len(rows), columns, sharey="row", squeeze=False)
@@ -119,7 +119,7 @@ def draw_rows(
     return figure
 
 
-def _draw_means(axes: Axes, x: Sequence, scores: dict[str, np.ndarray]) -> None:
+def _draw_means(axes: Axes, x: ArrayLike, scores: dict[str, np.ndarray]) -> None:
     for (name, values), style in zip(scores.items(), cycle(STYLES), strict=False):
         mean = values.mean(axis=0)
         error = values.std(axis=0, ddof=1) / np.sqrt(len(values))

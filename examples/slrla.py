@@ -45,7 +45,7 @@ METHODS = {"Lookahead": lookahead, "SLRLA": slrla}
 
 
 def learn(method, trial, start, batches):
-    """Validation accuracy of the slow weights, and these weights."""
+    """Return the validation accuracy of the slow weights, and these weights."""
     optimizer = method(**trial)
 
     def loss(fast, rows):

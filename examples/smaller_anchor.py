@@ -13,6 +13,7 @@ fashion-mnist` takes Fashion-MNIST and a convolutional network.
 """
 
 import warnings
+from collections.abc import Callable
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -32,7 +33,10 @@ from tuning import over_lanes, side_by_side
 from prox_optax import decoupled_proximal, proximal, set_anchor
 
 BATCH, PERIOD, RATES = 8, 10, (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
-BASES = {"sgd": partial(optax.sgd, momentum=0.9), "adam": optax.adam}
+BASES: dict[str, Callable[..., optax.GradientTransformation]] = {
+    "sgd": partial(optax.sgd, momentum=0.9),
+    "adam": optax.adam,
+}
 RANDOM = "bfloat16, random"
 ANCHORS = {
     "float32": None,
@@ -48,7 +52,7 @@ HEADER = """\
 
 
 def task(data, folder):
-    """The network, images to train on and images to test with."""
+    """Return the network, images to train on and images to test with."""
     if data == "digits":
         return partial(digits.Network, 64), *digits.load()[::2]
     import fashion_mnist

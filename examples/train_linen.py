@@ -33,7 +33,7 @@ class Network(nn.Module):
 def train_step(
     state: TrainState, batch: Images
 ) -> tuple[TrainState, dict[str, jax.Array]]:
-    """The next state, and what to log of the step."""
+    """Return the next state, and what to log of the step."""
 
     def loss_of(params: dict[str, jax.Array]) -> jax.Array:
         logits = state.apply_fn({"params": params}, batch.pixels)
@@ -57,8 +57,8 @@ def main(tiny: bool = False) -> None:
         batches = order.permutation(len(train.labels))[: 44 * BATCH].reshape(44, BATCH)
         for rows in batches:
             state, logs = train_step(state, Images(*(x[rows] for x in train)))
-        score = correct(model.apply({"params": state.params}, test.pixels), test.labels)
-        shown = {**logs, "test accuracy": score}
+        logits = state.apply_fn({"params": state.params}, test.pixels)
+        shown = {**logs, "test accuracy": correct(logits, test.labels)}
         print(f"epoch {epoch}: " + ", ".join(f"{k} {v:.4f}" for k, v in shown.items()))
 
 

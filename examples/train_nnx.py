@@ -18,7 +18,7 @@ BATCH = 32
 
 @nnx.jit(donate_argnums=(0, 1))
 def train_step(
-    model: Network, optimizer: nnx.Optimizer, batch: Images
+    model: Network, optimizer: nnx.Optimizer[Network], batch: Images
 ) -> dict[str, jax.Array]:
     """One update in place, and what to log of it."""
 

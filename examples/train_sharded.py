@@ -42,7 +42,7 @@ Layout = StrEnum("Layout", ["data", "zero1", "fsdp", "explicit"])
 
 
 def init(tx: optax.GradientTransformation) -> tuple[Any, Any]:
-    """The parameters and the optimizer's state."""
+    """Return the parameters and the optimizer's state."""
     body, head = jax.random.split(jax.random.key(0))
     params = {
         "body": jax.random.normal(body, (64, HIDDEN)) / 8,
@@ -69,7 +69,7 @@ def placed(shapes: tuple[Any, Any], layout: Layout, mesh: Mesh) -> tuple[Any, An
 
 
 def gathered(w: jax.Array) -> jax.Array:
-    """The whole of ``w`` on each device: to be written where shardings are explicit."""
+    """Put the whole of ``w`` on each device; needed where shardings are explicit."""
     explicit = AxisType.Explicit in jax.typeof(w).sharding.mesh.axis_types
     return jax.sharding.reshard(w, P()) if explicit else w
 
@@ -77,7 +77,7 @@ def gathered(w: jax.Array) -> jax.Array:
 def train_step(
     tx: optax.GradientTransformation, params: Any, state: Any, batch: Images
 ) -> tuple[Any, Any, jax.Array]:
-    """The next parameters, the next state and the loss."""
+    """Return the next parameters, the next state and the loss."""
 
     def loss_of(params: Any) -> jax.Array:
         w = jax.tree.map(gathered, params)
@@ -91,13 +91,16 @@ def train_step(
 
 
 def batch_at(step: int, images: Images, mesh: Mesh) -> Images:
-    """The batch of a step; each process makes the rows of its own devices."""
+    """Make the batch of a step; each process makes the rows of its own devices."""
     rows = np.random.default_rng(step).integers(len(images.labels), size=BATCH)
 
     def part(x: np.ndarray) -> jax.Array:
         sharding = NamedSharding(mesh, P("data"))
-        shape = (BATCH, *x.shape[1:])
-        return jax.make_array_from_callback(shape, sharding, lambda i: x[rows[i[0]]])
+
+        def of(index: Any) -> np.ndarray:
+            return x[rows[index[0]]]
+
+        return jax.make_array_from_callback((BATCH, *x.shape[1:]), sharding, of)
 
     return Images(*(part(np.asarray(x)) for x in images))
 
@@ -115,8 +118,8 @@ def train(
     target = placed(jax.eval_shape(make), layout, mesh)
     shardings = jax.tree.map(lambda x: x.sharding, target)
     with jax.set_mesh(mesh):
-        start = (manager and manager.latest_step()) or 0
-        if start:
+        start = (manager.latest_step() if manager else None) or 0
+        if manager and start:
             restore = ocp.args.StandardRestore(target)
             params, state = manager.restore(start, args=restore)
         else:

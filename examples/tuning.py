@@ -11,6 +11,7 @@ import numpy as np
 import optax
 import records
 from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
 
 CHOSEN = "Chosen on validation data"
 
@@ -26,7 +27,7 @@ class Tuned(NamedTuple):
     """What the best trial returned, with a leading axis of seeds."""
 
     def __str__(self) -> str:
-        """The numbers chosen, of several; 0 and the edges of their range are marked."""
+        """Name the numbers chosen, of several; mark 0 and the edges of their range."""
         return ", ".join(
             f"{name} {chosen:.3g}{_mark(chosen, self.trials[name])}"
             for name, chosen in self.best.items()
@@ -46,7 +47,7 @@ class Tuned(NamedTuple):
         return self.per_seed.mean(axis=1)
 
     def profile(self, name: str) -> tuple[np.ndarray, np.ndarray]:
-        """The values of one number, and the best validation accuracy at each."""
+        """Return the values of one number, and the best validation accuracy at each."""
         values = np.unique(self.trials[name])
         best = [self.validation[self.trials[name] == x].max() for x in values]
         return values, np.array(best)
@@ -57,7 +58,7 @@ def train(
     optimizer: optax.GradientTransformation,
     params: optax.Params,
     state: optax.OptState,
-    batches: jax.Array,
+    batches: Any,
 ) -> tuple[optax.Params, optax.OptState]:
     """Parameters and optimizer state after a step on each batch (leading axis)."""
 
@@ -69,15 +70,15 @@ def train(
     return jax.lax.scan(step, (params, state), batches)[0]
 
 
-def grid(**numbers: Sequence[float]) -> dict[str, np.ndarray]:
+def grid(**numbers: ArrayLike) -> dict[str, np.ndarray]:
     """Every combination of the numbers, shape (trials,) each."""
     mesh = np.meshgrid(*numbers.values(), indexing="ij")
     return {name: x.ravel() for name, x in zip(numbers, mesh, strict=True)}
 
 
-def half_grid(**numbers: Sequence[float]) -> dict[str, np.ndarray]:
+def half_grid(**numbers: ArrayLike) -> dict[str, np.ndarray]:
     """Every second combination, as on a chessboard: each value equally often."""
-    steps = grid(**{name: range(len(values)) for name, values in numbers.items()})
+    steps = grid(**{name: range(np.size(values)) for name, values in numbers.items()})
     black = sum(steps.values()) % 2 == 0
     return {name: x[black] for name, x in grid(**numbers).items()}
 
@@ -104,7 +105,7 @@ def tune(
 
 
 def again(run: Callable[..., Any], tuned: Tuned, *per_seed: Any) -> Any:
-    """What the best trial returns with other seeds; arguments as of `tune`."""
+    """Return what the best trial gives with other seeds; arguments as of `tune`."""
     best = {name: np.array([x]) for name, x in tuned.best.items()}
     return tune(run, best, *per_seed).outcome
 
@@ -117,7 +118,7 @@ def over_lanes(run: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
 def side_by_side(
     run: Callable[..., Any], points: Sequence[dict[str, float]], seeds: Sequence[int]
 ) -> Any:
-    """What `run` returns for lanes of every point and seed, (points, seeds, ...)."""
+    """Call `run` with lanes of every point and seed; return (points, seeds, ...)."""
     lanes = [{**point, "seed": seed} for point, seed in product(points, seeds)]
     tree = run(**{k: jnp.array([x[k] for x in lanes]) for k in lanes[0]})
     shape = len(points), len(seeds)
@@ -161,20 +162,20 @@ def tune_then_test(
 
 
 def choices(tuned: dict[str, Tuned], title: str = CHOSEN) -> str:
-    """A Markdown list of what was chosen for each method."""
+    """Return a Markdown list of what was chosen for each method."""
     lines = (f"- {name}: {t}, of {len(t.scores)} trials" for name, t in tuned.items())
     return f"{title}:\n\n" + "\n".join(lines) + "\n"
 
 
 def choices_at(levels: dict[str, dict[str, Tuned]]) -> str:
-    """What was chosen for each method, at each level."""
+    """Return what was chosen for each method, at each level."""
     return "\n".join(choices(t, f"Chosen at {level}") for level, t in levels.items())
 
 
 def trial_records(
     title: str, tuned: dict[str, Tuned], first: int = 0
 ) -> list[records.Record]:
-    """The raw rows of every trial, under the title of their choices."""
+    """Return the raw rows of every trial, under the title of their choices."""
     return [
         row
         for name, t in tuned.items()
@@ -187,7 +188,7 @@ def trial_records(
 def best_records(
     table: str, tuned: dict[str, Tuned], scores: dict[str, np.ndarray], first: int = 0
 ) -> list[records.Record]:
-    """The raw rows of each method's best, scores of shape (seeds,)."""
+    """Return the raw rows of each method's best, scores of shape (seeds,)."""
     chosen = {
         name: {number: np.array([x]) for number, x in t.best.items()}
         for name, t in tuned.items()
@@ -205,7 +206,7 @@ def records_at(
     fresh: int,
     first: int = 0,
 ) -> list[records.Record]:
-    """The raw rows of the trials and of the tests at each level, with first seeds."""
+    """Return the raw rows of the trials and tests at each level, with first seeds."""
     raw = []
     for level, tuned in levels.items():
         raw += trial_records(f"Chosen at {level}", tuned, first)
@@ -214,12 +215,12 @@ def records_at(
 
 
 def outcomes(tuned: dict[str, Tuned]) -> dict[str, Any]:
-    """The outcome of each method."""
+    """Return the outcome of each method."""
     return {name: t.outcome for name, t in tuned.items()}
 
 
 def draw(tuned: dict[str, Tuned], number: str, xlabel: str) -> Figure:
-    """The best validation accuracy at each value of `number`, for each method."""
+    """Draw the best validation accuracy at each value of `number`, for each method."""
     figure = Figure(figsize=(6, 4), layout="constrained")
     ylabel = "validation accuracy (fraction)"
     axes = figure.add_subplot(xlabel=xlabel, ylabel=ylabel)

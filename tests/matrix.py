@@ -51,10 +51,11 @@ def interpreter(version: str) -> Path:
 
 
 def floors() -> str:
-    """The lower bounds of what the tests ask for and we show, for pip."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    """Return the lower bounds of what the tests ask for and we show, for pip."""
+    pyproject = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    project, groups = pyproject["project"], pyproject["dependency-groups"]
     extras = project["optional-dependencies"]
-    asked = [*project["dependencies"], *extras["test"]]
+    asked = [*project["dependencies"], *extras["examples"], *groups["test"]]
     for name in asked:  # grows: an extra asks for another
         if extra := re.match(r"prox_optax\[(\w+)\]", name):
             asked += extras[extra[1]]
@@ -80,7 +81,7 @@ def wheel(folder: Path) -> Path:
 
 
 def copy(folder: Path) -> Path:
-    """The tests that need neither the benchmarks nor the documents."""
+    """Copy the tests that need neither the benchmarks nor the documents."""
     shutil.copytree(ROOT / "examples", folder / "examples")
     others = shutil.ignore_patterns("harness", "pages")
     shutil.copytree(ROOT / "tests", folder / "tests", ignore=others)
@@ -93,13 +94,16 @@ def copy(folder: Path) -> Path:
 
 
 def install(folder: Path, python: Path, built: Path, oldest: bool) -> Path:
-    """A new environment with the wheel and what its tests need."""
+    """Make a new environment with the wheel and what its tests need."""
     run(python, "-m", "venv", "--clear", folder)
     constraints = folder / "constraints.txt"
     constraints.write_text(floors() if oldest else "")
     executable = folder / "bin/python"
     pip = (executable, "-m", "pip", "install", "-q", "--disable-pip-version-check")
-    run(*pip, "-c", constraints, f"prox_optax[test] @ {built.as_uri()}")
+    run(*pip, "pip>=25.1")
+    group = f"{ROOT / 'pyproject.toml'}:test"
+    wheel = f"prox_optax[examples] @ {built.as_uri()}"
+    run(*pip, "-c", constraints, wheel, "--group", group)
     run(*pip, "pyright")
     return executable
 

@@ -1,16 +1,34 @@
-"""Rows of measurements in a CSV file, each written as soon as it is made."""
+"""Measurements in a CSV file, each written as soon as it is made."""
 
 import csv
 import io
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
+from benchmarks.costs import timing
 from benchmarks.records import files
+from benchmarks.runs.deadline import Deadline
 
 Row = dict[str, str]
+Measure = Callable[[], Row]
+
+
+class Cell(NamedTuple):
+    """A row that is to be measured.
+
+    Attributes:
+      key: the columns that say what is measured.
+      compiled: compiles it, and returns the function that measures it: the columns that
+        follow.
+    """
+
+    key: Row
+    compiled: Callable[[], Measure]
 
 
 def read(path: Path) -> list[Row]:
-    """The rows so far; none without a file."""
+    """Return the rows so far; none without a file."""
     if not path.is_file():
         return []
     with path.open(newline="", encoding="utf-8") as file:
@@ -18,9 +36,57 @@ def read(path: Path) -> list[Row]:
 
 
 def add(path: Path, row: Row) -> None:
-    """Write the file anew with one row more."""
+    """Write the file anew with one more row."""
     text = io.StringIO()
     writer = csv.DictWriter(text, list(row), lineterminator="\n")
     writer.writeheader()
     writer.writerows([*read(path), row])
     files.write_text(path, text.getvalue())
+
+
+def is_measured(key: Row, rows: Sequence[Row]) -> bool:
+    """Return whether a row has the columns of the key."""
+    return any(key.items() <= row.items() for row in rows)
+
+
+def complete(
+    path: Path,
+    cells: Sequence[Cell],
+    deadline: Deadline,
+    *,
+    compile_guess: float = 0.0,
+    guess: float = 0.0,
+    is_decided: Callable[[Row, Sequence[Row]], bool] = is_measured,
+) -> bool:
+    """Measure the cells that have no row yet, all of them compiled side by side first.
+
+    Args:
+      path: of the file.
+      cells: the rows that are wanted.
+      deadline: is asked before all are compiled, and before each is measured.
+      compile_guess: seconds to compile one beside the others.
+      guess: seconds to measure one, before one was measured.
+      is_decided: (key, rows so far) -> whether a row is there or not needed.
+
+    Returns:
+      Whether the deadline allowed all.
+    """
+    left = [cell for cell in cells if not is_decided(cell.key, read(path))]
+    if not left:
+        return True
+    deadline.last.setdefault("compile", compile_guess * len(left))
+    deadline.last.setdefault("measurement", guess)
+    if not deadline.allows("compile", "measurement"):
+        return False
+    with deadline.timing("compile"):
+        compiled = timing.in_threads([cell.compiled for cell in left])
+    for cell, measure in zip(left, compiled, strict=True):
+        if is_decided(cell.key, read(path)):
+            continue
+        if not deadline.allows("measurement"):
+            return False
+        print(f"{path.stem}:", ", ".join(cell.key.values()), flush=True)
+        with deadline.timing("measurement"):
+            found = measure.result()()
+        add(path, cell.key | found)
+    return True

@@ -1,6 +1,7 @@
-"""Seconds of what runs on a device, in turns, and their spread."""
+"""Seconds of work on a device, interleaved, and their spread."""
 
 import statistics
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -15,7 +16,7 @@ T = TypeVar("T")
 
 
 class Times(NamedTuple):
-    """Of several runs: the median, the least and the most."""
+    """The median of several times, the least and the most."""
 
     median: float
     low: float
@@ -23,47 +24,74 @@ class Times(NamedTuple):
 
 
 def spread(values: list[float]) -> Times:
+    """Return the median, the least and the most of some values."""
     return Times(statistics.median(values), min(values), max(values))
 
 
 def ratio(turns: list[tuple[float, ...]], which: int, to: int) -> Times:
-    """Of what `in_turns` found, paired by turn."""
+    """Return the ratio of two works that were `interleaved`, paired by turn."""
     return spread([turn[which] / turn[to] for turn in turns])
 
 
-def cells(name: str, times: Times, digits: int = 3) -> dict[str, str]:
-    """As columns of a row."""
+def columns(name: str, times: Times, digits: int = 3) -> dict[str, str]:
+    """Return three columns of a row: NAME, NAME_low and NAME_high."""
     names = (name, f"{name}_low", f"{name}_high")
     return {key: f"{x:.{digits}f}" for key, x in zip(names, times, strict=True)}
 
 
+def shown(row: Mapping[str, str], name: str) -> str:
+    """Return the three columns of a name as one cell of a table."""
+    if row[name] == "-":
+        return "-"
+    return f"{row[name]} ({row[f'{name}_low']} to {row[f'{name}_high']})"
+
+
 def seconds(work: Callable[[], Any]) -> float:
-    """Until its arrays are there."""
+    """Return the seconds until the arrays that a work returns are computed."""
     began = time.perf_counter()
     jax.block_until_ready(work())
     return time.perf_counter() - began
 
 
-def in_turns(*works: Callable[[], Any]) -> list[tuple[float, ...]]:
-    """Seconds of each, one after the other `REPEATS` times after a first time.
+def interleaved(*works: Callable[[], Any]) -> list[tuple[float, ...]]:
+    """Time each work once a turn, in `REPEATS` turns after one that does not count.
 
-    Every second turn goes backwards, so that none always comes after the same other.
+    Every second turn goes backwards, so that no work always follows the same other.
+
+    Returns:
+      The seconds of all works, by turn.
     """
-    runs = []
+    turns = []
     for turn in range(1 + REPEATS):
         order = -1 if turn % 2 else 1
-        runs.append(tuple([seconds(work) for work in works[::order]][::order]))
-    return runs[1:]
+        turns.append(tuple([seconds(work) for work in works[::order]][::order]))
+    return turns[1:]
 
 
 Start = Callable[[], Callable[[], Any]]
-"""Allocates what a work needs, and returns the work: compiled before, timed after."""
+"""Allocates what a compiled work needs, and returns the work, ready to be timed."""
 
 
 def in_threads(works: Sequence[Callable[[], T]]) -> list[Future[T]]:
-    """All done, or failed, when it returns: XLA compiles while others run in Python."""
+    """Do all works side by side, and return when the last one is done or has failed.
+
+    XLA compiles in one thread while Python traces in another.
+    """
     with ThreadPoolExecutor(origin.cores()) as pool:
         return [pool.submit(work) for work in works]
+
+
+def once(make: Callable[[], T]) -> Callable[[], T]:
+    """Return a function that makes a value at its first call, whatever thread asks."""
+    lock, made = threading.Lock(), list[T]()
+
+    def get() -> T:
+        with lock:
+            if not made:
+                made.append(make())
+            return made[0]
+
+    return get
 
 
 def repeated(
@@ -71,7 +99,10 @@ def repeated(
     carry: tuple[Any, ...],
     constants: tuple[Any, ...] = (),
 ) -> Callable[[], Any]:
-    """Each call takes what the last one returned, whose buffers it is given."""
+    """Return a work that calls a function on what its last call returned.
+
+    The function may take the buffers of `carry` for its own; `constants` stay.
+    """
     kept = [carry]
 
     def work() -> Any:
@@ -79,10 +110,3 @@ def repeated(
         return kept[0]
 
     return work
-
-
-def shown(row: Mapping[str, str], name: str) -> str:
-    """The columns that `cells` made, in a table."""
-    if row[name] == "-":
-        return "-"
-    return f"{row[name]} ({row[f'{name}_low']} to {row[f'{name}_high']})"

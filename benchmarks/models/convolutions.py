@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 Convolve = Callable[[jax.Array, jax.Array, int], jax.Array]
-"""Takes images, a kernel of 3x3 pixels (images are zero-padded) or 1x1, and a stride."""
+"""Takes images, a kernel of 3x3 pixels (images are zero-padded) or 1x1, a stride."""
 
 
 def convolve_by_patches(images: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:

@@ -4,6 +4,7 @@ from functools import partial
 
 import anchor_report
 import choose_strength
+import digits
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -22,10 +23,10 @@ START = np.array([3.0, 1.0, -1.0])
 
 
 def walk(optimizer, gradient, steps):
-    """The parameters before the first step and after each."""
+    """Return the parameters before the first step and after each."""
     path = [START]
     with jax.enable_x64(True):
-        w = jnp.asarray(START)
+        w: optax.Params = jnp.asarray(START)
         state = optimizer.init(w)
         for t in range(steps):
             updates, state = optimizer.update(jnp.asarray(gradient(t, w)), state, w)
@@ -129,8 +130,8 @@ def test_script_runs(tmp_path, capsys):
 
 
 def seen_in(lambda_w):
-    images = choose_strength.digits.load(validation=300)
-    network = partial(choose_strength.digits.Network, 8)
+    images = digits.load(validation=300)
+    network = partial(digits.Network, 8)
     sgd = partial(optax.sgd, momentum=0.9)
     arguments = {"rate": 0.1, "lambda_w": lambda_w, "period": 5, "seed": 0}
     _, seen = choose_strength.train(network, sgd, 10, images[:2], **arguments)

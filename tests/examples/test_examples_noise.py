@@ -29,7 +29,7 @@ W0 = RNG.normal(size=(3, 4))  # Q(s, a) = w[a] @ s
 
 @pytest.fixture
 def example(monkeypatch):
-    """Imports a script of examples/ as its command does: beside the other files."""
+    """Import a script of examples/ as its command does: beside the other files."""
     monkeypatch.setattr(sys, "path", [str(EXAMPLES), *sys.path])
     return importlib.import_module
 
@@ -87,7 +87,7 @@ def adam_step():
 
 
 def paper(step, late):
-    """The paper's w <- (1 - alpha/c) w + (alpha/c) theta - step, arXiv 2112.05848.
+    """Compute w <- (1 - alpha/c) w + (alpha/c) theta - step of arXiv 2112.05848.
 
     The target moves to w every PERIOD updates: before the gradient, or (late) after it.
     """
@@ -104,7 +104,7 @@ def paper(step, late):
 
 
 def walk(step, w, state):
-    """The parameters after each of T steps."""
+    """Return the parameters after each of T steps."""
     path = []
     for t in range(T):
         w, state = step(w, state, t)
@@ -113,7 +113,7 @@ def walk(step, w, state):
 
 
 def ours(tx, late):
-    """The anchor is the target; moved by its period (late), or else by set_anchor."""
+    """Keep the target as the anchor, moved by its period (late) or by set_anchor."""
     with jax.enable_x64(True):
         w = jnp.asarray(W0)
         state = tx.init(w)
@@ -199,7 +199,7 @@ PER_EXAMPLE = RNG.normal(size=(T, 8, 6))
 
 
 def private_steps(tx):
-    """The parameters after each step on 8 gradients grad_i + w, one an example."""
+    """Return the parameters after each step on gradients grad_i + w of 8 examples."""
     with jax.enable_x64(True):
         w = jnp.asarray(W0.ravel()[:6])
         state = tx.init(w)
@@ -252,7 +252,7 @@ def test_the_pull_leaves_the_noise_as_it_is(
     key = jax.random.key(0)
     with jax.enable_x64(True):
         aggregate = optax.contrib.differentially_private_aggregate(1e3, 0.01, key)
-        state, noise = aggregate.init(None), []
+        state, noise = aggregate.init(()), []
         for _ in range(T):
             draw, state = aggregate.update(jnp.zeros((8, 6)), state)
             noise.append(np.asarray(draw))

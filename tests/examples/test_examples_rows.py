@@ -21,19 +21,19 @@ INTERVAL = re.compile(r"[+-][\d.]+ \([+-][\d.]+ to [+-][\d.]+\)")
 
 
 def read(name):
-    """The rows of an example's csv."""
+    """Read the rows of an example's csv."""
     with (EXAMPLES / "results" / f"{name}.csv").open(encoding="utf-8") as file:
         return list(csv.DictReader(file))
 
 
 def settings(row):
-    """The numbers of a row's trial."""
+    """Read the numbers of a row's trial."""
     return {k: float(x) for k, x in row.items() if k not in LABELS and x}
 
 
 def scores(rows, table, split="test"):
-    """{method: {settings: scores in the order of the seeds}} of a table."""
-    found = {}
+    """Read {method: {settings: scores in the order of the seeds}} of a table."""
+    found: dict[str, dict[tuple[object, ...], dict[str, float]]] = {}
     for row in rows:
         if (row["table"], row["split"]) == (table, split):
             trial = tuple(settings(row).items())
@@ -48,8 +48,8 @@ def scores(rows, table, split="test"):
 
 
 def best_of(rows, table):
-    """{method: scores} of a table of one setting a method, the same seeds for each."""
-    seeds = {}
+    """Read {method: scores} of a table of one setting a method, with the same seeds."""
+    seeds: dict[str, list[str]] = {}
     for row in rows:
         if (row["table"], row["split"]) == (table, "test"):
             seeds.setdefault(row["method"], []).append(row["seed"])
@@ -93,7 +93,7 @@ def spread(rows, title, _):
 
 
 def contrast(rows, title, header):
-    """A method minus its peers; p values by the functions tested below."""
+    """Compare a method with its peers; p values by the functions tested below."""
     found = best_of(rows, title.split(":")[0])
     x = found.pop(header[0].removesuffix(" minus"))
     p = {name: contrasts.permutation(x - y) for name, y in found.items()}
@@ -203,7 +203,7 @@ def mark(chosen, values):
 
 
 def choices(rows, table):
-    """The words of a line for each method: its best by the mean validation score."""
+    """Return the words of each method's line: its best by the mean validation score."""
     for name, of_trials in scores(rows, table, "validation").items():
         best = dict(max(of_trials, key=lambda trial: of_trials[trial].mean()))
         every = [dict(trial) for trial in of_trials]
@@ -245,7 +245,7 @@ def sentences(found):
 
 
 def every_table(rows):
-    """{method: scores} of every table and setting that was tested."""
+    """Read {method: scores} of every table and setting that was tested."""
     for table in dict.fromkeys(row["table"] for row in rows if row["split"] == "test"):
         found = scores(rows, table)
         shared = set.intersection(*(set(x) for x in found.values()))
@@ -269,7 +269,7 @@ def test_sentences_are_of_the_rows(path):
 
 
 def reach(rows, table, margin):
-    """{method: largest rate within `margin` of the best validation score}."""
+    """Find {method: largest rate within `margin` of the best validation score}."""
     for name, of_trials in scores(rows, table, "validation").items():
         means = {dict(trial)["rate"]: x.mean() for trial, x in of_trials.items()}
         yield name, max(r for r, x in means.items() if x > max(means.values()) - margin)
@@ -340,19 +340,19 @@ LINK = re.compile(r"\]\([^)]*\)")
 
 
 def difference(name, table, method, baseline):
-    """The interval of a table of one setting a method."""
+    """Return the interval of a table of one setting a method."""
     found = best_of(read(name), table)
     return interval(found[method], found[baseline])[0]
 
 
 def at(name, table, method, baseline, **trial):
-    """The interval at one setting of those of a table."""
+    """Return the interval at one setting of those of a table."""
     found, key = scores(read(name), table), tuple(trial.items())
     return interval(found[method][key], found[baseline][key])[0]
 
 
 def rule(data, times):
-    """The rule minus the safe rate."""
+    """Return the interval of the rule minus the safe rate."""
     found = best_of(read(f"choose_strength-{data}"), f"{data}, {times} x safe")
     return interval(found["the rule"], found["safe rate, no pull"])
 
@@ -495,7 +495,7 @@ def test_numbers_of_the_readme_are_of_the_rows(facts):
 
 
 def significant(name, table, method, baseline):
-    """The settings at which the interval of a difference leaves out 0."""
+    """List the settings at which the interval of a difference leaves out 0."""
     found = scores(read(name), table)
     for trial, x in found[method].items():
         if not interval(x, found[baseline][trial])[1]:
@@ -529,7 +529,7 @@ def test_what_the_readme_says_of_all_settings():
 
 
 def counted(text):
-    """The seeds of a cell such as 0-9."""
+    """Read the seeds of a cell such as 0-9."""
     first, last = map(int, text.split("-"))
     return {str(seed) for seed in range(first, last + 1)}
 

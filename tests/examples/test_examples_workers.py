@@ -148,4 +148,4 @@ def test_decoupled_form_of_easgd():
         state = set_anchor(optimizer.init(jnp.asarray(x)), jnp.asarray(c))
         update, _ = optimizer.update(jnp.asarray(g), state, jnp.asarray(x))
     expected = -ETA * g - alpha * (x - c)
-    np.testing.assert_allclose(update, expected, rtol=0, atol=TOLERANCE)
+    np.testing.assert_allclose(np.asarray(update), expected, rtol=0, atol=TOLERANCE)

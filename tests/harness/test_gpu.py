@@ -17,12 +17,18 @@ from typer.testing import CliRunner
 from benchmarks import experiments, models
 from benchmarks.__main__ import app
 from benchmarks.costs import measurements
-from benchmarks.costs.gpu import convolutions, parts, update_floor
+from benchmarks.costs.gpu import (
+    convolutions,
+    library_tests,
+    seeds,
+    table,
+    update_floor,
+)
 from benchmarks.costs.gpu import plan as plans
 from benchmarks.costs.speed import replicas
 from benchmarks.data import cifar10
 from benchmarks.experiments import classify, one_gpu
-from benchmarks.records import files, origin, run_files
+from benchmarks.records import files, origin
 from benchmarks.records.pooled import Part
 from benchmarks.runs import checkpoint, grid, program, signals
 from benchmarks.runs.checkpoint import Position
@@ -171,16 +177,18 @@ def test_the_plan_in_one_call(data, tmp_path):
     for each in tiny.experiments:
         assert (whole / each.name / "table.md").read_text() in ran.output
     cells = names_in(whole / "kernel.csv", "tree", "dtype", "optimizer")
-    assert cells == update_floor.cells(tiny.trees)
+    wanted = [tuple(cell.key.values()) for cell in update_floor.cells(tiny.trees)]
+    assert cells == wanted
     measured = [(each.name, str(n)) for each in tiny.experiments for n in (1, 2)]
     assert names_in(whole / "lanes.csv", "experiment", "lanes") == measured
     assert "processes" in [way for (way,) in names_in(whole / "ways.csv", "way")]
-    assert "# Apart" in ran.output
+    assert "# Processes" in ran.output
     (pooled,) = tiny.pooled
     seeds = sorted(path.name for path in (whole / pooled.name).glob("seeds-*"))
     assert seeds == ["seeds-0-0", "seeds-1-1"]
     assert (whole / pooled.name / "table.md").read_text() in ran.output
     assert (whole / pooled.name / "panels.png").is_file()
+    assert "# The library's tests" in ran.output
     (timed,) = measurements.read(whole / "convolutions.csv")
     assert timed["seeds"] == "1"
     assert float(timed["examples_a_second"]) > 0
@@ -196,8 +204,8 @@ def test_the_plan_in_several_calls(data, tmp_path, monkeypatch):
 
     def shorter(plan):
         plan = tiny(plan)
-        few, lanes = plan.experiments[::2], plan.lanes[::2]
-        return plan._replace(experiments=few, lanes=lanes, apart=())
+        few, counts = plan.experiments[::2], plan.counts[::2]
+        return plan._replace(experiments=few, counts=counts, processes=())
 
     monkeypatch.setattr(plans, "tiny", shorter)
     ran = ask("--data-dir", data, "--out", whole)
@@ -252,15 +260,16 @@ def test_a_plan_begun_on_another_device_is_refused(data, tmp_path):
     plan = plans.tiny(plans.Plan(tmp_path, data))
     device = {"platform": "gpu", "kind": "another"}
     path = tmp_path / "meta.json"
-    path.write_text(json.dumps(plans.start(plan) | {"device": device}))
+    path.write_text(json.dumps(plans.begin(plan) | {"device": device}))
     with pytest.raises(ValueError, match=r"otherwise:\n  device.platform: gpu there"):
-        plans.start(plan)
+        plans.begin(plan)
 
 
 def test_the_floor_counts_what_an_update_has_to_move():
     """Of SGD g, m, w read and m, w written; the anchor read, and taken every tenth."""
     found = {
-        name: update_floor.arrays(name) for name in ("sgd", "trsgd", "adam", "tradam")
+        name: update_floor.arrays_moved(name)
+        for name in ("sgd", "trsgd", "adam", "tradam")
     }
     assert found == pytest.approx({"sgd": 5, "trsgd": 6.2, "adam": 7, "tradam": 8.2})
 
@@ -271,20 +280,20 @@ def test_plain_convolutions_are_of_a_network_that_is_there(plain):
     assert plain.name not in experiments.EXPERIMENTS
 
 
-def test_the_lanes_end_with_the_memory(tmp_path, monkeypatch):
-    def work(one, data_set):
-        return replicas.Work(None, 8 * one.lanes, 128, 1, 0.5)
+def test_the_replicas_end_with_the_memory(tmp_path, monkeypatch):
+    def training(one, data_set):
+        return replicas.Training(None, 8 * one.lanes, 128, 1, 0.5)
 
     def full(work):
         if work.examples < 4 * 8:
             return dict.fromkeys(replicas.MEASURES, f"{work.examples}.0")
         raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: out of memory")
 
-    monkeypatch.setattr(replicas, "work", work)
+    monkeypatch.setattr(replicas, "compile_training", training)
     monkeypatch.setattr(replicas, "speed", full)
     for _ in range(2):  # the second time all is there
-        cells = [(SMALL, n) for n in (1, 2, 4, 8)]
-        assert replicas.run(tmp_path, cells, None, Deadline())
+        counts = [(SMALL, (1, 2, 4, 8))]
+        assert replicas.run(tmp_path, counts, None, Deadline())
     found = measurements.read(tmp_path / "lanes.csv")
     assert [row["lanes"] for row in found] == ["1", "2", "4"]
     assert [replicas.fits(row) for row in found] == [True, True, False]
@@ -296,17 +305,17 @@ def test_a_part_that_was_stopped_goes_on(data, tmp_path, monkeypatch):
     """It keeps its seeds and its network, whatever was measured since."""
     plan = plans.tiny(plans.Plan(tmp_path, data))
     (experiment,) = plan.pooled
-    monkeypatch.setattr(parts, "Deadline", Stop)
-    asked = experiment, tmp_path, plan.ways, "a command", data, 0.0
+    monkeypatch.setattr(seeds, "Deadline", Stop)
+    call = seeds.Call(tmp_path, "a command", data, plan.ways, 0.0)
     Stop.left = 7  # one for the program, one for each fifth of an epoch
-    assert not parts.train_one(*asked)
+    assert not seeds.train_next(experiment, call)
     own = tmp_path / experiment.name
-    assert parts.begun(own) == (Part(0, 1), "small")
-    assert parts.unseen(experiment, own) == [0, 1]
+    assert seeds.interrupted(own) == (Part(0, 1), "small")
+    assert seeds.unseen(experiment, own) == [0, 1]
     Stop.left = 1000
-    assert parts.train_one(*asked)
-    assert parts.begun(own) is None
-    assert parts.unseen(experiment, own) == [1]
+    assert seeds.train_next(experiment, call)
+    assert seeds.interrupted(own) is None
+    assert seeds.unseen(experiment, own) == [1]
     (whole,) = metrics_of(own).values()
     assert whole.count(b"\n") == 1 + 2 * 2  # two optimizers, two epochs
 
@@ -318,19 +327,19 @@ def timed(way, seeds, speed):
 
 
 def test_the_fastest_way_of_a_device_trains_on_it():
-    ways = parts.Ways()
+    ways = seeds.Ways()
     found = [
         timed("in place", 3, 100.0),
         timed("patches", 3, 300.0),
         timed("XLA's own", 3, "failed"),
         timed("in place", 5, 900.0),  # with more seeds: no comparison
     ]
-    assert parts.fastest(ways, found) == "patches"
-    assert parts.fastest(ways, found[:1]) == "in place"
-    assert parts.fastest(ways, found[2:3]) == parts.fastest(ways, []) == "patches"
-    assert convolutions.speed(found, "in place", 5) == 900.0
-    assert convolutions.speed(found, "in place", 1) == pytest.approx(100 / 3)
-    assert convolutions.speed(found, "XLA's own", 3) is None
+    assert seeds.fastest(ways, found) == "patches"
+    assert seeds.fastest(ways, found[:1]) == "in place"
+    assert seeds.fastest(ways, found[2:3]) == seeds.fastest(ways, []) == "patches"
+    assert convolutions.estimated_speed(found, "in place", 5) == 900.0
+    assert convolutions.estimated_speed(found, "in place", 1) == pytest.approx(100 / 3)
+    assert convolutions.estimated_speed(found, "XLA's own", 3) is None
     assert {way.network for way in ways.named.values()} <= {*classifying.NETWORKS}
 
 
@@ -340,21 +349,23 @@ def test_the_fastest_way_of_a_device_trains_on_it():
         (200_000, 0, range(6), Part(0, 3)),  # 286 s for 44.55 million examples
         (100_000, 0, range(6), Part(0, 1)),  # 542 s
         (100_000, 200, range(6), Part(0, 3)),
-        (200_000, 0, [1, 2, 4, 5], Part(1, 1)),  # seeds of a part follow each other
+        (150_000, 0, [4, 5], Part(4, 2)),  # 371 s: their steps take as long as 3's
+        (200_000, 0, [1, 2, 4, 5], Part(1, 2)),  # seeds of a part follow each other
+        (200_000, 0, [1, 3, 4, 5], Part(1, 1)),
         (200_000, 0, [3, 4, 5], Part(3, 3)),
         (1_000, 0, range(6), Part(0, 1)),
     ],
 )
 def test_a_part_has_as_many_seeds_as_end_in_time(speed, again, left, expected):
     at, found = time.monotonic() + 400, [timed("in place", 3, speed)]
-    ways = parts.Ways(again=again)
-    part, network = parts.fresh(one_gpu.POOLED_30, ways, found, list(left), at)
+    call = seeds.Call(None, "", None, seeds.Ways(again=again), at)
+    part, network = seeds.fresh(one_gpu.POOLED_30, call, found, list(left))
     assert part == expected
     assert network == "resnet18, convolutions in place"
 
 
 def test_seeds_that_are_committed_are_not_trained_again(tmp_path, monkeypatch):
-    monkeypatch.setattr(parts, "COMMITTED", tmp_path / "committed")
+    monkeypatch.setattr(seeds, "COMMITTED", tmp_path / "committed")
     own = tmp_path / "plan" / one_gpu.POOLED_30.name
     for folder, name in (
         (tmp_path / "committed" / one_gpu.POOLED_30.name, "seeds-0-2"),
@@ -362,14 +373,14 @@ def test_seeds_that_are_committed_are_not_trained_again(tmp_path, monkeypatch):
     ):
         files.write_text(folder / name / "meta.json", "{}")
     (own / "seeds-3-3").mkdir()  # begun, not finished
-    assert parts.unseen(one_gpu.POOLED_30, own) == [3, 5]
+    assert seeds.unseen(one_gpu.POOLED_30, own) == [3, 5]
 
 
 def test_what_a_gpu_gets_wrong_does_not_train(monkeypatch):
     """Right patches are within rounding; a row of the kernel of another size is not."""
 
     def wrong(images, kernel, stride):
-        return models.convolve_by_patches(images, update_floor.at[0].mul(1.5), stride)
+        return models.convolve_by_patches(images, kernel.at[0].mul(1.5), stride)
 
     assert convolutions.shapes(16) == [
         (32, 16, 16, 1),
@@ -385,9 +396,9 @@ def test_what_a_gpu_gets_wrong_does_not_train(monkeypatch):
 
 
 def test_an_archive_knows_its_commit(monkeypatch):
-    assert run_files._archived_commit() is None  # in a checkout
+    assert origin._archived_commit() is None  # in a checkout
     commit = "0123456789" * 4
-    monkeypatch.setattr(run_files.Path, "read_text", lambda *_, **__: f"{commit}\n")
+    monkeypatch.setattr(origin.Path, "read_text", lambda *_, **__: f"{commit}\n")
     assert origin.environment()["git_commit"] == commit
 
 
@@ -395,3 +406,51 @@ def test_primary_contrasts_are_among_all():
     for experiment in one_gpu.POOLED:
         assert set(experiment.primary) <= set(experiment.contrasts)
         assert not set(experiment.optimizers) & {"muon", "sam", "clipping"}
+
+
+@pytest.mark.slow  # starts processes
+def test_the_tests_of_the_library_are_counted(tmp_path):
+    """Once; and a test that fails is named."""
+    tests = tmp_path / "test_three.py"
+    tests.write_text(
+        "import pytest\n"
+        "def test_right(): pass\n"
+        "@pytest.mark.parametrize('x', [1])\n"
+        "def test_wrong(x): assert x == 2\n"
+        "@pytest.mark.skip(reason='of no use here')\n"
+        "def test_skipped(): pass\n"
+        "@pytest.mark.slow\n"
+        "def test_slow(): assert False\n"
+    )
+    for _ in range(2):
+        assert library_tests.run(tmp_path, tests, Deadline())
+    (row,) = measurements.read(tmp_path / library_tests.FILE)
+    assert (row["passed"], row["failed"], row["skipped"]) == ("1", "1", "1")
+    assert row["names"].endswith("test_three.test_wrong[1]")
+    shown, failed = table.tests_table([row])
+    assert "| passed | failed | skipped |" in shown
+    assert failed == f"Failed: {row['names']}"
+
+
+def test_the_tests_of_the_library_wait_for_their_time(tmp_path):
+    assert not library_tests.run(tmp_path, tmp_path, Deadline(time.monotonic() + 9))
+    assert not list(tmp_path.iterdir())
+
+
+def test_without_tests_or_pytest_the_plan_goes_on(tmp_path, monkeypatch, capsys):
+    assert library_tests.run(tmp_path, tmp_path / "absent", Deadline())
+    assert "did not run: " in capsys.readouterr().out
+    monkeypatch.setattr(library_tests, "NEEDED", ("pytest", "no_such_package"))
+    assert library_tests.run(tmp_path, tmp_path, Deadline())
+    told = "The library's tests did not run: no no_such_package is installed.\n"
+    assert capsys.readouterr().out == told
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow  # starts processes
+def test_a_pytest_that_does_not_start_is_told(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(library_tests, "OPTIONS", ("--no-such-option",))
+    tests = tmp_path / "test_none.py"
+    tests.touch()
+    assert library_tests.run(tmp_path, tests, Deadline())
+    assert "did not run: pytest ended with 4." in capsys.readouterr().out

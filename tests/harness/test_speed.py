@@ -17,8 +17,8 @@ from typer.testing import CliRunner
 from benchmarks import models
 from benchmarks.__main__ import app
 from benchmarks.costs import measurements, timing
-from benchmarks.costs.speed import parallel, replicas, steps, updates
 from benchmarks.costs.speed import plan as speed_plan
+from benchmarks.costs.speed import processes, replicas, steps, updates
 from benchmarks.costs.traffic.methods import METHODS, PERIOD
 from benchmarks.experiments import speed as experiments
 from benchmarks.tasks import classify
@@ -35,7 +35,7 @@ def test_the_loop_in_pytorch_makes_the_same_steps(name):
     rng = np.random.default_rng(0)
     w, *gs = rng.normal(size=(1 + PERIOD + 3, 5)).astype(np.float32)
     theirs, grad = torch.from_numpy(w.copy()), torch.zeros(5)
-    step = updates.eager_update([theirs], [grad], name)
+    step = updates.pytorch_update([theirs], [grad], name)
     tx, ours = METHODS[name].make(), jnp.asarray(w)
     state = tx.init(ours)
     for g in gs:
@@ -62,10 +62,10 @@ def torch_name(path):
 def test_the_residual_network_in_pytorch_is_ours():
     """The same logits of a batch in training, from the same weights."""
     torch = needs_torch()
-    from benchmarks.costs.pytorch import models
+    from benchmarks.costs.pytorch import models as pytorch_models
 
     ours = models.ResNet18(10, width=8, rngs=nnx.Rngs(0))
-    theirs = models.resnet18(8)
+    theirs = pytorch_models.resnet18(8)
     params = nnx.to_pure_dict(nnx.state(ours, nnx.Param))
     with torch.no_grad():
         named = dict(theirs.named_parameters())
@@ -83,11 +83,11 @@ def test_the_residual_network_in_pytorch_is_ours():
 def test_the_transformer_in_pytorch_is_ours():
     """The same logits, from the same weights."""
     torch = needs_torch()
-    from benchmarks.costs.pytorch import models
+    from benchmarks.costs.pytorch import models as pytorch_models
 
     numbers = experiments.LANGUAGE.problem
     ours = numbers.network(nnx.Rngs(0))
-    theirs = models.Transformer(numbers.shape, numbers.context)
+    theirs = pytorch_models.Transformer(numbers.shape, numbers.context)
     params = nnx.to_pure_dict(nnx.state(ours, nnx.Param))
     with torch.no_grad():
         named = dict(theirs.named_parameters())
@@ -184,9 +184,9 @@ def test_what_was_measured_elsewhere_is_not_gone_on_with(tmp_path):
 def test_units(monkeypatch):
     """Turns of 1, 2 and 6 s: 10 updates, or 20 steps of batch 8, a call."""
     turns = [(1.0, 2.0, 6.0)]
-    monkeypatch.setattr(timing, "in_turns", lambda *works: turns)
+    monkeypatch.setattr(timing, "interleaved", lambda *works: turns)
     monkeypatch.setattr(updates, "has_torch", lambda: True)
-    monkeypatch.setattr(updates, "eager_loop", lambda tree, ours: None)
+    monkeypatch.setattr(updates, "pytorch_loop", lambda tree, ours: None)
     tree = {"w": jax.ShapeDtypeStruct((2, 3), jnp.float32)}
     found = updates.measure(tree, "sgd")
     times = {key: float(x) for key, x in found.items() if key.endswith("_ms")}
@@ -194,8 +194,8 @@ def test_units(monkeypatch):
     assert found["parameters"] == "6"
     assert (found["ours_to_bare"], found["torch_to_ours"]) == ("2.000", "3.000")
 
-    work = replicas.Work(lambda: None, 320, 160, 20, 5.0)
-    monkeypatch.setattr(replicas, "work", lambda one, data_set: work)
+    work = replicas.Training(lambda: None, 320, 160, 20, 5.0)
+    monkeypatch.setattr(replicas, "compile_training", lambda one, data_set: work)
     turns[:] = [(4.0,)]
     assert replicas.speed(work)["examples_a_second"] == "80.0"
     turns[:] = [(4.0, 5.0)]
@@ -204,13 +204,14 @@ def test_units(monkeypatch):
     assert whole["ratio"] == "1.250"
 
 
-def test_the_examples_of_a_call_are_those_of_all_lanes(monkeypatch):
+def test_the_examples_of_a_call_are_those_of_all_replicas(monkeypatch):
     """2 seeds of 20 steps of 8, of an epoch of 160."""
     built = SimpleNamespace(start=None, advance=None, seconds=5.0)
     monkeypatch.setattr(replicas.program, "build", lambda *args: built)
     monkeypatch.setattr(replicas.program, "make_score", lambda *args: None)
     data_set = SimpleNamespace(train=SimpleNamespace(labels=range(160)))
-    work = replicas.work(replicas.alone(experiments.RESNET_64, "sgd", 2), data_set)
+    two = replicas.replicas(experiments.RESNET_64, "sgd", 2)
+    work = replicas.compile_training(two, data_set)
     assert work[1:] == (320, 160, 20, 5.0)
 
 
@@ -218,10 +219,10 @@ def test_a_process_that_fails_ends_the_waiting():
     running, failed = SimpleNamespace(exitcode=None), SimpleNamespace(exitcode=1)
     found = queue.Queue()
     found.put([8.0])
-    assert parallel.next_of(found, [running, running]) == [8.0]
+    assert processes.next_of(found, [running, running]) == [8.0]
     found.put([8.0])
     with pytest.raises(RuntimeError, match="has failed"):
-        parallel.next_of(found, [running, failed])
+        processes.next_of(found, [running, failed])
 
 
 @pytest.mark.parametrize(
@@ -237,8 +238,8 @@ def test_a_process_that_fails_ends_the_waiting():
 def test_parts_of_25_steps_together_are_timed_at_once_or_one_part(part, steps, timed):
     data_set = SimpleNamespace(train=SimpleNamespace(labels=range(8 * steps)))
     one = replace(experiments.RESNET_64, part=part)
-    assert replicas.parts(one, data_set) == timed
-    assert replicas.steps(one, data_set) == len(timed) * timed.step
+    assert replicas.timed_parts(one, data_set) == timed
+    assert replicas.timed_steps(one, data_set) == len(timed) * timed.step
 
 
 @pytest.mark.parametrize("experiment", [experiments.RESNET_64, experiments.RESNET_16])

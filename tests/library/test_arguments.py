@@ -131,7 +131,7 @@ def begin(name, arguments):
 
 
 def fault(name, argument, value, legal):
-    """What is wrong with how ``argument`` is judged, or None."""
+    """Say what is wrong with how ``argument`` is judged, or return None."""
     try:
         begin(name, {argument: value})
     except Exception as error:
@@ -151,7 +151,7 @@ def test_value(name, argument):
 
 
 def schedules():
-    """A schedule of each value, and of each number as a JAX array."""
+    """Make a schedule of each value, and of each number as a JAX array."""
     for label, value in VALUES.items():
         yield label, lambda t, value=value: value
         numbers = float | complex | bool | np.bool_ | np.float32 | np.ndarray

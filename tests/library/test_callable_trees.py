@@ -58,7 +58,7 @@ def plain(linear):
 
 
 def three_updates(tx, params, moved, gradient):
-    """The updates of three steps at ``moved``, by an optimizer begun at ``params``."""
+    """Return the updates of three steps at ``moved`` by one begun at ``params``."""
     state, updates = tx.init(params), []
     for _ in range(3):
         u, state = tx.update(gradient, state, moved)

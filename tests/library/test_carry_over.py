@@ -230,7 +230,7 @@ FAMILIES = {
 def labels(params):
     """Two labels, interleaved in every list."""
     leaves, structure = jax.tree.flatten(params)
-    return structure.unflatten(["ab"[i % 2] for i in range(len(leaves))])
+    return jax.tree.unflatten(structure, ["ab"[i % 2] for i in range(len(leaves))])
 
 
 WRAPPERS = {
@@ -252,12 +252,11 @@ WRAPPERS = {
 
 @functools.cache
 def numbered(wrapper, family, name, first=0):
-    """A state whose every array holds another number."""
+    """Make a state whose every array holds another number."""
     tx = WRAPPERS[wrapper](FAMILIES[family][name]())
     leaves, structure = jax.tree.flatten(jax.eval_shape(tx.init, PARAMS))
-    return structure.unflatten(
-        jnp.asarray(np.full(x.shape, first + i), x.dtype) for i, x in enumerate(leaves)
-    )
+    filled = [np.full(x.shape, first + i, x.dtype) for i, x in enumerate(leaves)]
+    return jax.tree.unflatten(structure, map(jnp.asarray, filled))
 
 
 @functools.cache
@@ -334,6 +333,7 @@ SAVED_BY = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Sharding info not provided")  # Flax's own
 @pytest.mark.parametrize(
     ("saved_by", "wrapper"),

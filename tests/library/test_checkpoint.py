@@ -46,6 +46,7 @@ def restore(directory, target=None):
         return checkpointer.restore(directory, target)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FACTORIES)
 @pytest.mark.parametrize(
     ("after_set_anchor", "anchor_dtype"),

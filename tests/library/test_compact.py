@@ -93,7 +93,7 @@ def test_codes_and_units_follow_the_oracle(a, w):
 
 
 def period_from(state, w, d):
-    """The state after the anchor is taken at w, and what is read at w + d."""
+    """Return the state after the anchor is taken at w, and what is read at w + d."""
     state = read(w, state._replace(step=jnp.int32(0)))[1]
     return state, read(w + d, state)[0]
 
@@ -204,7 +204,7 @@ def test_parameters_that_are_not_finite_leave_no_trace(bad):
 
 
 def descending(name, **kwargs):
-    """The pulls alone push nothing down the gradient."""
+    """Chain the pulls with SGD: alone they push nothing down the gradient."""
     tx, sgd = make(name, **kwargs), optax.sgd(0.1)
     chains = {"proximal": (tx, sgd), "decoupled_proximal": (sgd, tx)}
     return optax.chain(*chains.get(name, (tx,)))

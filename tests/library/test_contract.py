@@ -227,7 +227,7 @@ def test_learning_rate_that_reaches_zero(alias, period):
 def test_inject_hyperparams_and_vmap_over_numbers(name):
     """Traced numbers give what baked-in ones do, in one compilation for a sweep."""
     weight = weight_name(name)
-    traces = []
+    traces: list[None] = []
 
     @jax.jit
     def swept(number, period):
@@ -324,7 +324,7 @@ def test_weakly_typed_params_compile_twice(name):
     state = tx.init(w)
     for _ in range(STEPS):
         w, state = compiled(w, state)
-    assert compiled._cache_size() == 2
+    assert compiled._cache_size() == 2  # type: ignore[attr-defined]
 
 
 def test_python_scalars_are_params(tx):
@@ -514,7 +514,7 @@ def test_annotations_are_objects():
 
 def test_defaults():
     """A change of one needs a benchmark that says why."""
-    expected = {
+    expected: dict[str, dict[str, object]] = {
         "proximal": {"strength": 0.1, "period": 10, "anchor_step": 1.0},
         "decoupled_proximal": {"lambda_w": 0.01, "period": 10, "anchor_step": 1.0},
         "trsgd": {"momentum": None, "lambda_w": None, "period": 10},

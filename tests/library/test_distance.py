@@ -146,6 +146,7 @@ def test_lanes():
     np.testing.assert_allclose(distance.norm, np.full(4, 2 * np.sqrt(3)), **ROUNDING)
 
 
+@pytest.mark.usefixtures("cpu")
 @pytest.mark.parametrize("axis_type", [AxisType.Auto, AxisType.Explicit])
 def test_sharded_otherwise_than_the_params(axis_type):
     mesh = jax.make_mesh((8,), ("data",), axis_types=(axis_type,))

@@ -57,7 +57,7 @@ def oracle(name, Gs, S=PERIOD, pull=1.0):
 
 
 def optimizer(name, **kwargs):
-    """The pulls with SGD, the aliases as they are; learning rate 0.1."""
+    """Chain the pulls with SGD, leave the aliases as they are; learning rate 0.1."""
     weight = LAMBDA if name == "proximal" else LAMBDA_W
     tx, sgd = make(name, **{weight_name(name): weight, **kwargs}), optax.sgd(ETA)
     chains = {"proximal": (tx, sgd), "decoupled_proximal": (sgd, tx)}
@@ -78,7 +78,7 @@ def run(tx, Gs, w=W0):
     for G in Gs:
         w, state, updates = step(w, state, G)
         trajectory.append(np.asarray(w, np.float64))
-    assert step._cache_size() == 1
+    assert step._cache_size() == 1  # type: ignore[attr-defined]
     return np.array(trajectory), state, updates.dtype
 
 

@@ -14,6 +14,7 @@ import types
 import warnings
 from collections import Counter
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import pytest
@@ -47,7 +48,7 @@ def runs_over(lists, test):
 
 
 def load(name, **lists):
-    """A test module of optax with these lists; only its tests that run over one."""
+    """Load a test module of optax with these lists; keep what runs over one of them."""
     path = Path(importlib.util.find_spec(f"optax.{name}").origin)
     body = ast.parse(path.read_text()).body
     classes = [node for node in body if isinstance(node, ast.ClassDef)]
@@ -55,7 +56,7 @@ def load(name, **lists):
         tests = {x for x in node.body if getattr(x, "name", "").startswith("test")}
         kept = [x for x in node.body if x not in tests or runs_over(lists, x)]
         node.body = kept or ast.parse("pass").body
-    module = types.ModuleType(name)
+    module: Any = types.ModuleType(name)
 
     def run(nodes):
         exec(compile(ast.Module(nodes, []), path, "exec"), vars(module))
@@ -83,9 +84,12 @@ ContribTest = pytest.mark.slow(  # likewise
         _ALL_OPTIMIZERS_UNDER_TEST=PLAIN + MECHANIZED,
     ).ContribTest
 )
-ShardingTest = load(
-    "_src.sharding_test", OPTIMIZERS={name: FACTORIES[name](1.0) for name in ALIASES}
-).ShardingTest
+ShardingTest = pytest.mark.usefixtures("cpu")(  # it takes eight devices
+    load(
+        "_src.sharding_test",
+        OPTIMIZERS={name: FACTORIES[name](1.0) for name in ALIASES},
+    ).ShardingTest
+)
 Float64Test = load(
     "_src.float64_test",
     ALL_MODULES=[(x, FACTORIES[x], SETTINGS.get(x, {})) for x in FACTORIES],

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -169,7 +170,7 @@ def test_proximal_follows_the_oracle(period):
 def test_weights_per_parameter(coupled, constant):
     """Each leaf and each element follows its own strength."""
     factory = prox_optax.proximal if coupled else prox_optax.decoupled_proximal
-    tree = {"a": 0.3, "b": np.array([0.0, 0.1, 2.0])}
+    tree: dict[str, Any] = {"a": 0.3, "b": np.array([0.0, 0.1, 2.0])}
     params = {"a": jnp.asarray(W0[:3]), "b": jnp.asarray(W0[3:])}
     goal = jax.tree.map(lambda w: w + 1.0, params)
     updates = jax.tree.map(lambda w: -0.1 * w, params)

@@ -14,6 +14,7 @@ from test_contract import anchor_dtype as anchor_dtype
 import prox_optax
 from benchmarks.costs.traffic import hlo
 
+pytestmark = pytest.mark.usefixtures("cpu")  # a mesh takes eight devices
 SPECS = {"bias": P(), "kernel": P("data", None)}
 
 
@@ -36,6 +37,7 @@ def tx(request, anchor_dtype):
     return make(request.param, anchor_dtype=anchor_dtype)
 
 
+@pytest.mark.slow
 def test_state_follows_the_params_without_a_collective(tx, anchor_dtype):
     """But for the units of an int16 anchor, on the steps that take it."""
     mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
@@ -123,6 +125,7 @@ def test_set_anchor_keeps_the_sharding(axis_type, jit):
             np.testing.assert_array_equal(anchor, w)
 
 
+@pytest.mark.slow
 def test_donation_on_eight_devices(tx):
     """An anchor that shared its buffers with the params would crash the process."""
     mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
@@ -164,6 +167,7 @@ def on_workers(function):
     return lambda replicated: jax.jit(mapped)(replicated, copies, TARGETS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FACTORIES)
 def test_local_steps_inside_shard_map(name, anchor_dtype):
     """A replicated anchor, params that vary: as separate runs on one device."""
@@ -210,7 +214,8 @@ def test_a_scan_may_end_in_set_anchor():
 
     def rounds(server, w, target):
         def one(carry, _):
-            w, state = local_steps(tx, *carry, target, 2)
+            w, state = carry
+            w, state = local_steps(tx, w, state, target, 2)
             return (w, prox_optax.set_anchor(state, server)), None
 
         start = local_steps(tx, w, tx.init(w), target, 2)

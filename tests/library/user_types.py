@@ -33,7 +33,7 @@ state = prox_optax.carry_over(optax.adam(1e-3).init(params), state, step=5)
 
 
 def wrong() -> None:
-    """What a checker must not let pass: else it would say that an ignore is unused."""
+    """Write what a checker must not let pass: else it calls an ignore unused."""
     prox_optax.proximal(perod=5)  # type: ignore[call-arg]  # pyright: ignore
     prox_optax.proximal(period=2.5)  # type: ignore[arg-type]  # pyright: ignore
     prox_optax.tradam(0.1, period=2.5)  # type: ignore[arg-type]  # pyright: ignore

@@ -24,7 +24,7 @@ CODE = {
 @pytest.mark.parametrize("uri", [uri for uri in PAGES if CODE[uri]])
 def test_code_runs(uri):
     """From top to bottom, as a reader would."""
-    scope = {}
+    scope: dict[str, object] = {}
     for code in CODE[uri]:
         exec(compile(code, uri, "exec"), scope)
 
@@ -71,7 +71,7 @@ def test_the_table_on_choosing_is_the_results(column, data):
     )
     table = re.findall(r"^\|(.+)\|$", page, re.M)
     head, _, *rows = [[cell.strip() for cell in line.split("|")] for line in table]
-    rate, accuracy = re.search(r"safe rate (\S+): (\S+)\)", head[column]).groups()
+    ((rate, accuracy),) = re.findall(r"safe rate (\S+): (\S+)\)", head[column])
     assert f"| safe rate, no pull | {accuracy} +- " in at_10
     assert f"The safe rate, {rate}, is the best of 13" in text
     assert len(rows) == 7
@@ -147,7 +147,7 @@ def test_what_has_no_markdown_is_named(text):
 
 @pytest.mark.parametrize("name", prox_optax.__all__)
 def test_docstrings_of_the_library_are_converted(name):
-    text = to_markdown(inspect.getdoc(vars(prox_optax)[name]))
+    text = to_markdown(str(inspect.getdoc(vars(prox_optax)[name])))
     assert text.count("$$") % 2 == 0
     for reference in re.findall(r"\]\[prox_optax\.([\w.]+)\]", text):
         assert reference in prox_optax.__all__

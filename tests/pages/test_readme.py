@@ -24,7 +24,7 @@ def test_code_runs(code):
 
 
 def methods():
-    """The code of the table of methods, two lines each."""
+    """Return the code of the table of methods, two lines each."""
     rows = [line for line in README.splitlines() if "<br>" in line]
     return [re.findall(r"`([^`]+)`<br>`([^`]+)`", row)[0] for row in rows]
 

@@ -1,7 +1,6 @@
-"""Ways to convolve lanes, timed on what is trained; the fastest one trains it."""
+"""Convolutions of replicas, timed on what is trained; the fastest way trains it."""
 
-from collections.abc import Mapping, Sequence
-from concurrent.futures import Future
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -12,6 +11,7 @@ import jax.numpy as jnp
 
 from benchmarks import models
 from benchmarks.costs import measurements, timing
+from benchmarks.costs.measurements import Cell, Measure, Row
 from benchmarks.costs.speed import replicas
 from benchmarks.experiments import Experiment
 from benchmarks.records import origin
@@ -21,17 +21,17 @@ from benchmarks.tasks.problem import DataSet
 
 FILE = "convolutions.csv"
 FAILED = "failed"
-GUESS = 40.0  # seconds to compile one, or all of a few side by side
-MEASUREMENT = 5.0  # seconds, before one was timed
+COMPILE_GUESS = 20.0  # seconds to compile one beside others
+GUESS = 5.0  # seconds to measure one
 
 LARGEST_ERROR = 0.05  # of a way that may train; rounding makes 0.003 to 0.03
 
 
 class Way(NamedTuple):
-    """How lanes convolve.
+    """A way for replicas to convolve.
 
     Attributes:
-      network: that does it.
+      network: the name of the network that convolves so.
       convolve: its convolution.
     """
 
@@ -46,71 +46,53 @@ WAYS = {
 }
 """The last one is taken where none was timed."""
 
-Cells = Sequence[tuple[str, int]]
-"""Ways with numbers of seeds."""
+Counts = Sequence[tuple[str, int]]
+"""Names of ways with numbers of seeds."""
 
-CELLS: Cells = (("in place", 3), ("patches", 3))
-LATER: Cells = (("XLA's own", 3),)
-"""After the first part that trains: what may take long to compile."""
+FIRST: Counts = (("in place", 3), ("patches", 3))
+LATER: Counts = (("XLA's own", 3),)
+"""Timed after the first part that trains: what may take long to compile."""
 
 
 def run(
     folder: Path,
     experiment: Experiment,
-    cells: Cells,
+    counts: Counts,
     ways: Mapping[str, Way],
     data_dir: Path | None,
     deadline: Deadline,
 ) -> bool:
-    """Time the cells that were not yet; whether the deadline allowed all.
+    """Time ways that were not timed yet; return whether the deadline allowed all.
 
-    A cell is the very program that trains so many seeds of the experiment, so that it
-    is compiled when they are trained. All that is left is compiled first, side by side.
+    What is timed is the very program that trains so many seeds of the experiment, so
+    that it is compiled when they are trained.
     """
-    done = {
-        (row["convolution"], row["seeds"]) for row in measurements.read(folder / FILE)
-    }
-    left = [(way, seeds) for way, seeds in cells if (way, str(seeds)) not in done]
-    deadline.last.setdefault("compile", GUESS)
-    deadline.last.setdefault("measurement", MEASUREMENT)
-    if not left:
-        return True
-    if not deadline.allows("compile", "measurement"):
-        return False
     problem = experiment.problem
-    data_set = problem.load(replicas.data_of(data_dir, problem.data))
-    with deadline.timing("compile"):
-        works = timing.in_threads(
-            [
-                partial(ready, experiment, seeds, ways[way], data_set)
-                for way, seeds in left
-            ]
-        )
-    here = origin.environment()
-    for (way, seeds), work in zip(left, works, strict=True):
-        if not deadline.allows("measurement"):
-            return False
-        print(f"convolutions: {way}, {seeds} seeds", flush=True)
-        with deadline.timing("measurement"):
-            found = {
-                "experiment": experiment.name,
-                "convolution": way,
-                "seeds": str(seeds),
-                "lanes": str(seeds * experiment.lanes // experiment.seeds),
-                "examples_an_epoch": str(problem.examples(data_set)),
-                **measured(work),
-                "device": here["device"]["kind"],
-                "git_commit": str(here["git_commit"]),
-                "date": here["date"],
-            }
-        measurements.add(folder / FILE, found)
-    return True
+    place = replicas.data_of(data_dir, problem.data)
+    load = timing.once(partial(problem.load, place))
+
+    def cell(way: str, seeds: int) -> Cell:
+        key = {
+            "experiment": experiment.name,
+            "convolution": way,
+            "seeds": str(seeds),
+            "lanes": str(seeds * experiment.lanes // experiment.seeds),
+        }
+        return Cell(key, partial(ready, experiment, seeds, ways[way], load))
+
+    return measurements.complete(
+        folder / FILE,
+        [cell(*count) for count in counts],
+        deadline,
+        compile_guess=COMPILE_GUESS,
+        guess=GUESS,
+    )
 
 
 def some(
     experiment: Experiment, seeds: int, network: str, first: int = 0
 ) -> Experiment:
-    """So many of an experiment's seeds, with a network."""
+    """Return an experiment with some of its seeds and another network."""
     problem = experiment.problem
     assert isinstance(problem, Images)
     return replace(
@@ -121,19 +103,38 @@ def some(
     )
 
 
-class Ready(NamedTuple):
-    """What can be timed.
+class Compiled(NamedTuple):
+    """Training that can be timed, and the error of its convolutions."""
 
-    Attributes:
-      work: the training.
-      error: of the convolutions.
-    """
-
-    work: replicas.Work
+    training: replicas.Training
     error: float
 
 
-def ready(experiment: Experiment, seeds: int, way: Way, data_set: DataSet) -> Ready:
+def ready(
+    experiment: Experiment, seeds: int, way: Way, load: Callable[[], DataSet]
+) -> Measure:
+    """Compile the training of some seeds; return what measures its speed.
+
+    Where it cannot be compiled or run, or convolves wrongly, the row says so.
+    """
+    data_set, here = load(), origin.environment()
+    before = {"examples_an_epoch": str(experiment.problem.examples(data_set))}
+    after = {
+        "device": here["device"]["kind"],
+        "git_commit": str(here["git_commit"]),
+        "date": here["date"],
+    }
+    compiled: Compiled | Exception
+    try:
+        compiled = compile_way(experiment, seeds, way, data_set)
+    except Exception as error:  # whatever a compiler raises: the others go on
+        compiled = error
+    return lambda: before | measured(compiled) | after
+
+
+def compile_way(
+    experiment: Experiment, seeds: int, way: Way, data_set: DataSet
+) -> Compiled:
     """Compile the training, its start and its evaluation; check the convolutions."""
     one = some(experiment, seeds, way.network)
     built = replicas.build(one, data_set)
@@ -142,14 +143,28 @@ def ready(experiment: Experiment, seeds: int, way: Way, data_set: DataSet) -> Re
         built.evaluate(name, started[name], split)
     assert isinstance(one.problem, Images)
     wrong = error(way.convolve, one.problem.channels[0])
-    return Ready(replicas.timed(one, data_set, built), wrong)
+    return Compiled(replicas.timed(one, data_set, built), wrong)
+
+
+def measured(compiled: Compiled | Exception) -> Row:
+    """Return the error and the speed of a program, or that it failed."""
+    try:
+        if isinstance(compiled, Exception):
+            raise compiled
+        shown = {"error": f"{compiled.error:.4f}"}
+        if not compiled.error <= LARGEST_ERROR:
+            return shown | dict.fromkeys(replicas.MEASURES, FAILED)
+        return shown | replicas.speed(compiled.training)
+    except Exception as error:  # also one that its first call raises
+        print(error, flush=True)
+        return dict.fromkeys(("error", *replicas.MEASURES), FAILED)
 
 
 def error(convolve: models.Convolve, width: int) -> float:
-    """The largest error of a bfloat16 convolution of a residual network, or gradient.
+    """Return the largest error of a bfloat16 convolution, or of its gradient.
 
-    Relative to the norm of what patches give in float32, for two lanes of random
-    numbers.
+    All shapes of the residual network are tried with two replicas of random numbers.
+    The error is relative to the norm of what patches give in float32.
     """
 
     def found(convolve: models.Convolve, stride: int, arrays: Any) -> Any:
@@ -180,11 +195,12 @@ def error(convolve: models.Convolve, width: int) -> float:
 
 
 def norm(array: jax.Array) -> jax.Array:
+    """Return the Euclidean norm of all entries."""
     return jnp.sqrt(jnp.sum(jnp.square(array)))
 
 
 def shapes(width: int) -> list[tuple[int, int, int, int]]:
-    """Of the 3x3 convolutions after the stem: side, channels in and out, stride."""
+    """Return side, channels in, channels out and stride of each 3x3 convolution."""
     found, before, side = [], width, 32
     for factor, stride in models.STAGES:
         found.append((side, before, factor * width, stride))
@@ -193,40 +209,27 @@ def shapes(width: int) -> list[tuple[int, int, int, int]]:
     return list(dict.fromkeys(found))
 
 
-def measured(compiled: Future[Ready]) -> measurements.Row:
-    """The speed of a program and its error; what cannot run, or is wrong, fails."""
-    try:
-        work, wrong = compiled.result()
-        shown = {"error": f"{wrong:.4f}"}
-        if not wrong <= LARGEST_ERROR:
-            return shown | dict.fromkeys(replicas.MEASURES, FAILED)
-        return shown | replicas.speed(work)
-    except Exception as error:  # whatever a compiler raises: the others go on
-        print(error, flush=True)
-        return dict.fromkeys(("error", *replicas.MEASURES), FAILED)
-
-
-def fastest(found: Sequence[measurements.Row]) -> str | None:
-    """The way with the most examples a second, of those with as many seeds."""
+def fastest(found: Sequence[Row]) -> str | None:
+    """Return the way with the most examples a second at the same number of seeds."""
     compared = [row for row in of_speed(found) if row["seeds"] == found[0]["seeds"]]
     if not compared:
         return None
-    best = max(compared, key=lambda row: float(row[replicas.MEASURES[0]]))
+    best = max(compared, key=lambda row: float(row[replicas.SPEED]))
     return best["convolution"]
 
 
-def of_speed(found: Sequence[measurements.Row]) -> list[measurements.Row]:
-    """The rows that hold one."""
-    return [row for row in found if row[replicas.MEASURES[0]] != FAILED]
+def of_speed(found: Sequence[Row]) -> list[Row]:
+    """Return the rows that hold a speed."""
+    return [row for row in found if row[replicas.SPEED] != FAILED]
 
 
-def speed(found: Sequence[measurements.Row], way: str, seeds: int) -> float | None:
-    """Examples a second of so many seeds, from the measured number nearest to it.
+def estimated_speed(found: Sequence[Row], way: str, seeds: int) -> float | None:
+    """Return examples a second of so many seeds, from the nearest measured number.
 
     Fewer seeds than were measured take as many seconds a step, at most.
     """
     own = {
-        int(row["seeds"]): float(row[replicas.MEASURES[0]])
+        int(row["seeds"]): float(row[replicas.SPEED])
         for row in of_speed(found)
         if row["convolution"] == way
     }

@@ -1,7 +1,8 @@
-"""What one GPU is asked, in order: its speed, then the experiments made for one.
+"""A plan for one GPU: what is measured and trained, in order.
 
-A folder holds a plan: kernel.csv, lanes.csv, a folder each experiment, plan.md and
-meta.json. What is there is done; what a deadline stopped goes on from where it was.
+The folder of a plan holds a CSV file for each kind of measurement, a folder for each
+experiment, plan.md and meta.json. What is there is done. What a deadline stopped goes
+on from where it was.
 """
 
 import json
@@ -17,7 +18,8 @@ import jax.numpy as jnp
 
 from benchmarks import experiments, models
 from benchmarks.costs import measurements
-from benchmarks.costs.gpu import convolutions, parts, update_floor
+from benchmarks.costs.gpu import convolutions, library_tests, seeds, update_floor
+from benchmarks.costs.measurements import Row
 from benchmarks.costs.speed import replicas, throughput
 from benchmarks.costs.speed.throughput import Subject
 from benchmarks.costs.trees import TREES
@@ -31,66 +33,69 @@ from benchmarks.tasks.classify import Images
 COMMAND = "python -m benchmarks gpu --data-dir DIR --out DIR"
 COMPILED = "compiled"  # what was compiled once: the next call runs the same programs
 GUESS = 90.0  # seconds to compile what no lanes were measured of
-RESERVE = 20.0  # seconds, for the imports before and the tables after
+RESERVE = 20.0  # seconds for the imports before and the tables after
 AS_IT_IS = convolutions.Way("small", models.convolve_by_patches)
 FILES = (
     convolutions.FILE,
     update_floor.FILE,
     replicas.FILE,
     throughput.FILE,
+    library_tests.FILE,
+    library_tests.REPORT,
     "plan.md",
 )
 SMALL_TREE = {"w": jax.ShapeDtypeStruct((64, 64), jnp.float32)}
 
-Counts = Sequence[tuple[Experiment, Sequence[int]]]
-
 
 class Plan(NamedTuple):
-    """What is to be measured and trained.
+    """What is measured and trained.
 
     Attributes:
       folder: of the results.
       data_dir: a folder with CIFAR-10 and a text.
       command: for the meta data.
-      ways: of convolving, timed on the first of the pooled experiments.
+      ways: to convolve, timed on the first of the pooled experiments.
       pooled: experiments that calls on several days and devices train together.
-      trees: whose updates are timed.
-      lanes: experiments with the numbers of lanes that are timed.
-      plain: the same, after the others: they may take long to compile.
-      apart: what is timed as processes of their own too, and in PyTorch; at the very
-        end, as they may fail for want of memory.
-      experiments: in their order.
+      trees: parameters whose updates are timed.
+      counts: experiments with the numbers of replicas that are timed.
+      plain: the same with XLA's own convolutions, which may take long to compile.
+      processes: experiments that are timed as processes too, and in PyTorch; late, as
+        they may fail for want of memory.
+      experiments: trained one after the other.
+      tests: of the library, which run last.
     """
 
     folder: Path
     data_dir: Path | None
     command: str = COMMAND
-    ways: parts.Ways = parts.Ways()
+    ways: seeds.Ways = seeds.Ways()
     pooled: tuple[Experiment, ...] = one_gpu.POOLED
     trees: update_floor.Trees = TREES
-    lanes: Counts = one_gpu.LANES
-    plain: Counts = one_gpu.PLAIN
-    apart: tuple[Experiment, ...] = (one_gpu.PAPER,)
+    counts: replicas.Counts = one_gpu.LANES
+    plain: replicas.Counts = one_gpu.PLAIN
+    processes: tuple[Experiment, ...] = (one_gpu.PAPER,)
     experiments: tuple[Experiment, ...] = one_gpu.PLANNED
+    tests: Path = library_tests.TESTS
 
 
 def tiny(plan: Plan) -> Plan:
-    """The same lines in a minute on a CPU."""
+    """Return a plan that runs the same code in a minute on a CPU."""
     experiments = tuple(map(tiny_experiment, plan.experiments))
     return plan._replace(
         command=f"{plan.command} --tiny",
-        ways=parts.Ways({"as it is": AS_IT_IS}, (("as it is", 1),), (), (1,)),
+        ways=seeds.Ways({"as it is": AS_IT_IS}, (("as it is", 1),), (), (1,)),
         pooled=tuple(map(tiny_experiment, plan.pooled[:1])),
         trees={"one matrix": lambda: SMALL_TREE},
-        lanes=[(each, (1, 2)) for each in experiments],
+        counts=[(each, (1, 2)) for each in experiments],
         plain=(),
-        apart=experiments[-1:],
+        processes=experiments[-1:],
         experiments=experiments,
+        tests=library_tests.TESTS / "test_package.py",
     )
 
 
 def tiny_experiment(experiment: Experiment) -> Experiment:
-    """Two optimizers, and no residual network: a CPU takes long to compile one."""
+    """Return an experiment of two optimizers, which a CPU compiles in seconds."""
     (title, names), *_ = experiment.groups
     few = replace(experiment, groups=((title, names[:2]),), contrasts=(), part=8)
     few = experiments.tiny(few)
@@ -99,11 +104,12 @@ def tiny_experiment(experiment: Experiment) -> Experiment:
     return replace(few, problem=replace(few.problem, network="small", channels=(4, 8)))
 
 
-def start(plan: Plan) -> dict[str, Any]:
-    """What the meta data say of the plan, once the data and the folder were checked.
+def begin(plan: Plan) -> dict[str, Any]:
+    """Check the data and the folder; return the meta data of the plan so far.
 
     Raises:
-      FileNotFoundError, ValueError: of the data, or of what the folder holds.
+      FileNotFoundError: data are missing.
+      ValueError: data are wrong, or the folder holds the plan of another machine.
     """
     for problem in {
         each.problem.data: each.problem for each in plan.experiments
@@ -115,7 +121,7 @@ def start(plan: Plan) -> dict[str, Any]:
 
 
 def go_on(plan: Plan, meta: dict[str, Any], minutes: float, began: float) -> bool:
-    """Do what fits into the minutes since `began`; whether the plan is finished."""
+    """Do what fits into the minutes since `began`; return whether all is done."""
     commit = origin.environment()["git_commit"]
     cache = (plan.folder / COMPILED).absolute()
     jax.config.update("jax_compilation_cache_dir", str(cache))
@@ -133,48 +139,50 @@ def go_on(plan: Plan, meta: dict[str, Any], minutes: float, began: float) -> boo
 
 
 def works(plan: Plan) -> list[Callable[[float], bool]]:
-    """In order; each takes the moment to stop and says whether it is finished."""
+    """Return the items in order; each takes the moment to stop.
+
+    An item returns whether it is finished.
+    """
+    first, *_ = plan.pooled
+
+    def convolve(counts: convolutions.Counts) -> Callable[[float], bool]:
+        where = plan.ways.named, plan.data_dir
+        return lambda at: convolutions.run(
+            plan.folder, first, counts, *where, Deadline(at)
+        )
+
+    def pool(train: Pool, experiment: Experiment) -> Callable[[float], bool]:
+        where = plan.folder, plan.command, plan.data_dir, plan.ways
+        return lambda at: train(experiment, seeds.Call(*where, at))
+
+    def measure(counts: replicas.Counts) -> Callable[[float], bool]:
+        return lambda at: replicas.run(plan.folder, counts, plan.data_dir, Deadline(at))
+
     return [
-        partial(measure_convolutions, plan, plan.ways.cells),
-        partial(train_parts, plan, parts.train_one, plan.pooled[0]),
-        partial(measure_convolutions, plan, plan.ways.later),
-        *(partial(train_parts, plan, parts.go_on, each) for each in plan.pooled),
+        convolve(plan.ways.first),
+        pool(seeds.train_next, first),
+        convolve(plan.ways.later),
+        *(pool(seeds.train_all, each) for each in plan.pooled),
         lambda at: update_floor.run(plan.folder, plan.trees, Deadline(at)),
-        partial(measure_lanes, plan, plan.lanes),
-        partial(measure_lanes, plan, plan.plain),
+        measure(plan.counts),
+        measure(plan.plain),
         *(partial(train, plan, each) for each in plan.experiments),
-        partial(measure_apart, plan),
+        partial(measure_processes, plan),
+        lambda at: library_tests.run(plan.folder, plan.tests, Deadline(at)),
     ]
 
 
-def measure_convolutions(plan: Plan, cells: convolutions.Cells, at: float) -> bool:
-    return convolutions.run(
-        plan.folder,
-        plan.pooled[0],
-        cells,
-        plan.ways.named,
-        plan.data_dir,
-        Deadline(at),
-    )
+Pool = Callable[[Experiment, seeds.Call], bool]
 
 
-def train_parts(
-    plan: Plan, train: Callable[..., bool], experiment: Experiment, at: float
-) -> bool:
-    return train(experiment, plan.folder, plan.ways, plan.command, plan.data_dir, at)
-
-
-def measure_lanes(plan: Plan, counts: Counts, at: float) -> bool:
-    cells = [(each, n) for each, several in counts for n in several]
-    return replicas.run(plan.folder, cells, plan.data_dir, Deadline(at))
-
-
-def measure_apart(plan: Plan, at: float) -> bool:
-    subjects = tuple(Subject(each, ()) for each in plan.apart)
+def measure_processes(plan: Plan, at: float) -> bool:
+    """Measure runs that are processes; return whether all are measured."""
+    subjects = tuple(Subject(each, ()) for each in plan.processes)
     return throughput.run(plan.folder, subjects, plan.data_dir, Deadline(at))
 
 
 def train(plan: Plan, experiment: Experiment, at: float) -> bool:
+    """Train an experiment until a moment; return whether it is finished."""
     folder = plan.folder / experiment.name
     if (folder / run_files.META).is_file():
         return True
@@ -189,10 +197,8 @@ def train(plan: Plan, experiment: Experiment, at: float) -> bool:
     return prepared is None or run(prepared, Deadline(at, guesses(experiment, found)))
 
 
-def guesses(
-    experiment: Experiment, found: Sequence[measurements.Row]
-) -> Mapping[str, float]:
-    """Seconds that parts of a run will take, from the lanes that were measured."""
+def guesses(experiment: Experiment, found: Sequence[Row]) -> Mapping[str, float]:
+    """Estimate the seconds of the parts of a run from the replicas measured."""
     own = replicas.of(experiment, found)
     speed, at_once = replicas.best(found, experiment), replicas.together(experiment)
     if speed is None:

@@ -1,8 +1,8 @@
-"""Time of an update over that of moving the bytes which it has to move.
+"""An update on a GPU against the floor of its time: a kernel that moves as many bytes.
 
 Updates run in a loop inside one call, as in training, with donated params and state and
-over whole periods. The floor is a kernel that reads and writes one array in place, as
-often, of a size that makes it move as many bytes as the update must.
+over whole periods. The floor is a kernel that reads and writes one array in place as
+often. The array's size makes it move as many bytes as the update must.
 """
 
 import itertools
@@ -10,13 +10,14 @@ import statistics
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
 
 from benchmarks.costs import measurements, timing
+from benchmarks.costs.measurements import Cell, Measure, Row
 from benchmarks.costs.traffic.budgets import BUDGETS
 from benchmarks.costs.traffic.methods import METHODS, PERIOD
 from benchmarks.costs.trees import Tree, size
@@ -32,79 +33,52 @@ GUESS = 2.5  # seconds to compile one beside others, or to time it
 Trees = Mapping[str, Callable[[], Tree]]
 
 
-def cells(trees: Trees) -> list[tuple[str, str, str]]:
-    """What is measured, in order: tree, dtype, optimizer."""
-    return list(itertools.product(trees, DTYPES, OPTIMIZERS))
-
-
 def run(folder: Path, trees: Trees, deadline: Deadline) -> bool:
-    """Measure what is not measured yet; whether the deadline allowed all.
+    """Measure what is not measured yet; return whether the deadline allowed all."""
+    return measurements.complete(
+        folder / FILE, cells(trees), deadline, compile_guess=GUESS, guess=GUESS
+    )
 
-    All that is left is compiled first, side by side.
-    """
-    left = cells(trees)[len(measurements.read(folder / FILE)) :]
-    deadline.last.setdefault("compile", GUESS * len(left))
-    deadline.last.setdefault("measurement", GUESS)
-    if left and not deadline.allows("compile", "measurement"):
-        return False
-    with deadline.timing("compile"):
-        kernels = timing.in_threads(
-            [partial(compiled, trees[tree](), dtype, x) for tree, dtype, x in left]
+
+def cells(trees: Trees) -> list[Cell]:
+    """Return a row to measure for each tree, dtype and optimizer."""
+    return [
+        Cell(
+            {"tree": tree, "dtype": dtype, "optimizer": name},
+            partial(ready, trees[tree], dtype, name),
         )
-    for (tree, dtype, name), kernel in zip(left, kernels, strict=True):
-        if not deadline.allows("measurement"):
-            return False
-        print(f"kernel: {tree}, {dtype}, {name}", flush=True)
-        with deadline.timing("measurement"):
-            found = measure(kernel.result())
-        measurements.add(
-            folder / FILE, {"tree": tree, "dtype": dtype, "optimizer": name} | found
-        )
-    return True
+        for tree, dtype, name in itertools.product(trees, DTYPES, OPTIMIZERS)
+    ]
 
 
-class Kernel(NamedTuple):
-    """An update and the floor of its time, compiled.
-
-    Attributes:
-      parameters: how many.
-      arrays: of their size that are moved.
-      moved: bytes.
-      update: makes the updates.
-      floor: makes the copies.
-    """
-
-    parameters: int
-    arrays: float
-    moved: float
-    update: timing.Start
-    floor: timing.Start
-
-
-def compiled(tree: Tree, dtype: str, name: str) -> Kernel:
+def ready(make: Callable[[], Tree], dtype: str, name: str) -> Measure:
+    """Compile an update and its floor; return what times them, interleaved."""
     shapes = {
-        k: jax.ShapeDtypeStruct(x.shape, jnp.dtype(dtype)) for k, x in tree.items()
+        k: jax.ShapeDtypeStruct(x.shape, jnp.dtype(dtype)) for k, x in make().items()
     }
-    number, moved = sum(x.size for x in shapes.values()), arrays(name) * size(shapes)
-    return Kernel(number, arrays(name), moved, updates(name, shapes), copies(moved))
+    moved = arrays_moved(name) * size(shapes)
+    start_update, start_floor = update_loop(name, shapes), copy_loop(moved)
+
+    def measure() -> Row:
+        turns = timing.interleaved(start_update(), start_floor())
+        took, least = (statistics.median(times) for times in zip(*turns, strict=True))
+        return {
+            "parameters": str(sum(x.size for x in shapes.values())),
+            "arrays": f"{arrays_moved(name):.1f}",
+            "microseconds": f"{took / UPDATES * 1e6:.2f}",
+            "floor_microseconds": f"{least / UPDATES * 1e6:.2f}",
+            "floor_gigabytes_a_second": f"{moved * UPDATES / least / 1e9:.1f}",
+            **timing.columns("ratio", timing.ratio(turns, 0, 1), digits=4),
+        }
+
+    return measure
 
 
-def measure(kernel: Kernel) -> measurements.Row:
-    """Of one update: microseconds and ratios to the floor, paired."""
-    pairs = timing.in_turns(kernel.update(), kernel.floor())
-    least = statistics.median(x for _, x in pairs)
-    return {
-        "parameters": str(kernel.parameters),
-        "arrays": f"{kernel.arrays:.1f}",
-        "microseconds": f"{statistics.median(x for x, _ in pairs) / UPDATES * 1e6:.2f}",
-        "floor_microseconds": f"{least / UPDATES * 1e6:.2f}",
-        "floor_gigabytes_a_second": f"{kernel.moved * UPDATES / least / 1e9:.1f}",
-        **timing.cells("ratio", timing.ratio(pairs, 0, 1), digits=4),
-    }
+def arrays_moved(name: str) -> float:
+    """Return the mean over a period of the arrays that an update moves.
 
-
-def arrays(name: str) -> float:
-    """Arrays of the parameters' size that an update moves, the mean over a period."""
+    The arrays are of the size of the parameters.
+    """
     method = METHODS[name]
     budget = BUDGETS["cuda", method.base]
     if method.kind == "bare":
@@ -112,8 +86,8 @@ def arrays(name: str) -> float:
     return budget.ordinary + (budget.anchoring - budget.ordinary) / PERIOD
 
 
-def updates(name: str, shapes: Tree) -> timing.Start:
-    """A call makes `UPDATES` of them."""
+def update_loop(name: str, shapes: Tree) -> timing.Start:
+    """Compile a call that makes `UPDATES` updates."""
     optimizer = METHODS[name].make()
 
     def loop(params: Any, state: Any, grads: Any) -> tuple[Any, Any]:
@@ -138,8 +112,8 @@ def updates(name: str, shapes: Tree) -> timing.Start:
     return start
 
 
-def copies(moved: float) -> timing.Start:
-    """A call reads and writes an array as often; so many bytes each time."""
+def copy_loop(moved: float) -> timing.Start:
+    """Compile a call that moves so many bytes `UPDATES` times, half of them read."""
 
     def loop(array: jax.Array) -> tuple[jax.Array]:
         return (jax.lax.fori_loop(0, UPDATES, lambda _, x: -x, array),)

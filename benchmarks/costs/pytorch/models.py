@@ -11,7 +11,7 @@ EPSILON = 1e-6  # Flax's
 
 
 class BasicBlock(nn.Module):
-    """As `benchmarks.models.BasicBlock`."""
+    """The block of `benchmarks.models.BasicBlock` in PyTorch."""
 
     def __init__(self, in_features: int, out_features: int, stride: int):
         super().__init__()
@@ -38,7 +38,7 @@ def conv(in_features: int, out_features: int, size: int, stride: int) -> nn.Modu
 
 
 def resnet18(width: int) -> nn.Module:
-    """From images (batch, channels, height, width) to 10 logits."""
+    """Return a network from images (batch, channels, height, width) to 10 logits."""
     layers = [conv(3, width, 3, 1), nn.BatchNorm2d(width), nn.ReLU()]
     before = width
     for factor, stage_stride in STAGES:
@@ -51,7 +51,7 @@ def resnet18(width: int) -> nn.Module:
 
 
 class Block(nn.Module):
-    """As `benchmarks.models.transformer.Block`."""
+    """The block of `benchmarks.models.transformer.Block` in PyTorch."""
 
     def __init__(self, width: int, heads: int):
         super().__init__()
@@ -82,7 +82,7 @@ def rotary(x: torch.Tensor, angles: torch.Tensor) -> torch.Tensor:
 
 
 class Transformer(nn.Module):
-    """As `benchmarks.models.transformer.Transformer`."""
+    """The network of `benchmarks.models.transformer.Transformer` in PyTorch."""
 
     def __init__(self, name: str, positions: int):
         super().__init__()

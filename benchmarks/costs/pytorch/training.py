@@ -14,8 +14,8 @@ from benchmarks.tasks.classify import Images
 from benchmarks.tasks.language import Text
 
 
-def training(experiment: Experiment, steps: int) -> Callable[[], list[None]]:
-    """Each call makes so many steps on one batch, at no cost for reading any data."""
+def training_call(experiment: Experiment, steps: int) -> Callable[[], list[None]]:
+    """Return a call that makes so many steps on one batch; it reads no data."""
     device = torch.device("cpu" if jax.default_backend() == "cpu" else "cuda")
     model, inputs, labels = (x.to(device) for x in network(experiment))
     optimizer = first_optimizer(experiment, model)
@@ -38,7 +38,7 @@ def training(experiment: Experiment, steps: int) -> Callable[[], list[None]]:
 
 
 def network(experiment: Experiment) -> tuple[nn.Module, torch.Tensor, torch.Tensor]:
-    """And a batch for it."""
+    """Return the network of an experiment, and a batch of inputs and labels."""
     problem, batch = experiment.problem, experiment.batch_sizes[0]
     if isinstance(problem, Images):
         images = torch.randn(batch, 3, 32, 32)
@@ -51,6 +51,7 @@ def network(experiment: Experiment) -> tuple[nn.Module, torch.Tensor, torch.Tens
 
 
 def first_optimizer(experiment: Experiment, model: nn.Module) -> torch.optim.Optimizer:
+    """Return the first optimizer of an experiment at its first learning rate."""
     s, name = experiment.settings, experiment.optimizers[0]
     rate, *_ = grid.trials(experiment, name)["learning_rate"]
     params, decay = model.parameters(), s.weight_decay

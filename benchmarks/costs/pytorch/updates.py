@@ -19,7 +19,7 @@ def trsgd(
     period: int,
     strength: float,
 ) -> Update:
-    """Each call updates the parameters `ws` by the gradients `gs` and a momentum."""
+    """Return a call that updates the parameters `ws` by the gradients `gs`."""
     anchors, buffers = zeros(ws), zeros(ws)
     k = 0
 
@@ -44,7 +44,7 @@ def tradam(
     period: int,
     strength: float,
 ) -> Update:
-    """The same with Adam's moments."""
+    """Return a call that updates the parameters `ws` with Adam's moments."""
     anchors, ms, vs = zeros(ws), zeros(ws), zeros(ws)
     k = t = 0
 

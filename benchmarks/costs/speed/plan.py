@@ -1,14 +1,15 @@
-"""All that `python -m benchmarks speed` measures, and its files."""
+"""What `python -m benchmarks speed` measures, and its files."""
 
 import importlib.metadata
 import json
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from benchmarks import experiments
+from benchmarks.costs import measurements
 from benchmarks.costs.speed import replicas, steps, table, throughput, updates
 from benchmarks.costs.speed.throughput import Subject
 from benchmarks.costs.trees import TREES
@@ -20,14 +21,14 @@ from benchmarks.runs.deadline import Deadline
 FILES = (updates.FILE, steps.FILE, throughput.FILE)
 
 
-class Plan(NamedTuple):
+class Speeds(NamedTuple):
     """What is measured.
 
     Attributes:
       command: for the meta data.
-      trees: whose updates are timed.
-      whole: whose whole step is timed.
-      subjects: what is trained in several ways.
+      trees: parameters whose updates are timed.
+      whole: experiments whose whole step is timed.
+      subjects: experiments that are trained in several ways.
     """
 
     command: str
@@ -36,7 +37,7 @@ class Plan(NamedTuple):
     subjects: tuple[Subject, ...]
 
 
-PLAN = Plan(
+ALL = Speeds(
     "python -m benchmarks speed --data-dir DIR",
     TREES,
     (speed.RESNET_64, speed.LANGUAGE),
@@ -48,50 +49,58 @@ PLAN = Plan(
 )
 
 
-def tiny() -> Plan:
-    """The same lines in seconds: one matrix, one small transformer."""
+def tiny() -> Speeds:
+    """Return what runs the same code in seconds: a matrix and a small transformer."""
     small = experiments.tiny(speed.LANGUAGE)
     matrix = {"w": jax.ShapeDtypeStruct((64, 64), jnp.float32)}
-    return Plan(
-        f"{PLAN.command} --tiny",
+    return Speeds(
+        f"{ALL.command} --tiny",
         {"one matrix": lambda: matrix},
         (small,),
         (Subject(small, (1, 2)),),
     )
 
 
-def run(plan: Plan, folder: Path, data_dir: Path | None, *, resume: bool) -> str:
+def run(speeds: Speeds, folder: Path, data_dir: Path | None, *, resume: bool) -> str:
     """Measure what is not measured yet; write meta.json first and table.md last.
 
     Raises:
-      FileNotFoundError, ValueError: of the data, or of what is to be resumed.
+      FileNotFoundError, ValueError: the data are missing or wrong, or there is nothing
+        to resume, or it was measured on another machine.
     """
-    for each in plan.whole:
+    for each in speeds.whole:
         each.problem.load(replicas.data_of(data_dir, each.problem.data))
+    meta = begin(speeds, folder, resume)
+    never = Deadline()
+    for file, cells in (
+        (updates.FILE, updates.cells(speeds.trees)),
+        (steps.FILE, steps.cells(speeds.whole, data_dir)),
+    ):
+        measurements.complete(folder / file, cells, never)
+    throughput.run(folder, speeds.subjects, data_dir, never)
+    return table.write(folder, meta)
+
+
+def begin(speeds: Speeds, folder: Path, resume: bool) -> dict[str, Any]:
+    """Return the meta data; written anew unless measurements are to be resumed."""
     environment = origin.environment()
-    wanted = {
-        "command": plan.command,
-        "versions": versions(),
-        "device": environment["device"],
-    }
+    device = {"device": environment["device"]}
+    wanted = {"command": speeds.command, "versions": versions(), **device}
     if resume:
         meta = checkpoint.begun(folder, wanted)
         if meta is None:
             raise FileNotFoundError(
                 f"Nothing to resume in {folder}; leave out --resume."
             )
-    else:
-        meta = wanted | environment
-        for file in FILES:
-            (folder / file).unlink(missing_ok=True)
-        files.write_text(folder / run_files.META, json.dumps(meta, indent=2) + "\n")
-    updates.run(folder, plan.trees)
-    steps.run(folder, plan.whole, data_dir)
-    throughput.run(folder, plan.subjects, data_dir, Deadline())
-    return table.write(folder, meta)
+        return meta
+    for file in FILES:
+        (folder / file).unlink(missing_ok=True)
+    meta = wanted | environment
+    files.write_text(folder / run_files.META, json.dumps(meta, indent=2) + "\n")
+    return meta
 
 
 def versions() -> dict[str, str]:
-    """Those of every run, and PyTorch's."""
+    """Return the versions that every run notes, and PyTorch's."""
     torch = importlib.metadata.version("torch") if updates.has_torch() else "missing"
     return origin.versions() | {"torch": torch}

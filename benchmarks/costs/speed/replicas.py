@@ -1,10 +1,9 @@
-"""Examples a second against the number of lanes that train together.
+"""Examples a second against the number of replicas that train together.
 
-A lane is a seed of an experiment's first optimizer at its first learning rate.
+A replica is a seed of an experiment's first optimizer at its first learning rate.
 """
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -13,11 +12,12 @@ from typing import Any, NamedTuple
 import jax
 
 from benchmarks.costs import measurements, timing
+from benchmarks.costs.measurements import Cell, Row
 from benchmarks.experiments import Experiment
 from benchmarks.runs import grid, program
 from benchmarks.runs.checkpoint import Position
 from benchmarks.runs.deadline import Deadline
-from benchmarks.tasks.problem import DataSet
+from benchmarks.tasks.problem import DataSet, Problem
 from benchmarks.training import loop
 
 FILE = "lanes.csv"
@@ -25,106 +25,96 @@ PART = 25  # steps that are timed at once, at most
 GUESS = 10.0  # seconds to compile one beside others, or to time it
 FULL = "out of memory"
 CIFAR10 = "cifar10-jpeg.tar.xz"
-MEASURES = (
-    "examples_a_second",
-    "examples_a_second_low",
-    "examples_a_second_high",
-    "compile_seconds",
-)
+SPEED = "examples_a_second"
+MEASURES = (SPEED, f"{SPEED}_low", f"{SPEED}_high", "compile_seconds")
 
-
-Cell = tuple[Experiment, int]
-"""An experiment and a number of lanes."""
+Counts = Sequence[tuple[Experiment, Sequence[int]]]
+"""Experiments with numbers of replicas, from the least to the most."""
 
 
 def run(
-    folder: Path, cells: Sequence[Cell], data_dir: Path | None, deadline: Deadline
+    folder: Path, counts: Counts, data_dir: Path | None, deadline: Deadline
 ) -> bool:
-    """Measure what is not measured yet; whether the deadline allowed all.
-
-    All that is left is compiled first, side by side. The counts of an experiment stand
-    in `cells` from the least to the most.
-    """
-    found = measurements.read(folder / FILE)
-    left = [cell for cell in cells if not is_decided(cell, found)]
-    deadline.last.setdefault("compile", GUESS * len(left))
-    deadline.last.setdefault("measurement", GUESS)
-    if left and not deadline.allows("compile", "measurement"):
-        return False
-    with deadline.timing("compile"):
-        works = compile_all(left, data_dir)
-    for cell, compiled in zip(left, works, strict=True):
-        if is_decided(cell, measurements.read(folder / FILE)):
-            continue
-        if not deadline.allows("measurement"):
-            return False
-        experiment, count = cell
-        print(f"lanes: {experiment.name}, {count}", flush=True)
-        with deadline.timing("measurement"):
-            row = measure(experiment, count, compiled.result)
-        measurements.add(folder / FILE, row)
-    return True
-
-
-def is_decided(cell: Cell, found: Sequence[measurements.Row]) -> bool:
-    """Whether it was measured, or fewer lanes had no room."""
-    experiment, count = cell
-    own = of(experiment, found)
-    return not all(map(fits, own)) or str(count) in [row["lanes"] for row in own]
-
-
-def compile_all(cells: Sequence[Cell], data_dir: Path | None) -> list[Future["Work"]]:
-    problems = {experiment.problem for experiment, _ in cells}
-    data_sets = {each: each.load(data_of(data_dir, each.data)) for each in problems}
-    return timing.in_threads(
-        [
-            partial(work, alone(each, each.optimizers[0], n), data_sets[each.problem])
-            for each, n in cells
-        ]
+    """Measure what is not measured yet; return whether the deadline allowed all."""
+    return measurements.complete(
+        folder / FILE,
+        cells(counts, data_dir),
+        deadline,
+        compile_guess=GUESS,
+        guess=GUESS,
+        is_decided=is_decided,
     )
 
 
+def cells(counts: Counts, data_dir: Path | None) -> list[Cell]:
+    """Return a row to measure for each experiment and number of replicas."""
+    found: list[Cell] = []
+    loaded: dict[Problem, Callable[[], DataSet]] = {}
+    for experiment, several in counts:
+        problem = experiment.problem
+        place = data_of(data_dir, problem.data)
+        load = loaded.setdefault(problem, timing.once(partial(problem.load, place)))
+        for count in several:
+            compiled = partial(ready, experiment, count, load)
+            found.append(Cell(key(experiment, count), compiled))
+    return found
+
+
+def key(experiment: Experiment, count: int) -> Row:
+    """Return the columns that say what is measured: the first batch size counts."""
+    return {
+        "experiment": experiment.name,
+        "optimizer": experiment.optimizers[0],
+        "batch_size": str(experiment.batch_sizes[0]),
+        "lanes": str(count),
+    }
+
+
+def is_decided(wanted: Row, found: Sequence[Row]) -> bool:
+    """Return whether a number was measured, or fewer replicas had no room."""
+    own = [row for row in found if row["experiment"] == wanted["experiment"]]
+    return not all(map(fits, own)) or measurements.is_measured(wanted, own)
+
+
+def fits(row: Row) -> bool:
+    """Return whether so many replicas had room in the memory."""
+    return row[SPEED] != FULL
+
+
+def of(experiment: Experiment, found: Sequence[Row]) -> list[Row]:
+    """Return the rows of an experiment."""
+    return [row for row in found if row["experiment"] == experiment.name]
+
+
+def ready(
+    experiment: Experiment, count: int, load: Callable[[], DataSet]
+) -> measurements.Measure:
+    """Compile the training of so many replicas; return what measures its speed."""
+    one = replicas(experiment, experiment.optimizers[0], count)
+    work = compile_training(one, load())
+
+    def measure() -> Row:
+        epoch = {"examples_an_epoch": str(work.epoch)}
+        try:
+            return epoch | speed(work)
+        except jax.errors.JaxRuntimeError as error:
+            if "RESOURCE_EXHAUSTED" not in str(error):
+                raise
+            return epoch | dict.fromkeys(MEASURES, FULL)
+
+    return measure
+
+
 def data_of(folder: Path | None, name: str) -> Path | None:
-    """Where a data set is in a folder of several: the archive of CIFAR-10, or there."""
+    """Return where a data set is in a folder of several: an archive, or the folder."""
     archive = folder and folder / CIFAR10
     if name == "cifar10" and archive and archive.is_file():
         return archive
     return folder
 
 
-def of(
-    experiment: Experiment, found: Sequence[measurements.Row]
-) -> list[measurements.Row]:
-    return [row for row in found if row["experiment"] == experiment.name]
-
-
-def fits(row: measurements.Row) -> bool:
-    """Whether so many lanes had room in the memory."""
-    return row[MEASURES[0]] != FULL
-
-
-def measure(
-    experiment: Experiment, count: int, compiled: Callable[[], "Work"]
-) -> measurements.Row:
-    """A row; of several batch sizes the first counts."""
-    row = {
-        "experiment": experiment.name,
-        "optimizer": experiment.optimizers[0],
-        "batch_size": str(experiment.batch_sizes[0]),
-        "lanes": str(count),
-    }
-    work = compiled()
-    row["examples_an_epoch"] = str(work.epoch)
-    try:
-        return row | speed(work)
-    except jax.errors.JaxRuntimeError as error:
-        if "RESOURCE_EXHAUSTED" not in str(error):
-            raise
-        return row | dict.fromkeys(MEASURES, FULL)
-
-
-def alone(experiment: Experiment, optimizer: str, seeds: int) -> Experiment:
-    """So many lanes of one optimizer at its first rate, in short parts."""
+def replicas(experiment: Experiment, optimizer: str, seeds: int) -> Experiment:
+    """Return an experiment of one optimizer at its first rate, in short parts."""
     return replace(
         experiment,
         groups=(("", (optimizer,)),),
@@ -135,15 +125,15 @@ def alone(experiment: Experiment, optimizer: str, seeds: int) -> Experiment:
     )
 
 
-class Work(NamedTuple):
+class Training(NamedTuple):
     """Training that can be timed.
 
     Attributes:
-      start: makes the lanes; what it returns trains some steps of an epoch.
-      examples: of all lanes in a call.
-      epoch: examples of a lane in an epoch.
-      steps: of a lane in a call.
-      seconds: that it took to compile.
+      start: allocates the replicas; what it returns trains some steps of an epoch.
+      examples: of all replicas in a call.
+      epoch: examples of a replica in an epoch.
+      steps: of a replica in a call.
+      seconds: that compiling took.
     """
 
     start: timing.Start
@@ -153,21 +143,21 @@ class Work(NamedTuple):
     seconds: float
 
 
-def work(one: Experiment, data_set: DataSet) -> Work:
-    """Of an experiment of one program."""
+def compile_training(one: Experiment, data_set: DataSet) -> Training:
+    """Compile an experiment of one program, to be timed."""
     return timed(one, data_set, build(one, data_set))
 
 
 def build(one: Experiment, data_set: DataSet) -> program.Built:
-    """The one program of an experiment, at its start."""
+    """Compile the one program of an experiment, at its start."""
     (which,) = grid.programs(one)
     score = program.make_score(one, data_set)
     return program.build(one, data_set, which, Path(), Position(0, 0), score)
 
 
-def timed(one: Experiment, data_set: DataSet, built: program.Built) -> Work:
-    """Some steps of a program."""
-    firsts = parts(one, data_set)
+def timed(one: Experiment, data_set: DataSet, built: program.Built) -> Training:
+    """Return some steps of a compiled program, to be timed."""
+    firsts = timed_parts(one, data_set)
 
     def advance(lanes: dict[str, loop.Lane]) -> tuple[dict[str, loop.Lane]]:
         for first in firsts:
@@ -177,41 +167,41 @@ def timed(one: Experiment, data_set: DataSet, built: program.Built) -> Work:
     def start() -> Callable[[], Any]:
         return timing.repeated(advance, (built.start(),))
 
-    count, epoch = steps(one, data_set), one.problem.examples(data_set)
+    count, epoch = timed_steps(one, data_set), one.problem.examples(data_set)
     examples = one.lanes * one.batch_sizes[0] * count
-    return Work(start, examples, epoch, count, built.seconds)
+    return Training(start, examples, epoch, count, built.seconds)
 
 
-def parts(one: Experiment, data_set: DataSet) -> range:
-    """The first steps of the parts of an epoch that are timed at once."""
+def timed_parts(one: Experiment, data_set: DataSet) -> range:
+    """Return the first steps of the parts of an epoch that are timed at once."""
     examples = one.problem.examples(data_set)
     all_parts = grid.parts(one, examples, one.batch_sizes[0])
     return all_parts[: max(1, PART // all_parts.step)]
 
 
-def steps(one: Experiment, data_set: DataSet) -> int:
-    """Of a lane in the parts that are timed at once."""
-    timed = parts(one, data_set)
-    return len(timed) * timed.step
+def timed_steps(one: Experiment, data_set: DataSet) -> int:
+    """Return the steps of a replica in the parts that are timed at once."""
+    firsts = timed_parts(one, data_set)
+    return len(firsts) * firsts.step
 
 
-def speed(work: Work) -> measurements.Row:
-    """Examples a second of all lanes, and the seconds to compile."""
-    turns = timing.in_turns(work.start())
+def speed(work: Training) -> Row:
+    """Return examples a second of all replicas, and the seconds to compile."""
+    turns = timing.interleaved(work.start())
     found = timing.spread([work.examples / seconds for (seconds,) in turns])
     numbers = zip(MEASURES, (*found, work.seconds), strict=True)
-    return {key: f"{x:.1f}" for key, x in numbers}
+    return {name: f"{x:.1f}" for name, x in numbers}
 
 
 def together(experiment: Experiment) -> int:
-    """Lanes of one of its programs."""
+    """Return the number of runs in one of an experiment's programs."""
     return experiment.lanes // len(grid.programs(experiment))
 
 
-def best(found: Sequence[measurements.Row], experiment: Experiment) -> float | None:
-    """Examples a second, of the number of lanes nearest to its programs' from below."""
+def best(found: Sequence[Row], experiment: Experiment) -> float | None:
+    """Return the measured speed of as many replicas as run together, or of fewer."""
     own = [
-        float(row[MEASURES[0]])
+        float(row[SPEED])
         for row in of(experiment, found)
         if fits(row) and int(row["lanes"]) <= together(experiment)
     ]

@@ -1,4 +1,4 @@
-"""The tables of what was timed, from the files alone."""
+"""Tables of the measured speeds, from their files alone."""
 
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ Medians of {timing.REPEATS} calls with the least and the most, float32 throughou
 
 
 def write(folder: Path, meta: dict[str, Any]) -> str:
-    """All of them, as Markdown, to table.md."""
+    """Write all tables as Markdown to table.md, and return them."""
     device = meta["device"]
     versions = ", ".join(f"{name} {x}" for name, x in meta["versions"].items())
     parts = [
@@ -34,7 +34,7 @@ def write(folder: Path, meta: dict[str, Any]) -> str:
             for file, cells in (
                 (updates.FILE, updates_table),
                 (steps.FILE, steps_table),
-                (throughput.FILE, ways_table),
+                (throughput.FILE, throughput_table),
             )
         ),
         NOTES,
@@ -47,6 +47,7 @@ def write(folder: Path, meta: dict[str, Any]) -> str:
 
 
 def updates_table(found: list[measurements.Row]) -> list[markdown.Cells]:
+    """Return a row for each tree and bare optimizer."""
     return [
         (
             *("parameters", "bare", "ms", "with the anchor", "ms"),
@@ -69,6 +70,7 @@ def updates_table(found: list[measurements.Row]) -> list[markdown.Cells]:
 
 
 def steps_table(found: list[measurements.Row]) -> list[markdown.Cells]:
+    """Return a row for each experiment whose whole step was timed."""
     return [
         ("whole step", "batch", "bare", "ms", "with the anchor", "ms", "to bare"),
         *(
@@ -86,7 +88,8 @@ def steps_table(found: list[measurements.Row]) -> list[markdown.Cells]:
     ]
 
 
-def ways_table(found: list[measurements.Row]) -> list[markdown.Cells]:
+def throughput_table(found: list[measurements.Row]) -> list[markdown.Cells]:
+    """Return a row for each way to train an experiment."""
     *_, compiling = replicas.MEASURES
     return [
         ("network", "batch", "way", "runs", "examples a second", "seconds to compile"),
@@ -96,7 +99,7 @@ def ways_table(found: list[measurements.Row]) -> list[markdown.Cells]:
                 row["batch_size"],
                 row["way"],
                 row["runs"],
-                timing.shown(row, replicas.MEASURES[0]),
+                timing.shown(row, replicas.SPEED),
                 row[compiling],
             )
             for row in found

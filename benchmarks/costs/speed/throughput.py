@@ -1,12 +1,18 @@
-"""Ways to fill a machine with runs of a small batch, here and in PyTorch."""
+"""How many examples a second a machine trains with runs of a small batch.
+
+The runs fill the machine as replicas of one program or as processes, in JAX and in
+PyTorch.
+"""
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 from benchmarks.costs import measurements, timing
-from benchmarks.costs.speed import parallel, replicas, updates
+from benchmarks.costs.measurements import Cell, Row
+from benchmarks.costs.speed import processes, replicas, updates
 from benchmarks.experiments import Experiment
 from benchmarks.experiments.speed import with_plain_convolutions
 from benchmarks.runs.deadline import Deadline
@@ -20,25 +26,17 @@ UNKNOWN = dict.fromkeys(replicas.MEASURES, "-")
 
 
 class Subject(NamedTuple):
-    """What is trained in every way.
+    """An experiment that is trained in every way.
 
     Attributes:
-      experiment: the network.
-      counts: of lanes.
-      plain: of lanes with XLA's own convolutions.
+      experiment: gives the network.
+      counts: numbers of replicas.
+      plain: numbers of replicas with XLA's own convolutions.
     """
 
     experiment: Experiment
     counts: tuple[int, ...]
     plain: tuple[int, ...] = ()
-
-
-class Way(NamedTuple):
-    """A measurement: `measure` returns the cells named in `replicas.MEASURES`."""
-
-    name: str
-    runs: int
-    measure: Callable[[], measurements.Row]
 
 
 def run(
@@ -47,57 +45,55 @@ def run(
     data_dir: Path | None,
     deadline: Deadline,
 ) -> bool:
-    """Measure what is not measured yet; whether the deadline allowed all."""
-    deadline.last.setdefault("way", GUESS)
-    for subject in subjects:
-        experiment = subject.experiment
-        network, batch = experiment.name, str(experiment.batch_sizes[0])
-        place = replicas.data_of(data_dir, experiment.problem.data)
-        for way in ways(subject, experiment.problem.load(place), place):
-            key = {"network": network, "way": way.name, "runs": str(way.runs)}
-            if any(
-                row.items() >= key.items() for row in measurements.read(folder / FILE)
-            ):
-                continue
-            if not deadline.allows("way"):
-                return False
-            print("ways:", *key.values(), flush=True)
-            with deadline.timing("way"):
-                found = way.measure()
-            measurements.add(folder / FILE, key | {"batch_size": batch} | found)
-    return True
+    """Measure what is not measured yet; return whether the deadline allowed all."""
+    wanted = [cell for each in subjects for cell in cells(each, data_dir)]
+    return measurements.complete(folder / FILE, wanted, deadline, guess=GUESS)
 
 
-def ways(subject: Subject, data_set: DataSet, place: Path | None) -> list[Way]:
-    one, many = alone(subject.experiment, 1), parallel.number()
+def cells(subject: Subject, data_dir: Path | None) -> list[Cell]:
+    """Return a row to measure for each way to train a subject."""
+    experiment, many = subject.experiment, processes.number()
+    place = replicas.data_of(data_dir, experiment.problem.data)
+    load = timing.once(partial(experiment.problem.load, place))
 
-    def together(name: str, experiment: Experiment, number: int) -> Way:
-        def measure() -> measurements.Row:
-            return replicas.speed(replicas.work(alone(experiment, number), data_set))
+    def cell(way: str, runs: int, measure: Callable[[], Row]) -> Cell:
+        key = {"network": experiment.name, "way": way, "runs": str(runs)}
+        batch_size = {"batch_size": str(experiment.batch_sizes[0])}
+        return Cell(key, lambda: lambda: batch_size | measure())
 
-        return Way(name, number, measure)
+    def together(way: str, experiment: Experiment, runs: int) -> Cell:
+        return cell(way, runs, partial(in_one_program, experiment, runs, load))
 
-    def processes(
-        name: str, train: parallel.Train, one: Experiment, number: int
-    ) -> Way:
-        def measure() -> measurements.Row:
-            times = parallel.speed(train, one, place, number)
-            return UNKNOWN | timing.cells(replicas.MEASURES[0], times, digits=1)
+    def apart(
+        way: str, train: processes.Train, runs: int, one: Experiment = experiment
+    ) -> Cell:
+        one = replicas.replicas(one, one.optimizers[0], 1)
+        return cell(way, runs, partial(in_processes, train, one, place, runs))
 
-        return Way(name, number, measure)
-
-    found = [together("lanes", subject.experiment, n) for n in subject.counts]
-    found.append(processes("processes", parallel.in_jax, one, many))
+    found = [together("lanes", experiment, n) for n in subject.counts]
+    found.append(apart("processes", processes.in_jax, many))
     if updates.has_torch():
-        found.append(processes("PyTorch", parallel.in_torch, one, 1))
-        found.append(processes("PyTorch, processes", parallel.in_torch, one, many))
+        found.append(apart("PyTorch", processes.in_torch, 1))
+        found.append(apart("PyTorch, processes", processes.in_torch, many))
     if subject.plain:
-        plain = with_plain_convolutions(subject.experiment)
-        step = replace(alone(plain, 1), part=1)
-        found.append(processes(STEP_BY_STEP, parallel.in_jax, step, many))
+        plain = with_plain_convolutions(experiment)
+        step = replace(plain, part=1)
+        found.append(apart(STEP_BY_STEP, processes.in_jax, many, step))
         found += [together(PLAIN, plain, n) for n in subject.plain]
     return found
 
 
-def alone(experiment: Experiment, count: int) -> Experiment:
-    return replicas.alone(experiment, experiment.optimizers[0], count)
+def in_one_program(
+    experiment: Experiment, runs: int, load: Callable[[], DataSet]
+) -> Row:
+    """Return the speed of replicas that train in one program."""
+    several = replicas.replicas(experiment, experiment.optimizers[0], runs)
+    return replicas.speed(replicas.compile_training(several, load()))
+
+
+def in_processes(
+    train: processes.Train, one: Experiment, place: Path | None, runs: int
+) -> Row:
+    """Return the speed of runs that train in processes of their own."""
+    times = processes.speed(train, one, place, runs)
+    return UNKNOWN | timing.columns(replicas.SPEED, times, digits=1)

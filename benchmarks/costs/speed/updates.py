@@ -3,7 +3,7 @@
 import importlib.util
 import statistics
 from collections.abc import Callable, Mapping
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import jax
@@ -11,7 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from benchmarks.costs import measurements, timing
+from benchmarks.costs import timing
+from benchmarks.costs.measurements import Cell, Measure, Row
 from benchmarks.costs.traffic.methods import METHODS, MOMENTUM, PERIOD, RATE
 from benchmarks.costs.trees import Tree
 
@@ -24,48 +25,54 @@ B1, B2, EPS = 0.9, 0.999, 1e-8  # optax's own
 Trees = Mapping[str, Callable[[], Tree]]
 
 
-def run(folder: Path, trees: Trees) -> None:
-    """Measure what is not measured yet."""
-    done = {(row["tree"], row["bare"]) for row in measurements.read(folder / FILE)}
-    for name, make in trees.items():
-        for bare in OURS:
-            if (name, bare) not in done:
-                print(f"updates: {name}, {bare}", flush=True)
-                found = measure(make(), bare)
-                measurements.add(folder / FILE, {"tree": name, "bare": bare} | found)
+def cells(trees: Trees) -> list[Cell]:
+    """Return a row to measure for each tree and bare optimizer."""
+
+    def ready(make: Callable[[], Tree], bare: str) -> Measure:
+        return lambda: measure(make(), bare)
+
+    return [
+        Cell({"tree": name, "bare": bare}, partial(ready, make, bare))
+        for name, make in trees.items()
+        for bare in OURS
+    ]
 
 
-def measure(tree: Tree, bare: str) -> measurements.Row:
-    """Milliseconds of an update, and paired ratios, each call a whole period."""
+def measure(tree: Tree, bare: str) -> Row:
+    """Return milliseconds of an update, and paired ratios; a call is a period."""
     ours = OURS[bare]
     works = [jitted(tree, bare), jitted(tree, ours)]
     if has_torch():
-        works.append(eager_loop(tree, ours))
-    turns = timing.in_turns(*works)
+        works.append(pytorch_loop(tree, ours))
+    turns = timing.interleaved(*works)
     found = {
         "parameters": str(sum(x.size for x in tree.values())),
         "ours": ours,
         "bare_ms": milliseconds(turns, 0),
         "ours_ms": milliseconds(turns, 1),
-        **timing.cells("ours_to_bare", timing.ratio(turns, 1, 0)),
+        **timing.columns("ours_to_bare", timing.ratio(turns, 1, 0)),
     }
     if not has_torch():
         return found | dict.fromkeys(TORCH, "-")
-    slower = timing.cells("torch_to_ours", timing.ratio(turns, 2, 1))
+    slower = timing.columns("torch_to_ours", timing.ratio(turns, 2, 1))
     return found | {"torch_ms": milliseconds(turns, 2)} | slower
 
 
 def has_torch() -> bool:
+    """Return whether PyTorch is installed."""
     return importlib.util.find_spec("torch") is not None
 
 
 def milliseconds(turns: list[tuple[float, ...]], which: int) -> str:
-    """Of one update, the median."""
+    """Return the median time of one update."""
     return f"{1e3 / PERIOD * statistics.median(turn[which] for turn in turns):.2f}"
 
 
 def jitted(tree: Tree, name: str) -> Callable[[], Any]:
-    """A call makes a period of updates, one program each, of donated buffers."""
+    """Return a work that makes a period of updates, one program call each.
+
+    The buffers of parameters and state are donated.
+    """
     optimizer = METHODS[name].make()
 
     def update(params: Any, state: Any, grads: Any) -> tuple[Any, Any]:
@@ -83,13 +90,13 @@ def jitted(tree: Tree, name: str) -> Callable[[], Any]:
     return timing.repeated(period, (params, jax.jit(optimizer.init)(params)), (grads,))
 
 
-def eager_loop(tree: Tree, ours: str) -> Callable[[], Any]:
-    """The same in PyTorch."""
+def pytorch_loop(tree: Tree, ours: str) -> Callable[[], Any]:
+    """Return a work that makes a period of updates in PyTorch."""
     import torch
 
     ws = [torch.from_numpy(x) for x in start(tree).values()]
     gs = [torch.from_numpy(x) for x in start(tree).values()]
-    update = eager_update(ws, gs, ours)
+    update = pytorch_update(ws, gs, ours)
 
     def period() -> list[Any]:
         for _ in range(PERIOD):
@@ -99,8 +106,8 @@ def eager_loop(tree: Tree, ours: str) -> Callable[[], Any]:
     return period
 
 
-def eager_update(ws: list[Any], gs: list[Any], ours: str) -> Callable[[], None]:
-    """With the numbers that `METHODS` gives."""
+def pytorch_update(ws: list[Any], gs: list[Any], ours: str) -> Callable[[], None]:
+    """Return an update in PyTorch with the numbers that `METHODS` gives."""
     from benchmarks.costs.pytorch import updates
 
     if ours == "trsgd":
@@ -109,4 +116,5 @@ def eager_update(ws: list[Any], gs: list[Any], ours: str) -> Callable[[], None]:
 
 
 def start(tree: Tree) -> dict[str, np.ndarray]:
+    """Return arrays of the shapes in a tree."""
     return {k: np.full(x.shape, 0.01, np.float32) for k, x in tree.items()}

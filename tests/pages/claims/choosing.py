@@ -1,9 +1,11 @@
 """docs/choosing.md."""
 
+from functools import partial
+
 from benchmarks.report.statistics import is_equal
 from claims.committed import cells, following, run
+from claims.differences import POINT
 from claims.pages import Claim
-from claims.readme import POINT
 
 RESULT = "examples/results/choose_strength-{}.md"
 DATA = ("digits", "fashion-mnist")
@@ -11,7 +13,7 @@ RULES = ("no pull", *(f"{x}the rule" for x in ("0.3 x ", "0.5 x ", "", "2 x ", "
 
 
 def differences(row, at):
-    """The differences to the safe rate on both data sets, in the page's words."""
+    """Word the differences to the safe rate on both data sets as the page does."""
     found = (cells(RESULT.format(data), row, after=f"{data}, {at}")[2] for data in DATA)
     return tuple(x.replace("no significant difference", "equal") for x in found)
 
@@ -74,7 +76,7 @@ CLAIMS = [
     ),
     Claim("digits (safe rate {}: {:.4f}) | Fashion-MNIST (safe rate {}: {:.4f})", safe),
     *(
-        Claim(f"| {row} | {{}} | {{}} |", lambda row=row: differences(row, "10 x safe"))
+        Claim(f"| {row} | {{}} | {{}} |", partial(differences, row, "10 x safe"))
         for row in RULES
     ),
     Claim(

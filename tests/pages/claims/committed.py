@@ -4,7 +4,7 @@ import json
 import re
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -24,8 +24,8 @@ class Run(NamedTuple):
     """The rows of the last evaluation of a run by method, and its meta data."""
 
     name: str
-    metrics: dict
-    meta: dict
+    metrics: dict[tuple[object, ...], Any]
+    meta: dict[str, Any]
 
     @property
     def score(self):
@@ -53,18 +53,18 @@ class Run(NamedTuple):
         return statistics.estimate(self.test(method, *where, measure=measure))
 
     def minus(self, method, control, *where, measure=None):
-        """The difference of two methods, paired by seed."""
+        """Return the difference of two methods, paired by seed."""
         ours, theirs = (
             self.test(name, *where, measure=measure) for name in (method, control)
         )
         return statistics.estimate(ours - theirs)
 
     def best(self, method, *where):
-        """The learning rate chosen on validation."""
+        """Return the learning rate chosen on validation."""
         return statistics.best_learning_rate(self.rows(method, *where), self.score)
 
     def validation(self, method, *where):
-        """The mean at each learning rate, a series with the rates as index."""
+        """Return the mean at each learning rate, a series with the rates as index."""
         curve = statistics.validation_curve(self.rows(method, *where), self.score)
         return curve.mean(axis=1).round(statistics.MEAN_DIGITS)
 
@@ -138,7 +138,7 @@ def after_holm(estimates):
 
 @cache
 def standardised(n):
-    """The mean, in standard deviations, that a t test of n sees with the power."""
+    """Return the mean, in standard deviations, that a t test of n sees with POWER."""
 
     def missing(size):
         reach = stats.t.ppf((1 + statistics.CONFIDENCE) / 2, n - 1)
@@ -172,7 +172,7 @@ def numbers(words):
 
 
 def following(path, words):
-    """The number that follows these words."""
+    """Return the number that follows these words."""
     _, found, rest = text(path).partition(words)
     assert found, f"{path} has no {words!r}"
     return numbers(rest)[0]
@@ -189,7 +189,7 @@ def meta(path):
 
 
 def demo_minutes():
-    """The least and the most that `make demo` was seen to take on 2 CPU cores."""
+    """Return the least and the most minutes that `make demo` took on 2 CPU cores."""
     times = csv(f"{RESULTS}/demo/times.csv")
     assert set(times.cores) == {run("demo").meta["device"]["cores"]} == {2}
     minutes = [*times.seconds / 60, run("demo").minutes]

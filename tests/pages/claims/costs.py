@@ -1,5 +1,7 @@
 """benchmarks/README.md: what an update costs, and how fast it is on a CPU."""
 
+from functools import partial
+
 import numpy as np
 
 from claims.committed import (
@@ -128,7 +130,7 @@ CLAIMS = [
     *(
         Claim(
             f"| {title} | {ROW} | {ROW} | {ROW} | {ROW} | {{:.0f}} | {{:.0f}} |",
-            lambda target=target: traffic_row(target),
+            partial(traffic_row, target),
         )
         for title, target in (
             ("H100, H200", "H100, H200"),

@@ -84,7 +84,7 @@ def chosen_strength(form):
     found = run(ADAM_STRENGTHS)
     strengths = [f"{x:g}" for x in found.meta["experiment"]["strengths"] if x]
     best = {x: found.validation(f"{form}, strength {x}").max() for x in strengths}
-    return max(best, key=best.get)
+    return max(best, key=lambda x: best[x])
 
 
 def primary(form):

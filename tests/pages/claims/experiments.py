@@ -117,7 +117,7 @@ def adam_row():
 
 
 def significant(name):
-    """The strengths that differ from strength 0."""
+    """List the strengths that differ from strength 0."""
     return [x for x, each in run(name).strengths().items() if not is_equal(each)]
 
 

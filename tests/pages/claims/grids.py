@@ -1,5 +1,7 @@
 """benchmarks/README.md: what was run, and what could have been seen."""
 
+from functools import partial
+
 import numpy as np
 
 from claims.committed import run, seen, standardised
@@ -21,9 +23,9 @@ def sizes(name, keys):
     optimizers = {x for _, group in found["groups"] for x in group}
     counts = {"optimizers": len(optimizers), "strengths": len(found["strengths"])}
     values = [(found | counts)[key] for key in keys.split()]
-    return [
+    return tuple(
         x for value in values for x in (value if isinstance(value, list) else [value])
-    ]
+    )
 
 
 ROWS = (
@@ -65,7 +67,7 @@ CLAIMS = [
     *(
         Claim(
             f"[{name}](results/{name}/table.md): {words} |",
-            lambda name=name, keys=keys: tuple(sizes(name, keys)),
+            partial(sizes, name, keys),
         )
         for name, words, keys in ROWS
     ),
@@ -104,4 +106,4 @@ CLAIMS = [
     ),
 ]
 COPIED = ()
-EXEMPT = {}
+EXEMPT = ()

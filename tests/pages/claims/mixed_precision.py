@@ -16,7 +16,7 @@ def error(column, rate):
 
 
 def trial(data, base, rate):
-    """An int16 anchor: the difference in accuracy with its interval, the error."""
+    """Return the change in accuracy by an int16 anchor, its interval, the error."""
     row = cells(SMALLER.format(data), f"{base}, {rate}, int16")
     return *numbers(row[2]), 100 * float(row[3])
 

@@ -49,7 +49,7 @@ class Claim(NamedTuple):
     """
 
     words: str
-    values: Callable[[], tuple]
+    values: Callable[[], tuple[object, ...]]
 
     def filled(self) -> str:
         values = self.values()

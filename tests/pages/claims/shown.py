@@ -70,7 +70,7 @@ def small_gains():
 
 
 def decades(name, condition, method):
-    """The usable width as printed with its standard error; None if the grid cuts it."""
+    """Return the usable width as printed, with its error; None if the grid cuts it."""
     table = f"{RESULTS}/{name}/table.md"
     printed = cells(table, method, after=f"{str(condition).capitalize()}:")[6]
     return None if printed.startswith(">=") else numbers(printed)
@@ -133,7 +133,7 @@ def widths():
 
 
 def adam_cap():
-    """The largest rate that was tried, and where Adam fails."""
+    """Return the largest rate that was tried, and where Adam fails."""
     found = run(ADAM_STRENGTHS)
     form = "adam, decoupled, {}, strength {}"
     for part in ("inner decay", "no inner decay"):
@@ -175,7 +175,7 @@ def cap():
 
 
 def anchors_alone():
-    """The anchor without inner decay, minus its base."""
+    """Return the anchor without inner decay, minus its base."""
     return [
         run(name).minus(method, base, *where)
         for name in (DIGITS, FASHION, NOISE, FASHION_NOISE)
@@ -186,7 +186,7 @@ def anchors_alone():
 
 
 def beside_inner_decay():
-    """The pull with inner decay, minus inner decay alone."""
+    """Return the pull with inner decay, minus inner decay alone."""
     return [
         each
         for name in (DIGITS, FASHION, NOISE, FASHION_NOISE)

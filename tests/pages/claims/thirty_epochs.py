@@ -47,7 +47,7 @@ def behind(method, control):
 
 
 def holm():
-    """The p values of the two primary contrasts, corrected for their number."""
+    """Return the p values of the two primary contrasts, corrected for their number."""
     found = [difference(*pair) for pair in PRIMARY]
     p = [2 * stats.t.sf(abs(x.mean) / x.error, x.n - 1) for x in found]
     small, large = 2 * min(p), max(p)
@@ -67,7 +67,7 @@ def speeds():
 
 
 def spread_of_speeds():
-    """The farthest of seven from its median, in percent."""
+    """Return the farthest of seven from its median, in percent."""
     found = csv(TIMES)
     low = 1 - found.examples_a_second_low / found.examples_a_second
     high = found.examples_a_second_high / found.examples_a_second - 1

@@ -1,4 +1,4 @@
-"""Runs as processes of their own instead of lanes of one program."""
+"""Runs as processes of their own, instead of replicas of one program."""
 
 import contextlib
 import multiprocessing
@@ -19,46 +19,48 @@ ON_A_GPU = 4  # processes
 TIMEOUT = 1800.0  # seconds, for the others to compile
 
 Train = Callable[[Experiment, Path | None], tuple[Callable[[], Any], int]]
-"""From an experiment of one lane: a call that trains it, and the examples of a call."""
+"""From an experiment of one run: a call that trains it, and the examples of a call."""
 
 
 def in_jax(one: Experiment, data_dir: Path | None) -> tuple[Callable[[], Any], int]:
-    work = replicas.work(one, one.problem.load(data_dir))
+    """Return a call that trains a run as the harness does, and its examples."""
+    work = replicas.compile_training(one, one.problem.load(data_dir))
     return work.start(), work.examples
 
 
 def in_torch(one: Experiment, data_dir: Path | None) -> tuple[Callable[[], Any], int]:
+    """Return a call that trains a run in PyTorch, and its examples."""
     from benchmarks.costs.pytorch import training
 
-    steps = replicas.steps(one, one.problem.load(data_dir))
-    return training.training(one, steps), steps * one.batch_sizes[0]
+    steps = replicas.timed_steps(one, one.problem.load(data_dir))
+    return training.training_call(one, steps), steps * one.batch_sizes[0]
 
 
 def number() -> int:
-    """Of processes that share the device: one a core of the CPU, 4 on a GPU."""
+    """Return how many processes share the device: one a CPU core, 4 on a GPU."""
     on_cpu = jax.default_backend() == "cpu"
     return origin.cores() or 1 if on_cpu else ON_A_GPU
 
 
 def speed(
-    train: Train, one: Experiment, data_dir: Path | None, processes: int
+    train: Train, one: Experiment, data_dir: Path | None, number: int
 ) -> timing.Times:
-    """Examples a second of all processes, which train at the same time.
+    """Return examples a second of all processes, which train at the same time.
 
     Raises:
       RuntimeError: one of them failed.
     """
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # they share a GPU
-    pinned = processes > 1 and jax.default_backend() == "cpu"
+    pinned = number > 1 and jax.default_backend() == "cpu"
     spawn = multiprocessing.get_context("spawn")
-    together, found = spawn.Barrier(processes), spawn.Queue()
+    together, found = spawn.Barrier(number), spawn.Queue()
     started = [
         spawn.Process(
-            target=work,
+            target=train_and_time,
             args=(train, one, data_dir, n if pinned else None, together, found),
             daemon=True,
         )
-        for n in range(processes)
+        for n in range(number)
     ]
     for process in started:
         process.start()
@@ -69,6 +71,11 @@ def speed(
 
 
 def next_of(found: Any, started: list[Any]) -> list[float]:
+    """Wait for the rates of the next process to finish.
+
+    Raises:
+      RuntimeError: a process failed.
+    """
     while not any(process.exitcode for process in started):
         with contextlib.suppress(queue.Empty):
             rates: list[float] = found.get(timeout=1.0)
@@ -76,7 +83,7 @@ def next_of(found: Any, started: list[Any]) -> list[float]:
     raise RuntimeError("A process that was to be timed has failed; see above.")
 
 
-def work(
+def train_and_time(
     train: Train,
     one: Experiment,
     data_dir: Path | None,
@@ -84,7 +91,16 @@ def work(
     together: Any,
     found: Any,
 ) -> None:
-    """In a process of its own: puts the examples a second of each call into `found`."""
+    """Train in a process of its own; put the examples a second of each call in `found`.
+
+    Args:
+      train: makes the call that is timed.
+      one: the experiment, of one run.
+      data_dir: where the data set is.
+      core: to run on; None leaves that to the system.
+      together: a barrier at which all processes wait before each call.
+      found: the queue of results.
+    """
     if core is not None and hasattr(os, "sched_setaffinity"):  # before threads start
         os.sched_setaffinity(0, {sorted(os.sched_getaffinity(0))[core]})
     call, examples = train(one, data_dir)

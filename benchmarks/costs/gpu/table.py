@@ -1,96 +1,116 @@
-"""The tables of a plan, from its files alone."""
+"""Tables of a plan for one GPU, from its files alone."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from benchmarks.costs import measurements, timing
-from benchmarks.costs.gpu import convolutions, update_floor
+from benchmarks.costs.gpu import convolutions, library_tests, update_floor
 from benchmarks.costs.gpu.plan import Plan
+from benchmarks.costs.measurements import Row
 from benchmarks.costs.speed import replicas, throughput
-from benchmarks.costs.speed.table import ways_table
+from benchmarks.costs.speed.table import throughput_table
 from benchmarks.experiments import Experiment, classify
 from benchmarks.records import files, pooled, run_files
 from benchmarks.report import markdown, tables
+from benchmarks.report.markdown import Cells
 from benchmarks.runs import checkpoint, grid
 
 PUBLISHED = classify.PAPER_CIFAR10
 
 
-def text(plan: Plan) -> str:
-    """All of them, as Markdown; written to plan.md too."""
-    timed = measurements.read(plan.folder / update_floor.FILE)
-    found = measurements.read(plan.folder / replicas.FILE)
-    parts = ["# The plan", "\n".join(markdown.align(status(plan, timed, found)))]
-    if convolved := measurements.read(plan.folder / convolutions.FILE):
-        lines = markdown.align(convolution_rows(convolved))
-        parts += ["# Convolutions", "\n".join(lines), CONVOLUTION_NOTES]
+def write(plan: Plan) -> str:
+    """Write all tables as Markdown to plan.md, and return them."""
+    read = {file: measurements.read(plan.folder / file) for file in CSV_FILES}
+    parts = ["# The plan", *paragraph(status(plan, read))]
+    if found := read[convolutions.FILE]:
+        parts += [
+            "# Convolutions",
+            *paragraph(convolution_rows(found)),
+            CONVOLUTION_NOTES,
+        ]
     for experiment in plan.pooled:
         parts += trained_parts(plan, experiment)
-    if timed:
-        parts += ["# Kernels", "\n".join(markdown.align(kernels(timed))), KERNEL_NOTES]
-    if found:
-        parts += ["# Lanes", "\n".join(markdown.align(speeds(found))), LANE_NOTES]
+    if found := read[update_floor.FILE]:
+        parts += ["# Updates", *paragraph(update_rows(found)), UPDATE_NOTES]
+    if found := read[replicas.FILE]:
+        parts += ["# Replicas", *paragraph(replica_rows(found)), REPLICA_NOTES]
         parts += costs(plan, found)
-    if apart := measurements.read(plan.folder / throughput.FILE):
-        parts += ["# Apart", "\n".join(markdown.align(ways_table(apart))), WAY_NOTES]
+    if found := read[throughput.FILE]:
+        parts += ["# Processes", *paragraph(throughput_table(found)), PROCESS_NOTES]
     for experiment in plan.experiments:
         parts += trained(plan, experiment)
-    parts.append(origin(plan))
+    if found := read[library_tests.FILE]:
+        parts += ["# The library's tests", *tests_table(found)]
+    parts.append(footer(plan))
     whole = "\n\n".join(parts) + "\n"
     files.write_text(plan.folder / "plan.md", whole)
     return whole
 
 
-KERNEL_NOTES = f"""\
-One update in a loop of {update_floor.UPDATES} with donated params and state, whole \
-periods.
-Floor: a kernel that reads and writes in place as many bytes as the update has to move;
-arrays: of the size of the parameters, the mean over a period. Medians of \
-{timing.REPEATS} calls of
-each in turns; ratio: of the pairs, with the least and the most."""
+CSV_FILES = (
+    *(convolutions.FILE, update_floor.FILE, replicas.FILE),
+    *(throughput.FILE, library_tests.FILE),
+)
+UPDATE_NOTES = f"""\
+Microseconds of one update in a loop of {update_floor.UPDATES}, with donated params and
+state, over whole periods. Arrays: how many of the size of the parameters an update
+moves, the mean over a period. Floor: a kernel that reads and writes as many bytes in
+place. The two are interleaved: medians of {timing.REPEATS} calls. Ratio: the median of
+the pairs, with the least and the most."""
 CONVOLVED = ("examples a second", "seconds to compile", "error")
 CONVOLUTION_NOTES = f"""\
 Training of so many seeds of the first pooled experiment, all its optimizers together,
 without evaluation: the median of {timing.REPEATS}, the least and the most. Programs are
 compiled side by side. In place: kernels of our own; XLA's own: grouped convolutions.
 Error: the largest of a convolution or gradient in bfloat16, to patches in float32."""
-LANE_NOTES = f"""\
-All lanes together, in parts of at most {replicas.PART} steps: the median of \
-{timing.REPEATS}, the least and the
-most. Lanes are seeds of the experiment's first optimizer. Several programs are compiled
-side by side."""
-WAY_NOTES = """\
-A run a process, all on the one device, examples a second of all together. PyTorch
-trains eagerly, in automatic mixed precision, on one batch; it reads and augments
-nothing."""
+REPLICA_NOTES = f"""\
+Examples a second of all replicas together, in parts of at most {replicas.PART} steps:
+the median of {timing.REPEATS}, the least and the most. Replicas are seeds of the
+experiment's first optimizer. Several programs are compiled side by side."""
+PROCESS_NOTES = """\
+Examples a second of all runs together. Each run is a process; all share the one device.
+PyTorch trains eagerly, in automatic mixed precision, on one batch; it reads and
+augments nothing."""
 
 
-def status(
-    plan: Plan, timed: Sequence[measurements.Row], found: Sequence[measurements.Row]
-) -> list[markdown.Cells]:
-    """How far every item is."""
-    cells = [(each, n) for each, several in (*plan.lanes, *plan.plain) for n in several]
-    measured = sum(replicas.is_decided(cell, found) for cell in cells)
+def paragraph(lines: list[Cells]) -> list[str]:
+    """Return a table as one paragraph."""
+    return ["\n".join(markdown.align(lines))]
+
+
+def status(plan: Plan, read: Mapping[str, Sequence[Row]]) -> list[Cells]:
+    """Return a row for each item: how far it is."""
+    timed, found = read[update_floor.FILE], read[replicas.FILE]
+    keys = [
+        replicas.key(experiment, n)
+        for experiment, several in (*plan.counts, *plan.plain)
+        for n in several
+    ]
+    decided = sum(replicas.is_decided(key, found) for key in keys)
+    updates, tested = update_floor.cells(plan.trees), read[library_tests.FILE]
     return [
         ("item", "done", "seconds so far", "seconds of training in all"),
         *(pooled_status(plan, each) for each in plan.pooled),
-        ("kernels", f"{len(timed)} of {len(update_floor.cells(plan.trees))}", "-", "-"),
-        ("lanes", f"{measured} of {len(cells)}", "-", "-"),
+        ("updates", f"{len(timed)} of {len(updates)}", "-", "-"),
+        ("replicas", f"{decided} of {len(keys)}", "-", "-"),
         *(experiment_status(plan, each, found) for each in plan.experiments),
+        ("library's tests", f"{len(tested)} of 1", "-", "-"),
     ]
 
 
-def pooled_status(plan: Plan, experiment: Experiment) -> markdown.Cells:
+def pooled_status(plan: Plan, experiment: Experiment) -> Cells:
+    """Return how many seeds of a pooled experiment are in this folder."""
     seeds = [part.seeds for part in pooled.finished(plan.folder / experiment.name)]
     return experiment.name, f"{sum(seeds)} of {experiment.seeds} seeds here", "-", "-"
 
 
 def experiment_status(
-    plan: Plan, experiment: Experiment, found: Sequence[measurements.Row]
-) -> markdown.Cells:
+    plan: Plan, experiment: Experiment, found: Sequence[Row]
+) -> Cells:
+    """Return how far an experiment is, and the seconds that it took and needs."""
     folder = plan.folder / experiment.name
     epochs = experiment.epochs * len(grid.programs(experiment))
     done, seconds = 0, {"compile": 0.0, "run": 0.0}
@@ -113,7 +133,8 @@ def experiment_status(
     )
 
 
-def kernels(timed: Sequence[measurements.Row]) -> list[markdown.Cells]:
+def update_rows(timed: Sequence[Row]) -> list[Cells]:
+    """Return a row for each update that was timed against its floor."""
     header = ("tree", "parameters", "dtype", "optimizer", "arrays", "microseconds")
     return [
         (*header, "floor", "GB/s of the floor", "ratio"),
@@ -122,23 +143,24 @@ def kernels(timed: Sequence[measurements.Row]) -> list[markdown.Cells]:
                 *(row[key] for key in header),
                 row["floor_microseconds"],
                 row["floor_gigabytes_a_second"],
-                f"{row['ratio']} ({row['ratio_low']} to {row['ratio_high']})",
+                timing.shown(row, "ratio"),
             )
             for row in timed
         ),
     ]
 
 
-def speeds(found: Sequence[measurements.Row]) -> list[markdown.Cells]:
-    middle, low, high, compiling = replicas.MEASURES
+def replica_rows(found: Sequence[Row]) -> list[Cells]:
+    """Return a row for each number of replicas."""
+    *_, compiling = replicas.MEASURES
     return [
-        ("experiment", "batch", "lanes", "examples a second", "seconds to compile"),
+        ("experiment", "batch", "replicas", "examples a second", "seconds to compile"),
         *(
             (
                 row["experiment"],
                 row["batch_size"],
                 row["lanes"],
-                f"{row[middle]} ({row[low]} to {row[high]})"
+                timing.shown(row, replicas.SPEED)
                 if replicas.fits(row)
                 else replicas.FULL,
                 row[compiling] if replicas.fits(row) else "-",
@@ -148,8 +170,8 @@ def speeds(found: Sequence[measurements.Row]) -> list[markdown.Cells]:
     ]
 
 
-def costs(plan: Plan, found: Sequence[measurements.Row]) -> list[str]:
-    """Of the first experiment, and of the published one, at the measured speed."""
+def costs(plan: Plan, found: Sequence[Row]) -> list[str]:
+    """Estimate the seconds of the first and the published experiment."""
     paper, *_ = plan.experiments
     rate = replicas.best(found, paper)
     if rate is None:
@@ -166,18 +188,19 @@ def costs(plan: Plan, found: Sequence[measurements.Row]) -> list[str]:
     ]
 
 
-def convolution_rows(found: Sequence[measurements.Row]) -> list[markdown.Cells]:
-    middle, low, high, compiling = replicas.MEASURES
+def convolution_rows(found: Sequence[Row]) -> list[Cells]:
+    """Return a row for each way to convolve."""
+    *_, compiling = replicas.MEASURES
     return [
-        ("convolution", "seeds", "lanes", *CONVOLVED),
+        ("convolution", "seeds", "runs", *CONVOLVED),
         *(
             (
                 row["convolution"],
                 row["seeds"],
                 row["lanes"],
-                row[middle]
-                if row[middle] == convolutions.FAILED
-                else f"{row[middle]} ({row[low]} to {row[high]})",
+                convolutions.FAILED
+                if row[replicas.SPEED] == convolutions.FAILED
+                else timing.shown(row, replicas.SPEED),
                 row[compiling],
                 row["error"],
             )
@@ -187,7 +210,7 @@ def convolution_rows(found: Sequence[measurements.Row]) -> list[markdown.Cells]:
 
 
 def trained_parts(plan: Plan, experiment: Experiment) -> list[str]:
-    """The report of the finished parts, and what an unfinished one has so far."""
+    """Return the report of the finished parts, and how far unfinished ones are."""
     folder, title = plan.folder / experiment.name, f"# {experiment.name}"
     finished, texts = pooled.finished(folder), [title]
     if finished:
@@ -200,35 +223,34 @@ def trained_parts(plan: Plan, experiment: Experiment) -> list[str]:
 
 
 def unfinished(experiment: Experiment, path: Path) -> list[str]:
+    """Return the table of a run that is not finished; nothing without a row."""
     metrics = pd.read_csv(path)
     if metrics.empty:
         return []
-    return ["\n".join(markdown.align(so_far(experiment, metrics))), SO_FAR_NOTES]
+    return [*paragraph(so_far(experiment, metrics)), SO_FAR_NOTES]
 
 
 def trained(plan: Plan, experiment: Experiment) -> list[str]:
-    """The report of a finished run, or what an unfinished one has so far."""
+    """Return the report of a finished run, or how far an unfinished one is."""
     folder, title = plan.folder / experiment.name, f"# {experiment.name}"
     if (folder / run_files.META).is_file():
-        table = folder / "table.md"
-        if not table.is_file():
+        drawn = folder / "table.md"
+        if not drawn.is_file():
             return [title, tables.report(folder, plan.command).rstrip()]
-        return [title, table.read_text(encoding="utf-8").rstrip()]
+        return [title, drawn.read_text(encoding="utf-8").rstrip()]
     if not (folder / run_files.METRICS).is_file():
         return []
     so_far = unfinished(experiment, folder / run_files.METRICS)
     return [title, *so_far] if so_far else []
 
 
-SO_FAR_NOTES = "Not finished. +-: standard error over seeds."
+SO_FAR_NOTES = "Not finished. +- is the standard error over seeds."
 
 
-def so_far(experiment: Experiment, metrics: pd.DataFrame) -> list[markdown.Cells]:
-    """Validation scores of every optimizer and rate at its last evaluation."""
+def so_far(experiment: Experiment, metrics: pd.DataFrame) -> list[Cells]:
+    """Return a row for each optimizer and rate: its last validation scores."""
     score = experiment.problem.score
-    lines: list[markdown.Cells] = [
-        ("optimizer", "rate", "epochs", f"validation {score.title}")
-    ]
+    lines: list[Cells] = [("optimizer", "rate", "epochs", f"validation {score.title}")]
     by = ["batch_size", "optimizer", "learning_rate"]
     for (_, name, rate), runs in metrics.groupby(by, sort=False):
         last = runs[runs.epoch == runs.epoch.max()]
@@ -238,8 +260,19 @@ def so_far(experiment: Experiment, metrics: pd.DataFrame) -> list[markdown.Cells
     return lines
 
 
-def origin(plan: Plan) -> str:
-    """The command, the device, the time and the versions."""
+def tests_table(tested: Sequence[Row]) -> list[str]:
+    """Return the counts, and the names of the tests that failed."""
+    header = ("device", "jax", "passed", "failed", "skipped", "seconds")
+    lines: list[Cells] = [
+        header,
+        *(tuple(row[key] for key in header) for row in tested),
+    ]
+    names = [f"Failed: {row['names']}" for row in tested if row["names"]]
+    return [*paragraph(lines), *names]
+
+
+def footer(plan: Plan) -> str:
+    """Return the command, the device, the time and the versions."""
     meta = files.read_json(plan.folder / run_files.META)
     device, calls = meta["device"], meta["calls"]
     versions = ", ".join(f"{name} {x}" for name, x in meta["versions"].items())
