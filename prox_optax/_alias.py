@@ -8,17 +8,11 @@ import optax
 from jax.typing import ArrayLike
 
 from prox_optax import _validation
-from prox_optax._arguments import (
-    Period,
-    Weights,
-    is_schedule,
-    judged_at_init,
-    known,
-    start_of,
-)
 from prox_optax._placement import strong
-from prox_optax._proximal import anchored, leaves_at, pull_gradient, pull_step
+from prox_optax._proximal import anchored, pull_gradient, pull_step
 from prox_optax._schedule import inner_decay, scale_by_inner_decay
+from prox_optax._states import leaves_at
+from prox_optax._validation import Period, Weights, check_start, is_schedule, value_at
 
 _NO_STEP = 1e-20  # a learning rate that moves no weight; lambda_w over it stays finite
 
@@ -34,7 +28,7 @@ def trsgd(
     weight_decay: optax.ScalarOrSchedule = 0.0,
     anchor_dtype: Any = None,
 ) -> optax.GradientTransformationExtraArgs:
-    r"""TRSGD: SGD pulled towards an anchor, with inner decay, as published.
+    r"""Build TRSGD: SGD pulled towards an anchor, with inner decay, as published.
 
     With :math:`k = t \bmod S`, at update :math:`t` (from 0):
 
@@ -103,7 +97,7 @@ def trsgd(
         optax.sgd(learning_rate, momentum, nesterov, accumulator_dtype),
         _inner(period),
     )
-    return _judged_at_init(tx, learning_rate, weight_decay, lambda_w)
+    return _with_judged_schedules(tx, learning_rate, weight_decay, lambda_w)
 
 
 def tradam(
@@ -120,7 +114,7 @@ def tradam(
     weight_decay: optax.ScalarOrSchedule = 0.0,
     anchor_dtype: Any = None,
 ) -> optax.GradientTransformationExtraArgs:
-    r"""TRAdam: Adam pulled towards an anchor, with inner decay, as published.
+    r"""Build TRAdam: Adam pulled towards an anchor, with inner decay, as published.
 
     With :math:`k = t \bmod S`, at update :math:`t` (from 0):
 
@@ -183,7 +177,7 @@ def tradam(
         optax.adam(learning_rate, b1, b2, eps, eps_root, mu_dtype, nesterov=nesterov),
         _inner(period),
     )
-    return _judged_at_init(tx, learning_rate, weight_decay, lambda_w)
+    return _with_judged_schedules(tx, learning_rate, weight_decay, lambda_w)
 
 
 def trsgdw(
@@ -197,7 +191,7 @@ def trsgdw(
     weight_decay: optax.ScalarOrSchedule = 0.0,
     anchor_dtype: Any = None,
 ) -> optax.GradientTransformationExtraArgs:
-    r"""SGD with the pull and the weight decay in the step, not in the gradient.
+    r"""Build SGD with the pull and the weight decay in the step, not in the gradient.
 
     With :math:`k = t \bmod S`, at update :math:`t` (from 0):
 
@@ -258,7 +252,7 @@ def trsgdw(
         optax.scale_by_learning_rate(learning_rate),
     )
     tx = _decoupled(sgdw, lambda_w, period, anchor_dtype)
-    return _judged_at_init(tx, learning_rate, weight_decay, lambda_w)
+    return _with_judged_schedules(tx, learning_rate, weight_decay, lambda_w)
 
 
 def tradamw(
@@ -275,7 +269,7 @@ def tradamw(
     weight_decay: optax.ScalarOrSchedule = 0.0,
     anchor_dtype: Any = None,
 ) -> optax.GradientTransformationExtraArgs:
-    r"""AdamW with the pull in the step as well.
+    r"""Build AdamW with the pull in the step as well.
 
     With :math:`k = t \bmod S`, at update :math:`t` (from 0):
 
@@ -331,7 +325,7 @@ def tradamw(
         learning_rate, b1, b2, eps, eps_root, mu_dtype, weight_decay, nesterov=nesterov
     )
     tx = _decoupled(adamw, lambda_w, period, anchor_dtype)
-    return _judged_at_init(tx, learning_rate, weight_decay, lambda_w)
+    return _with_judged_schedules(tx, learning_rate, weight_decay, lambda_w)
 
 
 def _check_rates(learning_rate: Any, weight_decay: Any) -> None:
@@ -339,19 +333,21 @@ def _check_rates(learning_rate: Any, weight_decay: Any) -> None:
     _validation.check_rate("weight_decay", weight_decay)
 
 
-def _judged_at_init(
+def _with_judged_schedules(
     tx: optax.GradientTransformationExtraArgs,
     learning_rate: Any,
     weight_decay: Any,
     lambda_w: Any,
 ) -> optax.GradientTransformationExtraArgs:
     """Make ``init`` of an alias check what its schedules start with."""
-    return judged_at_init(
-        tx,
-        ("learning_rate", learning_rate, _validation.check_rate),
-        ("weight_decay", weight_decay, _validation.check_rate),
-        ("lambda_w", lambda_w, _validation.check_weights),
-    )
+
+    def init_fn(params: optax.Params) -> optax.OptState:
+        check_start("learning_rate", learning_rate, _validation.check_rate)
+        check_start("weight_decay", weight_decay, _validation.check_rate)
+        check_start("lambda_w", lambda_w, _validation.check_weights)
+        return tx.init(params)
+
+    return optax.GradientTransformationExtraArgs(init_fn, tx.update)
 
 
 def _coupled(
@@ -360,15 +356,14 @@ def _coupled(
     period: Period | None,
     anchor_dtype: Any,
 ) -> optax.GradientTransformationExtraArgs:
-    """``proximal`` with strength_t = lambda_w / learning_rate_t, or 0 over 0."""
+    """Build :func:`proximal` with the strength lambda_w / learning_rate."""
     if lambda_w is None:
         lambda_w = 0.1 * _at_start(learning_rate)
     _validation.check_weights("lambda_w", lambda_w)
 
     def strength(t: ArrayLike) -> Any:
-        eta = learning_rate(t) if is_schedule(learning_rate) else learning_rate
-        lam = lambda_w(t) if is_schedule(lambda_w) else lambda_w
-        return jax.tree.map(lambda x: _ratio(x, eta), lam)
+        eta = value_at(t, learning_rate)
+        return jax.tree.map(lambda x: _over_rate(x, eta), value_at(t, lambda_w))
 
     scheduled = is_schedule(learning_rate) or is_schedule(lambda_w)
     weights = strength if scheduled else strength(0)
@@ -377,10 +372,11 @@ def _coupled(
 
 
 def _at_start(learning_rate: optax.ScalarOrSchedule) -> Any:
+    """Return a learning rate at step 0, which may not be 0."""
     if not is_schedule(learning_rate):
         return learning_rate
-    eta_0 = start_of("learning_rate", learning_rate, _validation.check_rate)
-    if not isinstance(eta_0, jax.core.Tracer) and known(eta_0) == 0:
+    eta_0 = _validation.start_of("learning_rate", learning_rate, _validation.check_rate)
+    if not isinstance(eta_0, jax.core.Tracer) and _validation.known(eta_0) == 0:
         raise ValueError(
             "lambda_w=None means 0.1 * the learning rate at step 0, and this schedule "
             "starts at 0; give it, for example lambda_w=0.1 * peak_learning_rate."
@@ -388,7 +384,8 @@ def _at_start(learning_rate: optax.ScalarOrSchedule) -> Any:
     return eta_0
 
 
-def _ratio(x: Any, eta: Any) -> Any:
+def _over_rate(x: Any, eta: Any) -> Any:
+    """Return ``x / eta``, or 0 where a learning rate is too small to move a weight."""
     if isinstance(eta, int | float):
         return x / eta if eta > _NO_STEP else 0.0
     moves = eta > _NO_STEP
@@ -401,7 +398,7 @@ def _decoupled(
     period: Period | None,
     anchor_dtype: Any,
 ) -> optax.GradientTransformationExtraArgs:
-    """``base``, inner decay, and the pull under it: r_k = 2 lambda_w / (k + 1)."""
+    """Chain ``base``, the inner decay and the pull with r = 2 lambda_w / (k + 1)."""
     _validation.check_period(period)
     _validation.check_weights("lambda_w", lambda_w)
     repeats = period is not None and not is_schedule(lambda_w)

@@ -1,7 +1,7 @@
-"""From one optimizer's state to another's: a run begun without an anchor goes on."""
+"""Going on from another optimizer's state: from a run without an anchor, or back."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias, get_args
 
 import jax
 import jax.numpy as jnp
@@ -9,13 +9,13 @@ import optax
 from jax.tree_util import GetAttrKey, SequenceKey
 from jax.typing import ArrayLike
 
-from prox_optax import _validation
-from prox_optax._anchor import ProximalState, is_anchored
-from prox_optax._compact import CompactState
 from prox_optax._placement import is_concrete
 from prox_optax._schedule import InnerDecayState
+from prox_optax._states import State
+from prox_optax._validation import STEP, check_number
 
 _Keys: TypeAlias = tuple[str, ...]
+_KINDS = (*get_args(State), InnerDecayState)
 
 
 def carry_over(
@@ -23,10 +23,11 @@ def carry_over(
 ) -> optax.OptState:
     r"""Go on from another optimizer's state: moments carried over, the anchor new.
 
-    For a run saved with ``optax.adam`` that goes on with :func:`tradam`, or back. Every
-    array of ``new_state`` is replaced by that of the same name in ``saved_state``, bit
-    for bit (:math:`m`, :math:`v`, :math:`b`, the counts); only the anchor stays that of
-    ``new_state``. The anchor's and the inner decay's :math:`t` go on at ``step``:
+    Use it where a run saved with ``optax.adam`` goes on with :func:`tradam`, or back.
+    Every array of ``new_state`` is replaced by that of the same name in
+    ``saved_state``, bit for bit (:math:`m`, :math:`v`, :math:`b`, the counts); only the
+    anchor stays that of ``new_state``. The anchor's and the inner decay's :math:`t` go
+    on at ``step``:
 
     .. math:: t \leftarrow n, \qquad k \leftarrow n \bmod S
 
@@ -66,12 +67,14 @@ def carry_over(
       >>> int(optax.tree.get(state, "count"))
       1
     """
-    _validation.check_step(step)
-    saved, new = _arrays(saved_state, _is_any), _arrays(new_state, _is_ours)
-    _check_new_schedules(saved, new)
-    carried = _counterparts(
-        _without(_hyperparameters(saved) - _hyperparameters(new), saved),
-        _without(_hyperparameters(new) - _hyperparameters(saved), new),
+    check_number("step", step, STEP, "write the number of updates made")
+    saved, new = _arrays(saved_state, _is_ours_or_dict), _arrays(new_state, _is_ours)
+    of_saved, of_new = _hyperparameters(saved), _hyperparameters(new)
+    _check_new_schedules(new, of_new, set(of_saved.values()))
+    shared = {(), *of_saved.values()} & {(), *of_new.values()}
+    carried = _carried(
+        {keys: saved[keys] for keys, name in of_saved.items() if name in shared},
+        {keys: new[keys] for keys, name in of_new.items() if name in shared},
         _parameters(saved_state) | _parameters(new_state),
     )
 
@@ -90,18 +93,26 @@ _HINT = (
 
 
 class _Array(NamedTuple):
+    """Hold an array of a state, with the path to it."""
+
     path: Any
     value: Any
 
     def where(self) -> str:
         return jax.tree_util.keystr(self.path)
 
+    def type(self) -> str:
+        # For NumPy's float64 result_type would say float32 where x64 is off.
+        x = self.value
+        dtype = x.dtype if hasattr(x, "dtype") else jnp.result_type(x)
+        return f"{dtype}{list(jnp.shape(x))}"
+
 
 _Arrays: TypeAlias = dict[_Keys, _Array]
 
 
 def _arrays(state: optax.OptState, is_ours: Callable[[Any], bool]) -> _Arrays:
-    """The arrays of a state but for ours, by the keys on the way to them."""
+    """Return the arrays of a state by the keys on the way to them, without ours."""
     return {
         _keys(path): _Array(path, leaf)
         for path, leaf in jax.tree_util.tree_leaves_with_path(state, is_leaf=is_ours)
@@ -110,10 +121,10 @@ def _arrays(state: optax.OptState, is_ours: Callable[[Any], bool]) -> _Arrays:
 
 
 def _keys(path: Any) -> _Keys:
-    """The path as text, the same however the state was saved.
+    """Return the keys of a path as text, the same however the state was saved.
 
-    Flax NNX ends it with "value", the array in a container. Without that no two leaves
-    of a tree fall together, since none lies below another.
+    Flax NNX ends a path with "value", the array in a container: that is left out. Two
+    leaves of a tree do not fall together so, since none lies below another.
     """
     keys = [jax.tree_util.keystr((key,), simple=True) for key in path]
     while keys and keys[-1] == "value":
@@ -122,46 +133,47 @@ def _keys(path: Any) -> _Keys:
 
 
 def _is_ours(node: Any) -> bool:
-    return is_anchored(node) or isinstance(node, InnerDecayState)
+    return isinstance(node, _KINDS)
 
 
-def _is_any(node: Any) -> bool:
-    return _is_ours(node) or _is_restored(node)
+def _is_ours_or_dict(node: Any) -> bool:
+    return _kind(node) is not None
 
 
-def _is_restored(node: Any) -> bool:
-    """Whether ``node`` is a state of ours that came back as a dict of its fields.
+def _kind(node: Any) -> Any:
+    """Return the kind of state of ours that ``node`` is, or is a dict of the fields of.
 
     Params may have these names too: their arrays are no integers.
     """
-    if not isinstance(node, Mapping):
-        return False
-    for kind in (ProximalState, CompactState, InnerDecayState):
-        if set(node) == set(kind._fields):
+    for kind in _KINDS:
+        if isinstance(node, kind):
+            return kind
+        if isinstance(node, Mapping) and set(node) == set(kind._fields):
             steps = jax.tree.leaves(node[kind._fields[-1]])
             dtypes = [jnp.result_type(step) for step in steps]
-            return dtypes != [] and all(jnp.issubdtype(t, jnp.integer) for t in dtypes)
-    return False
+            if dtypes and all(jnp.issubdtype(t, jnp.integer) for t in dtypes):
+                return kind
+    return None
 
 
 def _parameters(state: optax.OptState) -> set[_Keys]:
-    """The keys of the params, as the anchors in ``state`` know them."""
-    nodes = [node for node in jax.tree.leaves(state, is_leaf=_is_any) if _is_any(node)]
-    fields = [node if isinstance(node, Mapping) else node._asdict() for node in nodes]
-    anchors = [node.get("anchor", node.get("code")) for node in fields]
-    paths = [jax.tree_util.tree_leaves_with_path(anchor) for anchor in anchors]
-    return {_keys(path) for pairs in paths for path, _ in pairs}
+    """Return the keys of the params, as the anchors in ``state`` know them."""
+    found = set()
+    for node in jax.tree.leaves(state, is_leaf=_is_ours_or_dict):
+        if kind := _kind(node):
+            field = kind._fields[0] if isinstance(node, Mapping) else 0
+            paths = jax.tree_util.tree_leaves_with_path(node[field])
+            found |= {_keys(path) for path, _ in paths}
+    return found
 
 
-def _counterparts(
-    saved: _Arrays, new: _Arrays, parameters: set[_Keys]
-) -> dict[_Keys, Any]:
-    """The array of ``saved`` for each of ``new``: same names, in the same order."""
-    saved_fields, new_fields = _fields(saved), _fields(new)
-    carried = {}
+def _carried(saved: _Arrays, new: _Arrays, parameters: set[_Keys]) -> dict[_Keys, Any]:
+    """Return the array of ``saved`` for each of ``new``: same names, same order."""
+    saved_fields, new_fields = _names_below(saved), _names_below(new)
+    found = {}
     for olds, news in _groups(saved, new):
         for old, place in zip(olds, news, strict=False):
-            alike = _fits(old, new[place].path, parameters) and (
+            alike = _same_place(old, new[place].path, parameters) and (
                 len(news) == 1 or saved_fields[old[:-1]] == new_fields[place[:-1]]
             )
             if not alike:
@@ -169,46 +181,46 @@ def _counterparts(
                     f"saved_state{saved[old].where()} and new_state{new[place].where()}"
                     f" have the same names, but not the same place; {_HINT}."
                 )
-            carried[place] = _checked(saved[old], new[place])
+            found[place] = _of_same_type(saved[old], new[place])
         if len(olds) < len(news):
             where = new[news[len(olds)]].where()
             raise ValueError(f"saved_state has nothing for new_state{where}; {_HINT}.")
         if len(olds) > len(news):
             where = saved[olds[len(news)]].where()
             raise ValueError(f"new_state has no place for saved_state{where}; {_HINT}.")
-    return carried
+    return found
 
 
 def _groups(saved: _Arrays, new: _Arrays) -> list[tuple[list[_Keys], list[_Keys]]]:
-    """Those of the same names in both, each in the order of the numbers."""
+    """Return the arrays that have the same names in both states, sorted by place."""
     groups: dict[_Keys, tuple[list[_Keys], list[_Keys]]] = {}
     for side, arrays in ((1, new), (0, saved)):
         for keys in sorted(arrays, key=_in_order):
-            groups.setdefault(_names(keys), ([], []))[side].append(keys)
+            groups.setdefault(_unplaced(keys), ([], []))[side].append(keys)
     return list(groups.values())
 
 
-def _names(keys: _Keys) -> _Keys:
-    """The fields on the way to an array, without the places in chains and lists."""
+def _unplaced(keys: _Keys) -> _Keys:
+    """Return the names on the way to an array, without places in chains and lists."""
     return tuple(key for key in keys if not key.isdecimal())
 
 
 def _in_order(keys: _Keys) -> list[tuple[int, str]]:
-    """Sort '10' behind '2'."""
+    """Return what sorts '10' behind '2'."""
     return [(int(key) if key.isdecimal() else -1, key) for key in keys]
 
 
-def _fields(arrays: _Arrays) -> dict[_Keys, set[str]]:
-    """The names right below each node: they tell one kind of state from another."""
+def _names_below(arrays: _Arrays) -> dict[_Keys, set[str]]:
+    """Return the names right below each node, which tell kinds of states apart."""
     fields: dict[_Keys, set[str]] = {}
     for keys in arrays:
         for i, key in enumerate(keys):
-            fields.setdefault(keys[:i], set()).update(_names((key,)))
+            fields.setdefault(keys[:i], set()).update(_unplaced((key,)))
     return fields
 
 
-def _fits(saved: _Keys, path: Any, parameters: set[_Keys]) -> bool:
-    """Whether ``saved`` differs from ``path`` in the places of chains alone.
+def _same_place(saved: _Keys, path: Any, parameters: set[_Keys]) -> bool:
+    """Tell whether ``saved`` differs from ``path`` in the places of chains alone.
 
     The part that names a parameter has to be the same, numbers too. It begins at the
     last field, or before it, where an anchor shows that the params have fields.
@@ -230,72 +242,56 @@ def _fits(saved: _Keys, path: Any, parameters: set[_Keys]) -> bool:
     return not wanted
 
 
-def _checked(saved: _Array, new: _Array) -> Any:
-    """The saved array, if it has the shape and dtype of the new one."""
-    (dtype, shape), (new_dtype, new_shape) = map(_type, (saved.value, new.value))
-    if (dtype, shape) != (new_dtype, new_shape):
+def _of_same_type(saved: _Array, new: _Array) -> Any:
+    """Return the saved array as JAX's, once it has the shape and dtype of the new."""
+    if saved.type() != new.type():
         raise ValueError(
-            f"saved_state{saved.where()} is {dtype}{list(shape)}, "
-            f"new_state{new.where()} {new_dtype}{list(new_shape)}; build the new "
-            "optimizer on the same params, with the same dtypes."
+            f"saved_state{saved.where()} is {saved.type()}, new_state{new.where()} "
+            f"{new.type()}; build the new optimizer on the same params, with the same "
+            "dtypes."
         )
-    return _of_jax(saved.value, new.value)
+    if isinstance(saved.value, jax.Array):
+        return saved.value
+    if is_concrete(new.value) and new.value.committed:
+        return jax.device_put(saved.value, new.value.sharding)
+    return jnp.asarray(saved.value)
 
 
-def _type(x: Any) -> tuple[Any, tuple[int, ...]]:
-    # For NumPy's float64 result_type would say float32 where x64 is off.
-    return x.dtype if hasattr(x, "dtype") else jnp.result_type(x), jnp.shape(x)
+def _hyperparameters(arrays: _Arrays) -> dict[_Keys, _Keys]:
+    """Return the hyperparameter that each array belongs to, () where it does to none.
+
+    It is its value, or of the state of its schedule, as ``optax.inject_hyperparams``
+    keeps them.
+    """
+    found: dict[_Keys, _Keys] = dict.fromkeys(arrays, ())
+    for keys in arrays:
+        for i, key in enumerate(keys[:-1]):
+            injected = key in ("hyperparams", "hyperparams_states")
+            if injected and (*keys[:i], "count") in arrays:
+                found[keys] = (*_unplaced(keys[:i]), keys[i + 1])
+                break
+    return found
 
 
-def _of_jax(saved: Any, new: Any) -> Any:
-    if isinstance(saved, jax.Array):
-        return saved
-    if is_concrete(new) and new.committed:
-        return jax.device_put(saved, new.sharding)
-    return jnp.asarray(saved)
-
-
-def _hyperparameters(arrays: _Arrays) -> set[_Keys]:
-    """The names of all that ``optax.inject_hyperparams`` holds."""
-    names = {_hyperparameter(keys, arrays) for keys in arrays}
-    return {name for name in names if name}
-
-
-def _hyperparameter(keys: _Keys, arrays: _Arrays) -> _Keys:
-    """Of which hyperparameter this is the value or the schedule's state; () of none."""
-    for i, key in enumerate(keys[:-1]):
-        injected = key in ("hyperparams", "hyperparams_states")
-        if injected and (*keys[:i], "count") in arrays:
-            return (*_names(keys[:i]), keys[i + 1])
-    return ()
-
-
-def _without(hyperparameters: set[_Keys], arrays: _Arrays) -> _Arrays:
-    return {
-        keys: array
-        for keys, array in arrays.items()
-        if _hyperparameter(keys, arrays) not in hyperparameters
-    }
-
-
-def _check_new_schedules(saved: _Arrays, new: _Arrays) -> None:
-    """A schedule under a hyperparameter that the saved run did not have."""
-    of_saved = _hyperparameters(saved)
-    for keys, array in new.items():
-        name = _hyperparameter(keys, new)
-        if name and name not in of_saved and "hyperparams_states" in keys:
+def _check_new_schedules(
+    new: _Arrays, of_new: dict[_Keys, _Keys], saved: set[_Keys]
+) -> None:
+    """Refuse a schedule under a hyperparameter that the saved run did not have."""
+    for keys, name in of_new.items():
+        if name and name not in saved and "hyperparams_states" in keys:
             raise ValueError(
-                f"saved_state has nothing for the schedule new_state{array.where()}; "
-                f"write optax.inject_hyperparams(..., static_args={name[-1]!r}): then "
-                "the schedule goes on at step."
+                "saved_state has nothing for the schedule "
+                f"new_state{new[keys].where()}; write optax.inject_hyperparams(..., "
+                f"static_args={name[-1]!r}): then the schedule goes on at step."
             )
 
 
 def _at_step(node: Any, step: ArrayLike) -> Any:
+    """Return a state of ours whose last field, its counter, is at ``step``."""
+
     def at(t: jax.Array) -> jax.Array:
         n = jnp.full_like(t, step)
         return jnp.where(t < 0, ~n, n)  # the anchor was set: the next update keeps it
 
-    if isinstance(node, InnerDecayState):
-        return InnerDecayState(jax.tree.map(at, node.inner_step))
-    return node._replace(step=jax.tree.map(at, node.step))
+    last = node._fields[-1]
+    return node._replace(**{last: jax.tree.map(at, getattr(node, last))})

@@ -1,10 +1,14 @@
 """An anchor in 16 bits: each parameter's place in a window that moves with it."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
+from jax.typing import ArrayLike
+
+from prox_optax import _tree_checks, _validation
 
 _WINDOW = 2.0**15  # units to either side of a parameter that 16 bits tell apart
 _HEADROOM = 8.0  # the window over the largest displacement seen
@@ -59,8 +63,74 @@ class CompactState(NamedTuple):
     unit: jax.Array
     step: jax.Array
 
-    def taken(self, ws: list[jax.Array]) -> "CompactState":
+    @staticmethod
+    def keeps(anchor_dtype: Any, period: Any, anchor_step: Any) -> bool:
+        """Tell whether ``anchor_dtype`` asks for this, and check that the rest fits."""
+        if not _validation.is_dtype(anchor_dtype, jnp.int16):
+            return False
+        hint = "write anchor_dtype=None for an anchor that"
+        if period is None:
+            raise ValueError(
+                "anchor_dtype='int16' needs a period: it tells an anchor only near the "
+                f"params; {hint} stays."
+            )
+        if isinstance(anchor_step, jax.Array):
+            raise TypeError(
+                "anchor_dtype='int16' needs anchor_step=1.0, a number, and it is an "
+                "array; under optax.inject_hyperparams name it in static_args, or "
+                f"{hint} follows."
+            )
+        if anchor_step != 1:
+            raise ValueError(
+                f"anchor_dtype='int16' needs anchor_step=1.0, got {anchor_step}; "
+                f"{hint} follows."
+            )
+        return True
+
+    @classmethod
+    def start(
+        cls, params: optax.Params, anchor_dtype: Any, anchor_step: ArrayLike
+    ) -> "CompactState":
+        """Return the state at init; of mere shapes the anchor is not taken yet."""
+        del anchor_dtype, anchor_step
+        _tree_checks.check_dtypes(
+            params,
+            lambda dtype: dtype in (jnp.float32, jnp.float64),
+            ": anchor_dtype='int16' saves memory for params of float32 or float64; "
+            "write anchor_dtype=None.",
+        )
+        ws = jax.tree.leaves(params)
+        code = jax.tree.map(lambda w: jnp.zeros(jnp.shape(w), jnp.int16), params)
+        unit = jnp.full(len(ws), _UNTAKEN, jnp.float32)
+        untaken = cls(code, unit, jnp.zeros([], jnp.int32))
+        if any(isinstance(w, jax.ShapeDtypeStruct) for w in ws):
+            return untaken
+        return untaken.moved(list(map(jnp.asarray, ws)), None)
+
+    def check(self, ws: list[jax.Array]) -> None:
+        """Raise where this holds no anchor of ``ws``, the leaves of the params."""
+        _tree_checks.check_held("code", self.code, ws, lambda k, _: k.dtype == "int16")
+        if any(jnp.ndim(t) > 0 for t in jax.tree.leaves(self.step)):
+            raise ValueError(
+                "this is a stack of states, as jax.vmap(init) makes it, with an anchor "
+                "of anchor_dtype='int16'; map over it: jax.vmap(anchor_distance)("
+                "states, params), and likewise the other functions."
+            )
+        unit, wanted = _tree_checks.only_array(self.unit), f"float32[{len(ws)}]"
+        if _tree_checks.in_words(unit) != wanted:
+            raise ValueError(
+                f"the state's unit is {_tree_checks.in_words(unit)} and must be "
+                f"{wanted}, one for each parameter; {_tree_checks.RESTORE}."
+            )
+        if not isinstance(unit, jax.core.Tracer) and np.any(np.asarray(unit) <= 0):
+            raise ValueError(
+                f"the state's unit has the value {np.min(unit)} and must be positive; "
+                f"{_tree_checks.RESTORE}."
+            )
+
+    def moved(self, ws: list[jax.Array], s: None) -> "CompactState":
         """Return the state with the anchor at ``ws``, the leaves of the params."""
+        del s
         # int16 is the least that a compiler may keep; -2**15 has no magnitude there.
         away = [jnp.maximum(k, 1 - 2**15) for k in self._away(ws)]
         unit = _fitting(self.unit * _largest(away), _largest(ws), self.unit)
@@ -72,25 +142,28 @@ class CompactState(NamedTuple):
         units, ks = jnp.unstack(self.unit), self._away(ws)
         return [u.astype(w.dtype) * k for w, u, k in zip(ws, units, ks, strict=True)]
 
+    def measured(self, ws: list[jax.Array]) -> list[tuple[jax.Array, ...]]:
+        """Return ``w, a, w - a`` of each leaf for their norms."""
+        ds = self.displacements(ws)
+        return list(zip(ws, map(jnp.subtract, ws, ds), ds, strict=True))
+
     def anchors(self, ws: list[jax.Array]) -> list[jax.Array]:
         """Return ``a`` of each leaf, in the dtype of ``w``."""
         return list(map(jnp.subtract, ws, self.displacements(ws)))
+
+    def set_to(self, ws: list[jax.Array]) -> NoReturn:
+        """Refuse to set the anchor to any values: it is known only near the params."""
+        raise ValueError(
+            "an anchor of anchor_dtype='int16' cannot be set: it is known only near "
+            "the params; build the optimizer with anchor_dtype=None, or name another "
+            "anchor by name=."
+        )
 
     def _away(self, ws: list[jax.Array]) -> list[jax.Array]:
         """Return ``int16(n(w) - n(a))``: the difference wraps."""
         return list(
             map(jnp.subtract, _places(ws, self.unit), jax.tree.leaves(self.code))
         )
-
-
-def start(params: optax.Params, step: jax.Array) -> CompactState:
-    """Return the state at init; of mere shapes the anchor is not taken yet."""
-    ws = jax.tree.leaves(params)
-    code = jax.tree.map(lambda w: jnp.zeros(jnp.shape(w), jnp.int16), params)
-    unit = jnp.full(len(ws), _UNTAKEN, jnp.float32)
-    if any(isinstance(w, jax.ShapeDtypeStruct) for w in ws):
-        return CompactState(code, unit, step)
-    return CompactState(code, unit, step).taken(list(map(jnp.asarray, ws)))
 
 
 def _places(ws: list[jax.Array], unit: jax.Array) -> list[jax.Array]:

@@ -1,4 +1,4 @@
-"""How far the parameters are from their anchor and how hard it pulls: to be logged."""
+"""Numbers to log: how far the parameters are from their anchor, how hard it pulls."""
 
 from typing import Any, NamedTuple
 
@@ -8,14 +8,14 @@ import optax
 from jax.typing import ArrayLike
 
 from prox_optax import _tree_checks, _validation
-from prox_optax._anchor import anchored_leaves, wide_dtype
-from prox_optax._arguments import is_schedule
-from prox_optax._compact import CompactState
-from prox_optax._match import Names, named, names, spread
+from prox_optax._match import Names, matched, named, names, spread
+from prox_optax._placement import wide_dtype
+from prox_optax._states import anchored_leaves
+from prox_optax._validation import is_schedule
 
 
 class AnchorDistance(NamedTuple):
-    """What :func:`anchor_distance` returns: arrays of shape (), float32 or wider.
+    """Hold what :func:`anchor_distance` returns: arrays of shape (), float32 or wider.
 
     Attributes:
       norm: the distance of all parameters that have an anchor.
@@ -35,7 +35,7 @@ class AnchorDistance(NamedTuple):
 def anchor_distance(
     opt_state: optax.OptState, params: optax.Params, name: str | None = None
 ) -> AnchorDistance:
-    r"""The distance of ``params`` from the anchor in an optimizer state.
+    r"""Measure the distance of ``params`` from the anchor in an optimizer state.
 
     .. math::
 
@@ -72,7 +72,7 @@ def anchor_distance(
       >>> float(distance.norm), round(float(distance.leaf_relative["w"]), 3)
       (3.0, 0.6)
     """
-    known = _known(opt_state, params, name)
+    known = _displaced(opt_state, params, name)
     far = {path: optax.tree.norm(d) for path, (_, _, d) in known.items()}
     of_w = {path: optax.tree.norm(w) for path, (w, _, _) in known.items()}
     of_a = {path: optax.tree.norm(a) for path, (_, a, _) in known.items()}
@@ -96,7 +96,7 @@ def pull_ratio(
     strength: ArrayLike | optax.Params,
     name: str | None = None,
 ) -> jax.Array:
-    r"""The size of the pull over that of the gradient it is added to.
+    r"""Measure the size of the pull over that of the gradient it is added to.
 
     .. math:: \rho = \frac{\|2 \lambda\,(w - a)\|}{\|g\|}
 
@@ -135,41 +135,30 @@ def pull_ratio(
     if is_schedule(strength):
         raise TypeError("strength is a schedule; give its value at the step.")
     _validation.check_weights("strength", strength)
-    known = _known(opt_state, params, name)
+    known = _displaced(opt_state, params, name)
     like = jax.tree_util.tree_map_with_path(
         lambda path, w: w if names(path) in known else optax.MaskedNode(), params
     )
-    lams = dict(zip(named(like), spread("strength", strength, like), strict=True))
-    gradients = _tree_checks.check_gradients(gradients, like)
-    grads = dict(zip(named(like), gradients, strict=True))
-    pulls = [2 * lams[path] * d for path, (_, _, d) in known.items()]
-    wide_grads = [jnp.asarray(grads[path], wide_dtype(grads[path])) for path in known]
-    return _ratio(optax.tree.norm(pulls), optax.tree.norm(wide_grads))
+    lams = spread("strength", strength, like)
+    gs = matched(gradients, like, "gradients do not fit the params:")
+    jax.tree.map(_tree_checks.check_update, gs, jax.tree.leaves(like))
+    ds = [known[leaf][2] for leaf in named(like)]
+    pulls = [2 * lam * d for lam, d in zip(lams, ds, strict=True)]
+    wide_gs = [jnp.asarray(g, wide_dtype(g)) for g in gs]
+    return _ratio(optax.tree.norm(pulls), optax.tree.norm(wide_gs))
 
 
-def _known(
+def _displaced(
     opt_state: optax.OptState, params: optax.Params, name: str | None
-) -> dict[Names, tuple[jax.Array, jax.Array, jax.Array]]:
+) -> dict[Names, tuple[jax.Array, ...]]:
     """Return ``w, a, w - a`` of each parameter that has an anchor, by its name."""
-    known: dict[Names, tuple[jax.Array, jax.Array, jax.Array]] = {}
+    known: dict[Names, tuple[jax.Array, ...]] = {}
     for full, state, ws in anchored_leaves(opt_state, params, name):
-        anchors = state.anchors(ws)
-        if isinstance(state, CompactState):
-            ds = state.displacements(ws)
-        else:  # without the guard at infinity, which XLA does not fuse into a norm
-            ws = [
-                jnp.asarray(w, wide_dtype(w, a))
-                for w, a in zip(ws, anchors, strict=True)
-            ]
-            anchors = [
-                jnp.asarray(a, w.dtype) for w, a in zip(ws, anchors, strict=True)
-            ]
-            ds = list(map(jnp.subtract, ws, anchors))
-        known.update(zip(full, zip(ws, anchors, ds, strict=True), strict=True))
+        known.update(zip(full, state.measured(ws), strict=True))
     return known
 
 
 def _ratio(size: jax.Array, *others: jax.Array) -> jax.Array:
-    """``size`` over the largest of the others, 0 / 0 = 0."""
+    """Return ``size`` over the largest of the others, with 0 / 0 = 0."""
     largest = jnp.max(jnp.stack(others))
     return jnp.where(size == 0, 0.0, size / jnp.where(size == 0, 1.0, largest))

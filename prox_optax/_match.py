@@ -7,6 +7,7 @@ are matched by their names, not by the structures that hold them.
 """
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any, TypeAlias
 
 import jax
@@ -43,39 +44,80 @@ def _name(key: Any) -> Any:
     return key
 
 
-def alike(tree: Any, like: Any) -> bool:
-    """Tell whether two trees have the same structure, containers included."""
-    structure: Any = jax.tree.structure(tree)
-    return structure == jax.tree.structure(like)
-
-
-def named(tree: Any, is_leaf: Any = None) -> dict[Names, Any]:
+def named(tree: Any) -> dict[Names, Any]:
     """Return the leaves of ``tree`` by their names, in order."""
-    leaves, _ = tree_flatten_with_path(tree, is_leaf=is_leaf)
-    return {names(path): leaf for path, leaf in leaves}
+    return {names(path): leaf for path, leaf in tree_flatten_with_path(tree)[0]}
+
+
+def keys_to(tree: Any, index: int) -> str:
+    """Return the keys to a leaf of ``tree``, by its place, as they are written."""
+    path, _ = tree_flatten_with_path(tree)[0][index]
+    return keystr(path)
 
 
 def matched(tree: Any, like: Any, what: str, updates: Any = ()) -> list[Any]:
     """Return the leaves of ``tree`` in the order of those of ``like``.
 
     What has no counterpart is left out if it is no floating or complex array (the
-    functions and the counters of a whole model), or if ``updates`` have a None there
-    (what is frozen).
+    functions and the counters of a whole model), if ``like`` holds a ``MaskedNode``
+    there, or if ``updates`` have a None there (what is frozen).
     """
-    if alike(tree, like):
+    if _alike(tree, like):
         return jax.tree.leaves(tree)
-    paths, _ = tree_flatten_with_path(without_masked(tree, like))
+    left_out = _over(_paths_to(like, _is_masked) + _paths_to(updates, _is_none))
+
+    def may_add(path: Any, leaf: Any) -> bool:
+        return not _is_parameter(leaf) or left_out(path) is not None
+
+    paths, _ = tree_flatten_with_path(tree)
+    return _counterparts(paths, like, what, lambda _: False, may_add)
+
+
+def matched_updates(
+    updates: optax.Updates, like: optax.Params
+) -> tuple[list[Any], Callable[[list[Any]], optax.Updates]]:
+    """Return the update of each leaf of ``like``, and what makes a tree of new ones.
+
+    A None may stand for the update of a part: it stays.
+    """
+    if _alike(updates, like):
+        leaves, structure = jax.tree.flatten(updates)
+        return leaves, partial(jax.tree.unflatten, structure)
+    paths, structure = tree_flatten_with_path(updates, is_leaf=_is_none)
+    absent = _over(path for path, u in paths if u is None)
+    us = _counterparts(
+        paths,
+        like,
+        "updates do not fit the params:",
+        lambda path: absent(path) is not None,
+        lambda _, u: u is None,
+    )
+
+    def rebuild(new: list[Any]) -> optax.Updates:
+        by_name = dict(zip(named(like), new, strict=True))
+        us = [by_name.get(names(path)) for path, _ in paths]
+        return jax.tree.unflatten(structure, us)
+
+    return us, rebuild
+
+
+def _counterparts(
+    paths: list[tuple[Any, Any]],
+    like: Any,
+    what: str,
+    may_lack: Callable[[Any], bool],
+    may_add: Callable[[Any, Any], bool],
+) -> list[Any]:
+    """Return the leaf at the name of each leaf of ``like``, None where it may lack."""
     given = {names(path): leaf for path, leaf in paths}
-    wanted = named(like)
-    for path, _ in tree_flatten_with_path(like)[0]:
-        if names(path) not in given:
+    wanted = {names(path): path for path, _ in tree_flatten_with_path(like)[0]}
+    for name, path in wanted.items():
+        if name not in given and not may_lack(path):
             raise ValueError(f"{what} leaf {_where(path)} is missing; {_OF_INIT}.")
-    frozen = _over(_paths_to(updates, lambda u: u is None))
     for path, leaf in paths:
-        known = names(path) in wanted or frozen(path) is not None
-        if not known and _is_parameter(leaf):
+        if names(path) not in wanted and not may_add(path, leaf):
             raise ValueError(f"{what} leaf {_where(path)} is extra; {_OF_INIT}.")
-    return [given[name] for name in wanted]
+    return [given.get(name) for name in wanted]
 
 
 def spread(name: str, prefix: Any, like: Any) -> list[Any]:
@@ -83,12 +125,15 @@ def spread(name: str, prefix: Any, like: Any) -> list[Any]:
 
     A number stands for all leaves below it, an array for one leaf.
     """
+    if jax.tree_util.all_leaves([prefix]) and jnp.ndim(prefix) == 0:
+        return [prefix] * len(jax.tree.leaves(like))
     unfit = f"{name} must be one number or have the structure of params, but"
-    paths, _ = tree_flatten_with_path(without_masked(prefix, like))
+    paths, _ = tree_flatten_with_path(prefix)
     given = {names(path): leaf for path, leaf in paths}
     standing_for = _over(path for path, _ in paths)
     found: list[Any] = []
-    used = {standing_for(path) for path in _paths_to(like, _is_masked)}
+    masks = _paths_to(like, _is_masked)
+    masked, used = _over(masks), {standing_for(path) for path in masks}
     for path, leaf in tree_flatten_with_path(like)[0]:
         key = standing_for(path)
         if key is None or (key != names(path) and jnp.ndim(given[key]) > 0):
@@ -105,22 +150,9 @@ def spread(name: str, prefix: Any, like: Any) -> list[Any]:
         found.append(given[key])
         used.add(key)
     for path, _ in paths:
-        if found and names(path) not in used:
+        if found and names(path) not in used and masked(path) is None:
             raise ValueError(f"{unfit} leaf {_where(path)} is extra; {_OF_INIT}.")
     return found
-
-
-def without_masked(tree: Any, like: Any) -> Any:
-    """Return ``tree`` without the parts for which ``like`` holds a ``MaskedNode``."""
-    paths = _paths_to(like, _is_masked)
-    if not paths:
-        return tree
-    masked = _over(paths)
-
-    def keep(path: Any, leaf: Any) -> Any:
-        return leaf if masked(path) is None else optax.MaskedNode()
-
-    return jax.tree_util.tree_map_with_path(keep, tree)
 
 
 def _over(paths: Iterable[Any]) -> Callable[[Any], Names | None]:
@@ -146,6 +178,16 @@ def _paths_to(tree: Any, wanted: Callable[[Any], bool]) -> list[Any]:
     """Return the paths of all that is ``wanted``, which may be no leaf for JAX."""
     nodes, _ = tree_flatten_with_path(tree, is_leaf=wanted)
     return [path for path, node in nodes if wanted(node)]
+
+
+def _alike(tree: Any, like: Any) -> bool:
+    """Tell whether two trees have the same structure, containers included."""
+    structure: Any = jax.tree.structure(tree)
+    return structure == jax.tree.structure(like)
+
+
+def _is_none(node: Any) -> bool:
+    return node is None
 
 
 def _is_masked(node: Any) -> bool:

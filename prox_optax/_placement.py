@@ -60,3 +60,8 @@ def placed_like(w: Any, a: jax.Array) -> Any:
 def in_manual_mesh() -> bool:
     """Tell whether this is traced inside ``jax.shard_map``."""
     return AxisType.Manual in jax.sharding.get_abstract_mesh().axis_types
+
+
+def wide_dtype(*arrays: jax.Array) -> jnp.dtype:
+    """Return the dtype to compute in with ``arrays``: float32 or wider."""
+    return jnp.promote_types(jnp.result_type(*arrays), jnp.float32)

@@ -9,11 +9,11 @@ import jax.numpy as jnp
 import optax
 from jax.typing import ArrayLike
 
-from prox_optax import _compact, _tree_checks, _validation
-from prox_optax._anchor import ProximalState, State, fitted, is_anchored, wide_dtype
-from prox_optax._arguments import Period, Weights, is_schedule, judged_at_init
-from prox_optax._match import alike, names, spread
-from prox_optax._placement import copied, in_manual_mesh, placed_like
+from prox_optax import _states, _tree_checks, _validation
+from prox_optax._match import matched_updates, spread
+from prox_optax._placement import in_manual_mesh, placed_like, wide_dtype
+from prox_optax._states import State
+from prox_optax._validation import Period, Weights, check_start, is_schedule, value_at
 
 _Pull: TypeAlias = Callable[..., tuple[jax.Array, jax.Array]]
 _LAST_STEP = 2**31 - 1
@@ -93,11 +93,9 @@ def proximal(
       Zhang et al., "Taming the Noisy Gradient", IJCAI 2019,
       https://doi.org/10.24963/ijcai.2019/604
     """
-    _validation.check_weights("strength", strength)
-    tx = anchored(
+    return anchored(
         pull_gradient, "strength", strength, period, anchor_step, anchor_dtype
     )
-    return judged_at_init(tx, ("strength", strength, _validation.check_weights))
 
 
 def decoupled_proximal(
@@ -163,22 +161,7 @@ def decoupled_proximal(
       as in Loshchilov and Hutter, "Decoupled Weight Decay Regularization", ICLR 2019,
       https://arxiv.org/abs/1711.05101
     """
-    _validation.check_weights("lambda_w", lambda_w)
-    tx = anchored(pull_step, "lambda_w", lambda_w, period, anchor_step, anchor_dtype)
-    return judged_at_init(tx, ("lambda_w", lambda_w, _validation.check_weights))
-
-
-def pull_gradient(
-    g: jax.Array, d: jax.Array, lam: jax.Array
-) -> tuple[jax.Array, jax.Array]:
-    return g + 2 * lam * d, (lam == 0) | (d == 0)
-
-
-def pull_step(
-    u: jax.Array, d: jax.Array, lam: jax.Array
-) -> tuple[jax.Array, jax.Array]:
-    # u / (1 + r) - r / (1 + r) * d with r = 2 lam: no product can overflow.
-    return 0.5 / (0.5 + lam) * u - lam / (0.5 + lam) * d, lam == 0
+    return anchored(pull_step, "lambda_w", lambda_w, period, anchor_step, anchor_dtype)
 
 
 def anchored(
@@ -191,32 +174,38 @@ def anchored(
     *,
     repeats: bool = False,
 ) -> optax.GradientTransformationExtraArgs:
-    """Build the transformation: the anchor's life around the pull of a leaf.
+    """Build the transformation behind both pulls, and behind those of the aliases.
 
-    ``pull(update, displacement, weight)`` gives the new update and where the old one
-    passes untouched: there 0 * inf must not arise, and -0.0 + 0.0 would be 0.0.
-    ``repeats`` says that a schedule of ``weights`` repeats itself with the period.
+    Args:
+      pull: :func:`pull_gradient` or :func:`pull_step`.
+      name: what the caller calls ``weights``.
+      weights: lambda, as the strength of :func:`proximal`.
+      period: S, as in :func:`proximal`.
+      anchor_step: s, as in :func:`proximal`.
+      anchor_dtype: as in :func:`proximal`.
+      repeats: whether a schedule of ``weights`` repeats itself with the period.
     """
+    _validation.check_weights(name, weights)
     _validation.check_period(period)
-    _validation.check_anchor_step(anchor_step)
-    _validation.check_anchor_dtype(anchor_dtype, period, anchor_step)
+    hint = (
+        "write 1.0 to take a copy of params at each period, or period=None for an "
+        "anchor that stays"
+    )
+    _validation.check_constant("anchor_step", anchor_step, _validation.FRACTION, hint)
+    kind = _states.kind_of_state(anchor_dtype, period, anchor_step)
+    whole = isinstance(anchor_step, int | float) and anchor_step == 1
+    s = None if whole else anchor_step
     counts_on = is_schedule(weights) and not repeats
 
-    def weights_at(t: jax.Array, like: optax.Params) -> list[Any]:
-        lam: Any = weights(t) if is_schedule(weights) else weights
-        if jax.tree_util.all_leaves([lam]) and jnp.ndim(lam) == 0:
-            return [lam] * len(jax.tree.leaves(like))
-        return spread(name, lam, like)
+    def lambdas(t: jax.Array, like: optax.Params) -> list[Any]:
+        return spread(name, value_at(t, weights), like)
 
     def init_fn(params: optax.Params) -> State:
-        _tree_checks.check_params(params, anchor_dtype)
-        step = jnp.zeros([], jnp.int32)
-        weights_at(step, params)
-        if _validation.is_compact(anchor_dtype):
-            return _compact.start(params, step)
-        anchor = jax.tree.map(lambda w: copied(w, anchor_dtype), params)
-        _tree_checks.warn_of_rounding(params, anchor, anchor_step)
-        return ProximalState(anchor, step)
+        check_start(name, weights, _validation.check_weights)
+        _tree_checks.check_params(params)
+        state = kind.start(params, anchor_dtype, anchor_step)  # a <- w, t <- 0
+        lambdas(state.step, params)
+        return state
 
     def update_fn(
         updates: optax.Updates,
@@ -225,94 +214,44 @@ def anchored(
         **extra_args: Any,
     ) -> tuple[optax.Updates, State]:
         del extra_args
-        ws = leaves_at(params, state, updates)
-        _tree_checks.check_restored(state, ws, anchor_dtype)
+        ws = _states.leaves_at(params, state, updates)
+        _states.check_kind(state, ws, kind, anchor_dtype)
+        # Negative, it is ~t: set_anchor wrote it, and this update keeps the anchor.
         t = jnp.where(state.step < 0, ~state.step, state.step)
         if period is not None:
             due = (state.step >= 0) & (t % period == 0)
-            state = _moved(state, ws, anchor_step, due)
-        us, rebuild = _matched_updates(updates, state[0])
-        lams = weights_at(t, state[0])
-        ds = state.displacements(ws)
-        new = [
-            None if u is None else _pulled(pull, u, d, lam)
-            for u, d, lam in zip(us, ds, lams, strict=True)
+            state = _moved_where(due, state, ws, s)  # a <- a + s (w - a)
+        gs, rebuild = matched_updates(updates, state[0])
+        ds = state.displacements(ws)  # d = w - a
+        lams = lambdas(t, state[0])
+        new = [  # g <- g + 2 lam d, or u <- (u - 2 lam d) / (1 + 2 lam)
+            None if g is None else _pulled(pull, g, d, lam)
+            for g, d, lam in zip(gs, ds, lams, strict=True)
         ]
         return rebuild(new), state._replace(step=_next(t, period, counts_on))
 
     return optax.GradientTransformationExtraArgs(init_fn, update_fn)
 
 
-def leaves_at(
-    params: optax.Params | None, state: Any, updates: optax.Updates
-) -> list[jax.Array]:
-    """Return the leaves of ``params`` that the state of a pull has an anchor for."""
-    if not is_anchored(state):
-        _tree_checks.refuse_foreign_state(state)
-    return fitted(params, state, "taken at init", updates)
+def pull_gradient(
+    g: jax.Array, d: jax.Array, lam: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """Return ``g + 2 lam (w - a)`` for ``d = w - a``, and where g passes untouched.
 
-
-def _moved(state: State, ws: list[jax.Array], s: ArrayLike, due: jax.Array) -> State:
-    """Return the state with its anchor moved where ``due``.
-
-    One switch over the whole tree, with "keep" as its branch 0, lets XLA leave the
-    anchor's buffers alone on the steps in between; a ``where`` rewrites them.
+    There 0 * inf must not arise, and -0.0 + 0.0 would be 0.0.
     """
-    operands: tuple[Any, ...] = (state, ws, s)
-    move: Callable[..., State] = _approach
-    if isinstance(s, int | float) and s == 1:
-        operands, move = (state, ws), _take
-    branches = [_keep, move]
-    if in_manual_mesh():
-        branches = [_varying(False, move), _varying(True, move)]
-    return jax.lax.switch(due.astype(jnp.int32), branches, *operands)
+    return g + 2 * lam * d, (lam == 0) | (d == 0)
 
 
-# Branches have to be the same functions in each call: a new one is compiled anew.
-def _keep(state: State, *_: Any) -> State:
-    return state
+def pull_step(
+    u: jax.Array, d: jax.Array, lam: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """Return ``(u - r (w - a)) / (1 + r)`` for ``d = w - a`` and ``r = 2 lam``.
 
-
-def _take(state: State, ws: list[jax.Array]) -> State:
-    return state.taken(ws)
-
-
-def _approach(state: ProximalState, ws: list[jax.Array], s: ArrayLike) -> State:
-    return state.approached(ws, s)
-
-
-def _varying(moves: bool, move: Callable[..., State]) -> Callable[..., State]:
-    """Inside ``shard_map`` both branches must vary over the same axes of the mesh."""
-
-    def branch(state: State, *others: Any) -> State:
-        moved = move(state, *others)
-        return jax.tree.map(lambda m, k: jnp.where(moves, m, k), moved, state)
-
-    return branch
-
-
-def _matched_updates(
-    updates: optax.Updates, like: optax.Params
-) -> tuple[list[Any], Callable[[list[Any]], optax.Updates]]:
-    """Return the update of each leaf of ``like``, and how new ones become a tree.
-
-    A None may stand for the update of a part: it stays.
+    As :func:`pull_gradient`, beside it, where u passes untouched. Numerator and
+    denominator are divided by 1 + r first, so that no product can overflow.
     """
-    if alike(updates, like):
-        leaves, structure = jax.tree.flatten(updates)
-        return leaves, partial(jax.tree.unflatten, structure)
-    paths, structure = jax.tree_util.tree_flatten_with_path(
-        updates, is_leaf=lambda u: u is None
-    )
-    given = {names(path): u for path, u in paths}
-    wanted = _tree_checks.check_updates(updates, like)
-    us = [given.get(name) for name in wanted]
-
-    def rebuild(new: list[Any]) -> optax.Updates:
-        by_name = dict(zip(wanted, new, strict=True))
-        return jax.tree.unflatten(structure, [by_name.get(name) for name in given])
-
-    return us, rebuild
+    return 0.5 / (0.5 + lam) * u - lam / (0.5 + lam) * d, lam == 0
 
 
 @partial(jax.jit, static_argnums=0)  # traced once for leaves of the same shape
@@ -324,6 +263,35 @@ def _pulled(pull: _Pull, u: jax.Array, d: jax.Array, lam: ArrayLike) -> jax.Arra
     pulled, untouched = pull(jnp.asarray(u, wide), jnp.asarray(d, wide), wide_lam)
     pulled = pulled.astype(u.dtype)
     return jnp.where(placed_like(untouched, pulled), placed_like(u, pulled), pulled)
+
+
+def _moved_where(
+    due: jax.Array, state: State, ws: list[jax.Array], s: ArrayLike | None
+) -> State:
+    """Return the state with its anchor moved where ``due``.
+
+    One switch over the whole tree, with "keep" as its branch 0, lets XLA leave the
+    anchor's buffers alone on the steps in between; a ``where`` rewrites them.
+    """
+    branches = [_keep, _move]
+    if in_manual_mesh():  # there both must vary over the same axes of the mesh
+        branches = [partial(_move_and_keep, False), partial(_move_and_keep, True)]
+    return jax.lax.switch(due.astype(jnp.int32), branches, state, ws, s)
+
+
+# Branches have to be the same functions in each call: a new one is compiled anew.
+def _keep(state: State, ws: list[jax.Array], s: Any) -> State:
+    del ws, s
+    return state
+
+
+def _move(state: State, ws: list[jax.Array], s: Any) -> State:
+    return state.moved(ws, s)
+
+
+def _move_and_keep(moves: bool, state: State, ws: list[jax.Array], s: Any) -> State:
+    moved = state.moved(ws, s)
+    return jax.tree.map(lambda m, k: jnp.where(moves, m, k), moved, state)
 
 
 def _next(t: jax.Array, period: ArrayLike | None, counts_on: bool) -> jax.Array:

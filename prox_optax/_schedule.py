@@ -1,4 +1,4 @@
-"""The inner decay of the learning rate, and Adam's half-life in examples."""
+"""The inner decay of the learning rate, and Adam's ``b2`` for a batch size."""
 
 import math
 from typing import Any, NamedTuple
@@ -10,11 +10,12 @@ import optax
 from jax.typing import ArrayLike
 
 from prox_optax import _tree_checks, _validation
-from prox_optax._arguments import Period, Weights, is_schedule, known
+from prox_optax._placement import wide_dtype
+from prox_optax._validation import Period, Weights, known, value_at
 
 
 def inner_decay(learning_rate: Weights, period: Period = 10) -> optax.Schedule:
-    r"""The learning rate of TRSGD and TRAdam: it decays within each period.
+    r"""Decay a learning rate within each period, as TRSGD and TRAdam do.
 
     .. math:: \eta'_t = \frac{\eta_t}{(t \bmod S) + 1}
 
@@ -47,12 +48,13 @@ def inner_decay(learning_rate: Weights, period: Period = 10) -> optax.Schedule:
       Zhang et al., "Taming the Noisy Gradient", IJCAI 2019,
       https://doi.org/10.24963/ijcai.2019/604
     """
-    _validation.check_period(period, none_allowed=False)
+    hint = "write a whole number of steps such as period=10"
+    _validation.check_number("period", period, _validation.PERIOD, hint)
     _validation.check_weights("learning_rate", learning_rate)
 
     def schedule(t: Any) -> Any:
-        eta = learning_rate(t) if is_schedule(learning_rate) else learning_rate
-        return jax.tree.map(lambda x: x / (t % period + 1), eta)
+        n = t % period + 1
+        return jax.tree.map(lambda eta: eta / n, value_at(t, learning_rate))
 
     return schedule
 
@@ -68,10 +70,8 @@ class InnerDecayState(NamedTuple):
     inner_step: jax.Array
 
 
-def scale_by_inner_decay(
-    period: Period,
-) -> optax.GradientTransformationExtraArgs:
-    """Divide the k-th update of each period by k + 1, in step for ever."""
+def scale_by_inner_decay(period: Period) -> optax.GradientTransformationExtraArgs:
+    """Divide the k-th update of each period by k + 1; its counter never overflows."""
 
     def init_fn(params: optax.Params) -> InnerDecayState:
         del params
@@ -85,7 +85,11 @@ def scale_by_inner_decay(
     ) -> tuple[optax.Updates, InnerDecayState]:
         del params, extra_args
         if not isinstance(state, InnerDecayState):
-            _tree_checks.refuse_no_inner_decay()
+            raise ValueError(
+                "the state holds no inner decay, as of an optimizer with period=None; "
+                "build it as it was when the state was made, or call "
+                "prox_optax.carry_over(saved_state, init(params), step)."
+            )
         _tree_checks.check_step("inner_step", state.inner_step)
         n = state.inner_step % period + 1
         updates = jax.tree.map(lambda u: _divided(u, n), updates)
@@ -96,16 +100,15 @@ def scale_by_inner_decay(
 
 @jax.jit  # traced once for leaves of the same shape
 def _divided(u: jax.Array, n: jax.Array) -> jax.Array:
-    wide = jnp.promote_types(u.dtype, jnp.float32)
+    """Return ``u / n``, computed in float32 or wider, in the dtype of ``u``."""
+    wide = wide_dtype(u)
     return (u.astype(wide) / n.astype(wide)).astype(u.dtype)
 
 
 def rescale_b2(
-    b2: ArrayLike,
-    batch_size: ArrayLike,
-    reference_batch_size: ArrayLike,
+    b2: ArrayLike, batch_size: ArrayLike, reference_batch_size: ArrayLike
 ) -> ArrayLike:
-    r"""Adam's ``b2`` for another batch size, with the same half-life in examples.
+    r"""Convert Adam's ``b2`` to another batch size: the same half-life in examples.
 
     .. math:: b_2(B) = b_2^{\,B / B_{\mathrm{ref}}}
 
@@ -134,7 +137,10 @@ def rescale_b2(
       Marek et al., "Small Batch Size Training for Language Models", 2025,
       https://arxiv.org/abs/2507.07101
     """
-    _validation.check_b2(b2, batch_size, reference_batch_size)
+    _validation.check_number("b2", b2, _validation.DECAY, "write b2=0.999")
+    sizes = {"batch_size": batch_size, "reference_batch_size": reference_batch_size}
+    for name, size in sizes.items():
+        _validation.check_number(name, size, _validation.POSITIVE, "write a size > 0")
     scaled = b2 ** (batch_size / reference_batch_size)
     if _is_1(scaled):
         least = _least_batch_size(b2, batch_size, reference_batch_size)
@@ -147,6 +153,7 @@ def rescale_b2(
 
 
 def _is_1(b2: Any) -> bool:
+    """Tell whether a decay whose value is known is 1 in float32."""
     b2 = known(b2)
     return not isinstance(b2, jax.Array) and bool(np.float32(b2) == 1)
 

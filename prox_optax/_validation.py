@@ -1,55 +1,131 @@
-"""Errors that say what was wrong and what to write instead."""
+"""Checks of arguments: numbers in their range, dtypes, and what a schedule starts with.
 
-from typing import Any
+Only values known while Python runs are judged. A ``jax.Array`` may be a tracer
+(``vmap`` and ``optax.inject_hyperparams`` make every number one), so its dtype and
+shape are checked and its value is not. Each error says what to write instead.
+"""
+
+import contextlib
+import functools
+import math
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple, TypeAlias, TypeGuard
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
+from jax.typing import ArrayLike
 
-from prox_optax._arguments import (
-    DECAY,
-    FRACTION,
-    NOT_NEGATIVE,
-    PERIOD,
-    POSITIVE,
-    RATE,
-    STEP,
-    Numbers,
-    check_constant,
-    check_dtype,
-    check_number,
-    check_one_number,
-    is_dtype,
-    is_schedule,
+from prox_optax._placement import is_concrete
+
+Period: TypeAlias = int | np.integer[Any] | np.ndarray | jax.Array
+
+# optax.Params without its forward reference, which checkers at run time cannot resolve.
+Tree: TypeAlias = Iterable[Any] | Mapping[Any, Any]
+Weights: TypeAlias = ArrayLike | optax.Schedule | Tree
+
+Check: TypeAlias = Callable[[str, Any], None]
+"""Raises for a value, given its name, that is not allowed."""
+
+
+class Numbers(NamedTuple):
+    """Say which numbers an argument may be.
+
+    Attributes:
+      one: what to call one where there are several.
+      kind: what to call one of the right type.
+      dtypes: its dtype is one of these kinds.
+      range: the range in words.
+      contains: whether a number lies in the range.
+    """
+
+    one: str
+    kind: str
+    dtypes: tuple[Any, ...]
+    range: str
+    contains: Callable[[Any], Any]
+
+
+_REAL = functools.partial(
+    Numbers, "one number", "a real number", (jnp.floating, jnp.integer)
 )
+_WHOLE = functools.partial(Numbers, "one integer", "one integer", (jnp.integer,))
 
-_NUMBER = "write a number such as 0.1, or a schedule of such"
+NOT_NEGATIVE = _REAL("be finite and not negative", lambda x: (x >= 0) & (x < math.inf))
+RATE = NOT_NEGATIVE._replace(  # optax takes a learning rate times -1
+    kind="a signed real number", dtypes=(jnp.floating, jnp.signedinteger)
+)
+POSITIVE = _REAL("be positive and finite", lambda x: (x > 0) & (x < math.inf))
+DECAY = _REAL("lie in [0, 1)", lambda x: (x >= 0) & (x < 1))
+FRACTION = _REAL("lie in (0, 1]", lambda x: (x > 0) & (x <= 1))
+PERIOD = _WHOLE("be at least 1 and below 2**31", lambda n: (n >= 1) & (n < 2**31))
+STEP = _WHOLE("be at least 0 and below 2**31", lambda n: (n >= 0) & (n < 2**31))
 
-
-def check_period(period: Any, none_allowed: bool = True) -> None:
-    """``period``: None, a whole number of steps >= 1, or a traced integer."""
-    hint = "write a whole number of steps such as period=10"
-    if none_allowed:
-        hint += ", or period=None for an anchor that never moves by itself"
-        if period is None:
-            return
-    _check_integer("period", period, PERIOD, hint)
-
-
-def check_step(step: Any) -> None:
-    """``step``: a whole number of updates >= 0."""
-    hint = "write the number of updates made"
-    _check_integer("step", step, STEP, hint)
+_RATE_HINT = "write a number such as 0.1, or a schedule of such"
 
 
-def _check_integer(name: str, value: Any, allowed: Numbers, hint: str) -> None:
-    if getattr(value, "shape", ()) != ():
+def check_number(name: str, value: Any, allowed: Numbers, hint: str) -> None:
+    """Raise unless ``value`` is one number that is ``allowed``, also in float32."""
+    _check_each(name, value, allowed, hint)
+    if jnp.shape(value) != ():
+        raise TypeError(
+            f"{name} must be {allowed.one}, got shape {jnp.shape(value)}; {hint}."
+        )
+
+
+def _check_each(name: str, value: Any, allowed: Numbers, hint: str) -> None:
+    """Raise unless a number, or each number of an array, is ``allowed``."""
+    if not _is_a(value, allowed.dtypes):
         raise TypeError(f"{name} must be {allowed.kind}, got {value!r}; {hint}.")
-    check_number(name, value, allowed, hint)
+    if not isinstance(value, int | float | np.ndarray | np.generic):
+        return
+    held = {"": value}
+    if jnp.floating in allowed.dtypes:
+        held[" in float32"] = _in_float32(value)
+    for where, number in held.items():
+        if not np.all(allowed.contains(number)):
+            raise ValueError(
+                f"{name} must {allowed.range}{where}, got {value!r}; {hint}."
+            )
+    if isinstance(value, int) and value >= 2**31 and allowed in (NOT_NEGATIVE, RATE):
+        raise ValueError(
+            f"{name} is an integer beyond int32, which JAX does not take, got {value}; "
+            f"write {float(value)}."
+        )
+
+
+def _is_a(value: Any, dtypes: tuple[Any, ...]) -> bool:
+    if isinstance(value, type):
+        return False
+    dtype: Any = next((x for x in (bool, int, float) if isinstance(value, x)), object)
+    is_array = isinstance(value, jax.Array | np.ndarray | np.generic)
+    if is_array or hasattr(value, "__jax_array__"):  # as a variable of Flax has
+        dtype = value.dtype
+    return any(is_dtype(dtype, x) for x in dtypes)
+
+
+def _in_float32(value: Any) -> Any:
+    """Return a Python or NumPy number as float32 holds it: too large is infinite."""
+    try:
+        with np.errstate(over="ignore"):
+            return np.asarray(value, np.float64).astype(np.float32)
+    except OverflowError:  # an int that float64 cannot hold
+        return np.float32(math.inf)
+
+
+def check_period(period: Any) -> None:
+    """Raise unless ``period`` is a whole number of steps, or None."""
+    if period is not None:
+        hint = (
+            "write a whole number of steps such as period=10, or period=None for an "
+            "anchor that never moves by itself"
+        )
+        check_number("period", period, PERIOD, hint)
 
 
 def check_weights(name: str, weights: Any) -> None:
-    """``weights``: a schedule, or a number or tree of numbers, finite and >= 0."""
+    """Raise unless ``weights`` are a schedule, a number or a tree of numbers >= 0."""
     if is_schedule(weights):
         return
     if weights is None:
@@ -58,98 +134,118 @@ def check_weights(name: str, weights: Any) -> None:
             f"write {name}=0.0 for no pull."
         )
     for path, leaf in jax.tree_util.tree_leaves_with_path(weights):
-        leaf_name = name + jax.tree_util.keystr(path)
-        check_number(leaf_name, leaf, NOT_NEGATIVE, _NUMBER)
+        keys = jax.tree_util.keystr(path)
+        _check_each(name + keys, leaf, NOT_NEGATIVE, _RATE_HINT)
 
 
 def check_rate(name: str, rate: Any) -> None:
-    """A learning rate or weight decay: a schedule, or a finite number >= 0."""
+    """Raise unless a learning rate or weight decay is a schedule or a number >= 0."""
     if not is_schedule(rate):
-        check_one_number(name, rate, RATE, _NUMBER)
+        check_number(name, rate, RATE, _RATE_HINT)
+
+
+def check_constant(name: str, value: Any, allowed: Numbers, hint: str) -> None:
+    """Raise unless ``value`` is a number, where an optimizer takes no schedule."""
+    if is_schedule(value):
+        raise TypeError(
+            f"{name} takes no schedule, got {value!r}; write optax.inject_hyperparams("
+            f"optimizer)(..., {name}=schedule), with the function for optimizer."
+        )
+    check_number(name, value, allowed, hint)
 
 
 def check_sgd(momentum: Any, nesterov: Any, accumulator_dtype: Any) -> None:
-    """What ``optax.sgd`` takes: a momentum in [0, 1), or None for none."""
+    """Raise for arguments that ``optax.sgd`` would use without complaint."""
     if momentum is not None:
         hint = "write momentum=0.9, or None for none"
         check_constant("momentum", momentum, DECAY, hint)
-    _check_moment_dtype("accumulator_dtype", accumulator_dtype)
-    _check_bool("nesterov", nesterov)
+    _check_moments("accumulator_dtype", accumulator_dtype, nesterov)
 
 
 def check_adam(
     b1: Any, b2: Any, eps: Any, eps_root: Any, mu_dtype: Any, nesterov: Any
 ) -> None:
-    """What ``optax.adam`` takes: decays in [0, 1), and eps and eps_root >= 0."""
+    """Raise for arguments that ``optax.adam`` would use without complaint."""
     check_constant("b1", b1, DECAY, "write b1=0.9")
     check_constant("b2", b2, DECAY, "write b2=0.999")
     check_constant("eps", eps, NOT_NEGATIVE, "write eps=1e-8")
     check_constant("eps_root", eps_root, NOT_NEGATIVE, "write eps_root=0.0")
-    _check_moment_dtype("mu_dtype", mu_dtype)
-    _check_bool("nesterov", nesterov)
+    _check_moments("mu_dtype", mu_dtype, nesterov)
 
 
-def _check_moment_dtype(name: str, dtype: Any) -> None:
+def _check_moments(name: str, dtype: Any, nesterov: Any) -> None:
     if dtype is not None:
         what = "a real floating dtype of 16 bits or more"
         hint = f"write {name}='bfloat16', or None for the params' own dtype"
         check_dtype(name, dtype, jnp.floating, what, hint)
-
-
-def _check_bool(name: str, value: Any) -> None:
-    if not isinstance(value, bool | np.bool_):
+    if not isinstance(nesterov, bool | np.bool_):
         raise TypeError(
-            f"{name} must be one bool, got {value!r}; write {name}=True or False."
+            f"nesterov must be one bool, got {nesterov!r}; write nesterov=True or "
+            "False."
         )
 
 
-def check_anchor_step(anchor_step: Any) -> None:
-    """``anchor_step``: a fraction in (0, 1]."""
-    hint = (
-        "write 1.0 to take a copy of params at each period, or period=None for an "
-        "anchor that stays"
-    )
-    check_constant("anchor_step", anchor_step, FRACTION, hint)
-
-
-def check_anchor_dtype(anchor_dtype: Any, period: Any, anchor_step: Any) -> None:
-    """``anchor_dtype``: None, a floating dtype, or int16 if the anchor is taken."""
-    if anchor_dtype is None:
-        return
-    if is_dtype(anchor_dtype, jnp.int16):
-        _check_taken(period, anchor_step)
-        return
-    what = "a floating dtype of 16 bits or more, or int16"
-    hint = "write anchor_dtype='bfloat16' or 'int16', or None for the params' own dtype"
-    check_dtype("anchor_dtype", anchor_dtype, jnp.inexact, what, hint)
-
-
-def is_compact(anchor_dtype: Any) -> bool:
-    return anchor_dtype is not None and jnp.dtype(anchor_dtype) == jnp.int16
-
-
-def _check_taken(period: Any, anchor_step: Any) -> None:
-    hint = "write anchor_dtype=None for an anchor that"
-    if period is None:
-        raise ValueError(
-            "anchor_dtype='int16' needs a period: it tells an anchor only near the "
-            f"params; {hint} stays."
-        )
-    if isinstance(anchor_step, jax.Array):
+def check_dtype(name: str, dtype: Any, kind: Any, what: str, hint: str) -> None:
+    """Raise unless ``dtype`` is one of the ``kind`` that JAX computes with."""
+    if isinstance(dtype, jax.Array):
         raise TypeError(
-            "anchor_dtype='int16' needs anchor_step=1.0, a number, and it is an array; "
-            f"under optax.inject_hyperparams name it in static_args, or {hint} follows."
+            f"{name} is an array: optax.inject_hyperparams took the dtype for a "
+            f"schedule; {hint}, or name it in static_args."
         )
-    if anchor_step != 1:
-        raise ValueError(
-            f"anchor_dtype='int16' needs anchor_step=1.0, got {anchor_step}; {hint} "
-            "follows."
-        )
+    if not is_dtype(dtype, kind):
+        raise TypeError(f"{name} must be {what}, got {dtype!r}; {hint}.")
 
 
-def check_b2(b2: Any, batch_size: Any, reference_batch_size: Any) -> None:
-    """The arguments of ``rescale_b2``: a decay in [0, 1) and two batch sizes > 0."""
-    check_one_number("b2", b2, DECAY, "write b2=0.999")
-    sizes = {"batch_size": batch_size, "reference_batch_size": reference_batch_size}
-    for name, size in sizes.items():
-        check_one_number(name, size, POSITIVE, "write a size > 0")
+def is_dtype(dtype: Any, kind: Any) -> bool:
+    """Tell whether ``dtype`` is one of the ``kind``, which JAX computes with."""
+    if not isinstance(dtype, type | str | np.dtype):
+        return False
+    try:
+        jnp.promote_types(dtype, jnp.float32)  # which float8 does not
+        return jnp.issubdtype(jnp.dtype(dtype), kind)
+    except (TypeError, ValueError):
+        return False
+
+
+def is_schedule(value: Any) -> TypeGuard[optax.Schedule]:
+    """Tell whether ``value`` is a function of the step, not a tree that can be called.
+
+    The module of a network is both a tree and callable: it is taken as a tree.
+    """
+    if not callable(value) or isinstance(value, type):
+        return False
+    is_partial = isinstance(value, jax.tree_util.Partial)
+    return is_partial or jax.tree_util.all_leaves([value])
+
+
+def value_at(t: Any, value: Any) -> Any:
+    """Return the value of an argument at step ``t``, which may be a schedule."""
+    return value(t) if is_schedule(value) else value
+
+
+def check_start(name: str, value: Any, check: Check) -> None:
+    """Check what an argument is at step 0, if it is a schedule."""
+    if is_schedule(value):
+        # It may ask which worker it runs on, and init may be run on none.
+        with contextlib.suppress(NameError):
+            start_of(name, value, check)
+
+
+def start_of(name: str, schedule: optax.Schedule, check: Check) -> Any:
+    """Return the value of a schedule at step 0, under ``jit`` too, and check it."""
+    with jax.ensure_compile_time_eval():
+        start = schedule(jnp.zeros([], jnp.int32))
+    if is_schedule(start):
+        raise TypeError(
+            f"{name}(0) must be a number, got {start!r}; write the function of the "
+            "step itself."
+        )
+    check(f"{name}(0)", jax.tree.map(known, start))
+    return start
+
+
+def known(x: Any) -> Any:
+    """Return a NumPy number for a JAX array whose value is known."""
+    if not is_concrete(x):
+        return x
+    return jax.device_get(x)[()] if jnp.issubdtype(x.dtype, np.number) else x

@@ -102,8 +102,8 @@ def install(folder: Path, python: Path, built: Path, oldest: bool) -> Path:
     pip = (executable, "-m", "pip", "install", "-q", "--disable-pip-version-check")
     run(*pip, "pip>=25.1")
     group = f"{ROOT / 'pyproject.toml'}:test"
-    wheel = f"prox_optax[examples] @ {built.as_uri()}"
-    run(*pip, "-c", constraints, wheel, "--group", group)
+    ours = f"prox_optax[examples] @ {built.as_uri()}"
+    run(*pip, "-c", constraints, ours, "--group", group)
     run(*pip, "pyright")
     return executable
 

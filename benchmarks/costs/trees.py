@@ -1,4 +1,4 @@
-"""The parameters whose update is compiled: shapes alone, nothing is allocated."""
+"""The parameters whose updates are measured, as shapes: nothing is allocated."""
 
 import math
 from collections.abc import Callable
@@ -13,9 +13,10 @@ OUTER = 4  # outer width of a bottleneck over its inner one
 
 
 def resnet50() -> Tree:
-    """ResNet-50's 53 kernels and its classifier; a gain after the stem and each stage.
+    """Return ResNet-50's 53 kernels and its classifier, with five gains of norms.
 
-    A norm's gain and bias in every layer would make 161 leaves of the same bytes.
+    The gains are of the stem and of each stage. A gain and a bias in every layer would
+    make 161 leaves of nearly the same bytes.
     """
     shapes: dict[str, tuple[int, ...]] = {"stem": (7, 7, 3, 64), "stem gain": (64,)}
     width = 64
@@ -34,7 +35,7 @@ def resnet50() -> Tree:
 
 
 def gpt2_small() -> Tree:
-    """GPT-2 small: 12 blocks of width 768, tied embeddings."""
+    """Return GPT-2 small: 12 blocks of width 768, tied embeddings."""
     width, inner = 768, 3072
     shapes: dict[str, tuple[int, ...]] = {
         "tokens": (50257, width),
@@ -59,13 +60,14 @@ def gpt2_small() -> Tree:
 
 
 def leaves(shapes: dict[str, tuple[int, ...]]) -> Tree:
+    """Return float32 parameters of these shapes."""
     return {
         name: jax.ShapeDtypeStruct(shape, jnp.float32) for name, shape in shapes.items()
     }
 
 
 def size(tree: Tree) -> int:
-    """Bytes of all leaves."""
+    """Return the bytes of all leaves."""
     return sum(math.prod(x.shape) * x.dtype.itemsize for x in tree.values())
 
 

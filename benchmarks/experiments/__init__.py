@@ -1,14 +1,14 @@
-"""The experiments and all their numbers: a module a task.
+"""The experiments and all their numbers, a module for each task.
 
-A module of this folder that has `EXPERIMENTS` adds them to the commands.
+The commands know the experiments in `EXPERIMENTS` of every module of this folder.
 """
 
 import importlib
 import pkgutil
 
-from benchmarks.experiments.experiment import THRESHOLDS, Experiment, log_grid, tiny
+from benchmarks.experiments.experiment import Experiment, log_grid, tiny
 
-__all__ = ["EXPERIMENTS", "THRESHOLDS", "Experiment", "log_grid", "tiny"]
+__all__ = ["EXPERIMENTS", "Experiment", "log_grid", "tiny"]
 
 EXPERIMENTS: dict[str, Experiment] = {
     experiment.name: experiment

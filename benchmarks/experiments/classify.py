@@ -1,9 +1,10 @@
-"""Image classification: its experiments and all their numbers."""
+"""The experiments in image classification, with all their numbers."""
 
 from dataclasses import replace
 
 from benchmarks.experiments.experiment import Experiment, log_grid
-from benchmarks.optimizers.table import ABLATIONS, FORMS, Settings
+from benchmarks.optimizers import ablations
+from benchmarks.optimizers.method import Settings
 from benchmarks.report import statistics
 from benchmarks.tasks.classify import Images
 from benchmarks.training.noise import Noise
@@ -63,7 +64,6 @@ DEMO = Experiment(
     name="demo",
     question="Does the anchor change the best accuracy, or the usable learning rates?",
     cost="1.5 to 4.3 minutes on 2 CPU cores",
-    gpu_cost="not measured",
     problem=DIGITS,
     groups=(
         (
@@ -71,19 +71,12 @@ DEMO = Experiment(
             ("sgd", "trsgd", "trsgdw", "inner decay alone", "sgd at 0.293 x"),
         ),
     ),
-    contrasts=(),
     learning_rates=log_grid(-3.6, 0, per_decade=5),
-    rate_scales=(),
-    strengths=(),
     seeds=5,
     epochs=40,
-    evaluate_every=None,
     batch_sizes=(8,),
-    noises=(Noise(),),
     decays=PUBLISHED_DECAYS,
     settings=PUBLISHED,
-    together=False,
-    save_every=30.0,
 )
 
 SENSITIVITY_DIGITS = replace(
@@ -106,7 +99,7 @@ SENSITIVITY_DIGITS = replace(
 
 
 def on_fashion_mnist(experiment: Experiment, cost: str) -> Experiment:
-    """The same on a subset of Fashion-MNIST: fewer seeds and epochs."""
+    """Return an experiment on a part of Fashion-MNIST, with fewer seeds and epochs."""
     return replace(
         experiment,
         name=experiment.name.replace("digits", "fashion-mnist"),
@@ -137,10 +130,10 @@ ABLATION_DIGITS = replace(
     "the period, the anchor's step?",
     cost="up to 18 minutes on 2 CPU cores",
     groups=(
-        ("Form and inner decay (S = 10)", tuple(ABLATIONS)[:4]),
-        ("Period of the coupled form", tuple(ABLATIONS)[4:8]),
-        ("Period of the decoupled form", tuple(ABLATIONS)[8:12]),
-        ("Anchor step (S = 10)", tuple(ABLATIONS)[12:16]),
+        ("Form and inner decay (S = 10)", tuple(ablations.FORM_AND_INNER_DECAY)),
+        ("Period of the coupled form", tuple(ablations.COUPLED_PERIODS)),
+        ("Period of the decoupled form", tuple(ablations.DECOUPLED_PERIODS)),
+        ("Anchor step (S = 10)", tuple(ablations.ANCHOR_STEPS)),
     ),
     contrasts=(),
     rate_scales=(),
@@ -160,13 +153,13 @@ ABLATION_DIGITS_ADAM = replace(
     "chosen together on validation, minus tuned Adam (coupled, no inner decay, "
     "strength 0), test accuracy. The rest is exploratory.",
     cost="up to 23 minutes on 2 CPU cores",
-    groups=(("Adam: form and inner decay (S = 10)", tuple(ABLATIONS)[16:]),),
+    groups=(("Adam: form and inner decay (S = 10)", tuple(ablations.OF_ADAM)),),
     contrasts=tuple(
         (
             statistics.label(f"adam, {form}, inner decay", strength),
             statistics.label("adam, coupled, no inner decay", 0.0),
         )
-        for form in FORMS
+        for form in ablations.FORMS
         for strength in ADAM_STRENGTHS[1:]
     ),
     learning_rates=log_grid(-3.5, 0.5, per_decade=4),
@@ -203,7 +196,7 @@ PAPER_CIFAR10 = replace(
     DEMO,
     name="paper-cifar10",
     question="The published comparison on CIFAR-10: batch 8, one learning rate each.",
-    cost="not run in full: 4 x 5 lanes of 1,125,000 steps of ResNet-18; --tiny takes "
+    cost="not run in full: 4 x 5 runs of 1,125,000 steps of ResNet-18; --tiny takes "
     "up to a minute on 2 CPU cores",
     gpu_cost="not run; about 3.3 hours on an H100 at the 3.0 s a run and epoch of "
     "paper-cifar10-controls",
@@ -227,8 +220,8 @@ PAPER_CIFAR100 = replace(
 PAPER_CIFAR10_GROUP_NORM = replace(
     PAPER_CIFAR10,
     name="paper-cifar10-group-norm",
-    question="The same without BatchNorm, whose statistics are noisy at batch 8 and "
-    "are not anchored.",
+    question="The published comparison on CIFAR-10 without BatchNorm, whose statistics "
+    "are noisy at batch 8 and are not anchored.",
     problem=replace(CIFAR10, network="resnet18, group norm"),
 )
 

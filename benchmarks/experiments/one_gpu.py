@@ -1,4 +1,4 @@
-"""What is for one GPU: the published comparison, scaled, and language at batch 1."""
+"""The experiments for one GPU: the published comparison, scaled, and language."""
 
 from dataclasses import replace
 
@@ -40,7 +40,8 @@ WIDTH_16 = replace(
     PAPER,
     name="paper-cifar10-width-16",
     gpu_cost="about 75 minutes on an H100: 0.9 s a run and epoch of 1",
-    question="The same over learning rates, with a quarter of the channels.",
+    question="The published comparison and its controls over learning rates, with a "
+    "quarter of the channels.",
     problem=replace(classify.CIFAR10, channels=(16,)),
     learning_rates=log_grid(-2.5, -0.5, per_decade=2),
     evaluate_every=None,
@@ -59,8 +60,8 @@ LARGE = ("adam", "adam, b2 rescaled", "tradam", "tradamw", "adam, inner decay al
 LANGUAGE_124M = replace(
     language.LANGUAGE_GPU_124M,
     name="language-124M-batch-1",
-    question="The same with 124 million parameters: Adam, its anchored forms "
-    "and their control.",
+    question="A byte-level transformer of 124 million parameters at batch 1: Adam, its "
+    "anchored forms and their control.",
     problem=Text(shape="124M", context=1024, windows=1_000, dtype="bfloat16"),
     groups=(("Adam, its anchored forms and control", LARGE),),
     contrasts=tuple(x for x in language.LANGUAGE.contrasts if {*x} <= {*LARGE}),
@@ -112,7 +113,7 @@ POOLED_200 = replace(
     seeds=3,
 )
 POOLED = (POOLED_30, POOLED_200)
-"""Trained a few seeds at a time, on whatever days and GPUs; in this order."""
+"""Experiments that are trained a few seeds at a time, in this order."""
 EXPERIMENTS = (*PLANNED, *POOLED)
 
 LANES = (
@@ -121,11 +122,11 @@ LANES = (
     (LANGUAGE_11M, (1, 8, 32)),
     (LANGUAGE_124M, (1, 4)),
 )
-"""Numbers of lanes that are timed."""
+"""Experiments whose throughput is timed, and how many runs train together in each."""
 
 
 def plain(experiment: Experiment) -> Experiment:
-    """The same with XLA's own convolutions, under another name."""
+    """Return an experiment with XLA's own convolutions, under another name."""
     found = with_plain_convolutions(experiment)
     return replace(found, name=f"{experiment.name}, plain convolutions")
 

@@ -1,4 +1,4 @@
-"""What is timed on a machine; nothing is trained to its end."""
+"""The experiments that the command `speed` times; none is trained to its end."""
 
 from dataclasses import replace
 
@@ -28,7 +28,7 @@ LANGUAGE = replace(
 
 
 def with_plain_convolutions(experiment: Experiment) -> Experiment:
-    """The same residual network."""
+    """Return an experiment whose residual network has XLA's own convolutions."""
     problem = experiment.problem
     assert isinstance(problem, Images)
     network = f"{problem.network}, plain convolutions"

@@ -2,6 +2,7 @@
 
 import io
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -22,23 +23,27 @@ from benchmarks.records.files import write_text as write_text
 
 FOLDER = Path("results")
 METRICS, META = "metrics.csv", "meta.json"
-RUN = (
-    "batch_size",
-    "noise",
-    "optimizer",
-    "trial",
-    "learning_rate",
-    "threshold",
-    "strength",
-    "seed",
-    "epoch",
-)
-"""The columns that say which run, and when; those of the task's measures follow."""
 WRITTEN = (
     *("command", "experiment", "noises", "trials", "baselines", "data_source"),
     *("versions", "device", "lanes", "seconds"),
 )
 """What every meta.json of a run says."""
+
+
+def run_columns(numbers: Iterable[str] = ()) -> tuple[str, ...]:
+    """Return the columns that say which run a row is of, and after which epoch.
+
+    `numbers` are those of the optimizers: each has a column between the learning rate
+    and the seed. Every table has these two, empty where no optimizer has such a number.
+    """
+    own = dict.fromkeys(("learning_rate", "threshold", "strength", *numbers))
+    return ("batch_size", "noise", "optimizer", "trial", *own, "seed", "epoch")
+
+
+def own_numbers(metrics: pd.DataFrame) -> list[str]:
+    """Return the columns of the optimizers' own numbers, beside the learning rate."""
+    names = [*metrics]
+    return names[names.index("learning_rate") + 1 : names.index("seed")]
 
 
 def write_metrics(folder: Path, csv: str) -> None:
@@ -65,7 +70,7 @@ def read_csv(path: Path) -> pd.DataFrame:
         found = pd.read_csv(io.StringIO(text))
     except ValueError as error:  # pandas' own are of this kind
         raise DamagedError(f"{path} is damaged: it is no table ({error}).") from error
-    if absent := [name for name in (*RUN, "diverged") if name not in found]:
+    if absent := [name for name in (*run_columns(), "diverged") if name not in found]:
         raise DamagedError(f"{path} is damaged: it has no column {', '.join(absent)}.")
     if found.diverged.isna().any():  # the last column
         raise DamagedError(f"{path} is damaged: a row is cut off.")

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from benchmarks.records import run_files
 from benchmarks.records.score import Score
 
 CONFIDENCE = 0.95
@@ -103,9 +104,10 @@ def best_trial(runs: pd.DataFrame, score: Score) -> int:
 
 
 def like_best(runs: pd.DataFrame, score: Score) -> pd.DataFrame:
-    """Of other numbers that were tried too, the runs with those of the best trial."""
-    best = runs[runs.trial == best_trial(runs, score)].threshold.iloc[0]
-    return runs[runs.threshold.isna() if np.isnan(best) else runs.threshold == best]
+    """Return the runs that share the best trial's numbers, the learning rate aside."""
+    numbers = runs[run_files.own_numbers(runs)]
+    best = numbers[runs.trial == best_trial(runs, score)].iloc[0]
+    return runs[((numbers == best) | (numbers.isna() & best.isna())).all(axis=1)]
 
 
 def validation_curve(runs: pd.DataFrame, score: Score) -> pd.DataFrame:

@@ -63,7 +63,7 @@ class Progress:
     def __init__(self, run: Run, start: Position, compiled: float, deadline: Deadline):
         self.run, self.number, self.deadline = run, start.program, deadline
         self.compiled = compiled
-        none = pd.DataFrame(columns=metric_rows.columns(run.experiment.problem))
+        none = pd.DataFrame(columns=metric_rows.columns(run.experiment))
         _, self.rows, self.before = checkpoint.state(run.folder)
         self.rows = self.rows or to_csv(none, header=True)
         self.began = self.saved = time.perf_counter()

@@ -117,7 +117,7 @@ def is_metrics(path: Path) -> bool:
     """Whether a file is a table of runs, by its first line."""
     try:
         with path.open(encoding="utf-8") as file:
-            return file.readline().startswith(",".join(run_files.RUN))
+            return {*run_files.run_columns()} <= {*file.readline().split(",")}
     except (OSError, UnicodeDecodeError):
         return False
 

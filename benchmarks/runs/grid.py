@@ -1,11 +1,13 @@
 """From an experiment's numbers to what is run: trials, methods, programs."""
 
+import itertools
 from dataclasses import dataclass
 
 import optax
 
-from benchmarks.experiments import THRESHOLDS, Experiment
-from benchmarks.optimizers.table import ABLATIONS, OPTIMIZERS, Method, Trial
+from benchmarks.experiments import Experiment
+from benchmarks.optimizers import OPTIMIZERS
+from benchmarks.optimizers.method import Method
 from benchmarks.report.statistics import Condition, label
 from benchmarks.training.noise import Noise
 
@@ -36,38 +38,30 @@ def programs(experiment: Experiment) -> list[Program]:
 
 
 def trials(experiment: Experiment, optimizer: str) -> dict[str, tuple[float, ...]]:
-    """The numbers that an optimizer tries, by name.
+    """Return the numbers that an optimizer tries, by name.
 
-    Everyone makes as many trials. An optimizer that is compared at several strengths
-    makes so many at each, and is a method of its own at each (see `labels`).
+    Every optimizer makes as many trials as there are learning rates. One with numbers
+    of its own tries each of their n combinations at every n-th learning rate, as far as
+    the trials go. An experiment with strengths makes all these trials at each strength,
+    where an optimizer is compared as a method of its own (see `labels`).
     """
     scale = dict(experiment.rate_scales).get(optimizer, 1.0)
     rates = tuple(float(f"{scale * x:.3g}") for x in experiment.learning_rates)
-    if strengths := strengths_of(experiment, optimizer):
-        return {
-            "learning_rate": rates * len(strengths),
-            "strength": tuple(x for x in strengths for _ in rates),
-        }
-    if optimizer != "clipping":
-        return {"learning_rate": rates}
-    coarse = rates[:: len(THRESHOLDS)]
-    pairs = [(x, threshold) for threshold in THRESHOLDS for x in coarse][: len(rates)]
-    return {
-        "learning_rate": tuple(x for x, _ in pairs),
-        "threshold": tuple(threshold for _, threshold in pairs),
-    }
-
-
-def strengths_of(experiment: Experiment, optimizer: str) -> tuple[float, ...]:
-    return experiment.strengths if optimizer in ABLATIONS else ()
+    own = OPTIMIZERS[optimizer].numbers
+    values = list(itertools.product(*own.values()))
+    tried = [(x, *others) for others in values for x in rates[:: len(values)]]
+    columns = zip(*tried[: len(rates)], strict=True)
+    numbers = dict(zip(("learning_rate", *own), columns, strict=True))
+    if not experiment.strengths:
+        return numbers
+    at_each = {key: x * len(experiment.strengths) for key, x in numbers.items()}
+    return at_each | {"strength": tuple(x for x in experiment.strengths for _ in rates)}
 
 
 def labels(experiment: Experiment, optimizer: str) -> tuple[str, ...]:
-    """Under which name each trial of an optimizer is compared."""
-    if strengths := strengths_of(experiment, optimizer):
-        names = [label(optimizer, x) for x in strengths]
-        return tuple(name for name in names for _ in experiment.learning_rates)
-    return (optimizer,) * len(experiment.learning_rates)
+    """Return the name under which each trial of an optimizer is compared."""
+    names = [label(optimizer, x) for x in experiment.strengths] or [optimizer]
+    return tuple(name for name in names for _ in experiment.learning_rates)
 
 
 def baselines(experiment: Experiment) -> dict[str, str | None]:
@@ -117,14 +111,8 @@ def methods(experiment: Experiment, program: Program, steps: int) -> dict[str, M
       steps: of a whole run, for the decays of the learning rate.
     """
     decay = decay_schedule(experiment.decays, steps)
-
-    def bind(method: Method) -> Method:
-        def make(trial: Trial) -> optax.GradientTransformation:
-            return method.make(trial, decay, experiment.settings, program.batch_size)
-
-        return method._replace(make=make)
-
-    return {name: bind(OPTIMIZERS[name]) for name in program.optimizers}
+    shared = decay, experiment.settings, program.batch_size
+    return {name: OPTIMIZERS[name].bind(*shared) for name in program.optimizers}
 
 
 def decay_schedule(

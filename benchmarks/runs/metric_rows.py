@@ -13,7 +13,7 @@ from benchmarks.report import statistics
 from benchmarks.runs import grid
 from benchmarks.runs.grid import Program
 from benchmarks.runs.program import Scores
-from benchmarks.tasks.problem import DataSet, Problem
+from benchmarks.tasks.problem import DataSet
 from benchmarks.training import loop
 
 
@@ -30,15 +30,10 @@ def training(
         shape = (experiment.seeds, len(numbers["learning_rate"]))
         seeds, trials = np.indices(shape)
 
-        def number(key: str) -> np.ndarray:
-            return np.asarray(numbers.get(key, (np.nan,) * shape[1]))[trials]
-
         columns = {
             "optimizer": np.asarray(grid.labels(experiment, name))[trials],
             "trial": trials,
-            "learning_rate": number("learning_rate"),
-            "threshold": number("threshold"),
-            "strength": number("strength"),
+            **{key: np.asarray(values)[trials] for key, values in numbers.items()},
             "seed": experiment.first_seed + seeds,
             **{f"train_{key}": rounded(x) for key, x in lane.measures.items()},
             "diverged": np.asarray(lane.diverged),
@@ -50,7 +45,7 @@ def training(
     rows = rows.assign(
         batch_size=program.batch_size, noise=str(program.noise), epoch=epoch
     )
-    return rows.reindex(columns=columns(experiment.problem))
+    return rows.reindex(columns=columns(experiment))
 
 
 def evaluation(
@@ -110,9 +105,12 @@ def rounded(values: jax.Array) -> np.ndarray:
     return np.asarray(values, np.float64).round(6)
 
 
-def columns(problem: Problem) -> tuple[str, ...]:
-    """Of metrics.csv."""
+def columns(experiment: Experiment) -> tuple[str, ...]:
+    """Return the columns of an experiment's metrics.csv."""
+    problem = experiment.problem
+    tried = [grid.trials(experiment, name) for name in experiment.optimizers]
+    which = run_files.run_columns(key for numbers in tried for key in numbers)
     evaluated = tuple(problem.score.labels)
     splits = {"train": problem.measures, "validation": evaluated, "test": evaluated}
     measures = (f"{split}_{name}" for split, names in splits.items() for name in names)
-    return (*run_files.RUN, *measures, "diverged")
+    return (*which, *measures, "diverged")

@@ -84,7 +84,8 @@ def writers(
 def log(opened: dict[str, Any], rows: pd.DataFrame) -> None:
     """Means over the seeds against the epoch: a chart each learning rate and measure.
 
-    A curve ends where a seed's diverges. Of clipping, means over the thresholds too.
+    A curve ends where a seed's diverges. For an optimizer with numbers of its own, the
+    means are over all their values at that learning rate.
     """
     if not opened:
         return

@@ -12,7 +12,7 @@ from benchmarks.data.augment import jitter
 from benchmarks.data.pairs import Pairs
 from benchmarks.models.pix2pix import initial_params
 from benchmarks.models.segmentation import Segmenter
-from benchmarks.optimizers.table import Method
+from benchmarks.optimizers.method import Method
 from benchmarks.tasks import similarity
 from benchmarks.training import loop
 from benchmarks.training.task import Task, shuffled

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from benchmarks.optimizers.table import Method, OptState, Params
+from benchmarks.optimizers.method import Method, OptState, Params
 from benchmarks.training.task import Task
 
 

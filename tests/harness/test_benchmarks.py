@@ -11,7 +11,7 @@ import pytest
 from benchmarks import experiments, models
 from benchmarks.data.image_set import ImageSet, Split
 from benchmarks.experiments import classify
-from benchmarks.optimizers.table import Method
+from benchmarks.optimizers.method import Method
 from benchmarks.runs import grid
 from benchmarks.tasks import classify as classifying
 from benchmarks.training import loop

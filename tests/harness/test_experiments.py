@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks import experiments
 from benchmarks.experiments import classify
-from benchmarks.optimizers.table import OPTIMIZERS
+from benchmarks.optimizers import OPTIMIZERS
 from benchmarks.runs import grid
 
 

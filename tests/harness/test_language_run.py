@@ -58,7 +58,7 @@ def finished(data, tmp_path_factory):
 def test_a_run_is_scored_in_bits_per_byte(finished):
     metrics = pd.read_csv(finished / "metrics.csv")
     assert tuple(metrics.columns) == (
-        *run_files.RUN,
+        *run_files.run_columns(),
         *("train_loss", "train_bits_per_byte"),
         *("validation_loss", "validation_bits_per_byte"),
         *("test_loss", "test_bits_per_byte"),

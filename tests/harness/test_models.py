@@ -22,7 +22,7 @@ from benchmarks import models
 from benchmarks.data.image_set import Split
 from benchmarks.experiments import classify
 from benchmarks.models import implicit_gemm, resnet
-from benchmarks.optimizers.table import Method
+from benchmarks.optimizers.method import Method
 from benchmarks.runs import grid
 from benchmarks.tasks import classify as classifying
 from benchmarks.tasks import problem

@@ -1,18 +1,30 @@
 """The optimizers under test are what they are called, against loops in NumPy."""
 
+import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import pandas as pd
 import pytest
 from scipy import stats
 
 import prox_optax
-from benchmarks.optimizers.table import ABLATIONS, OPTIMIZERS, Settings
+from benchmarks.optimizers import OPTIMIZERS, ablations, anchored, bases, peers
+from benchmarks.optimizers.method import Settings, Setup
+from benchmarks.records import run_files
+from benchmarks.records.score import Score
+from benchmarks.report import statistics
+from benchmarks.runs import folders
 from benchmarks.training.noise import Noise, perturb, student_t
+
+HOUSE = Path(__file__).parents[2] / "benchmarks"
 
 
 def steps(optimizer, w, gradients):
@@ -25,6 +37,13 @@ def steps(optimizer, w, gradients):
     return np.asarray(path)
 
 
+def path_of(name, settings, batch, gradients, start, decay=lambda t: 1.0, **numbers):
+    """Return the parameters after each gradient; the rate is 0.05 by default."""
+    numbers = {"learning_rate": 0.05} | numbers
+    setup = Setup(numbers, decay, settings, batch)
+    return steps(OPTIMIZERS[name].make(setup), start, gradients)
+
+
 @pytest.mark.slow
 def test_controls_are_what_they_are_called():
     settings = Settings(momentum=0.9, weight_decay=0.01, period=10)
@@ -32,9 +51,7 @@ def test_controls_are_what_they_are_called():
     start = jnp.ones(3)
 
     def path(name, rate=0.05):
-        decay = optax.constant_schedule(1.0)
-        optimizer = OPTIMIZERS[name].make({"learning_rate": rate}, decay, settings, 8)
-        return steps(optimizer, start, gradients)
+        return path_of(name, settings, 8, gradients, start, learning_rate=rate)
 
     w, b, expected = np.ones(3), np.zeros(3), []
     for g in np.asarray(gradients, np.float64):
@@ -52,16 +69,11 @@ def test_controls_are_what_they_are_called():
     close(path("inner decay alone"), steps(without_pull, start, gradients))
     # Accumulation: its 24 / 4 updates are SGD's on the means of 4 gradients.
     means = gradients[:24].reshape(6, 4, 3).mean(axis=1)
-    plain = OPTIMIZERS["sgd"].make(
-        {"learning_rate": 0.05}, optax.constant_schedule(1.0), settings, 8
-    )
-    close(path("accumulation")[3:24:4], steps(plain, start, means))
-    trial = {"learning_rate": 0.05, "strength": 0.1}
-    decay = optax.constant_schedule(1.0)
+    plain = path_of("sgd", settings, 8, means, start)
+    close(path("accumulation")[3:24:4], plain)
 
     def ablated(name):
-        method = ABLATIONS[name].make(trial, decay, settings, 8)
-        return steps(method, start, gradients)
+        return path_of(name, settings, 8, gradients, start, strength=0.1)
 
     close(ablated("coupled, inner decay"), path("trsgd"))
     close(ablated("coupled, no inner decay"), path("anchor alone"))
@@ -90,12 +102,11 @@ def test_no_noise_leaves_the_gradients_alone():
     assert [str(Noise()), str(Noise("student-t", 0.1))] == ["no noise", "student-t 0.1"]
 
 
-@pytest.mark.parametrize("name", [x for x in ABLATIONS if not x.startswith("adam")])
+@pytest.mark.parametrize("name", ablations.OF_SGD)
 def test_every_ablation_is_what_it_is_called(name):
     """Against a loop in NumPy, at a learning rate that decays."""
     settings, start = Settings(0.9, 0.01, 10), np.array([1.0, -2.0])
     gradients = np.random.default_rng(0).normal(size=(60, 2))
-    trial = {"learning_rate": 0.05, "strength": 0.7}
 
     def decay(t):
         return 1.0 if t < 30 else 0.1
@@ -116,13 +127,13 @@ def test_every_ablation_is_what_it_is_called(name):
         w = w + (u - r * (w - a)) / (1 + r)
         expected.append(w)
     schedule = optax.join_schedules([lambda t: 1.0, lambda t: 0.1], [30])
-    optimizer = ABLATIONS[name].make(trial, schedule, settings, 8)
+    start, gradients = jnp.float32(start), jnp.float32(gradients)
+    path = path_of(name, settings, 8, gradients, start, schedule, strength=0.7)
     # float32: 60 steps of order 1, each rounded to 6e-8.
-    path = steps(optimizer, jnp.asarray(start, jnp.float32), jnp.asarray(gradients))
     np.testing.assert_allclose(path, expected, rtol=0, atol=2e-5)
 
 
-@pytest.mark.parametrize("name", [x for x in ABLATIONS if x.startswith("adam")])
+@pytest.mark.parametrize("name", ablations.OF_ADAM)
 def test_every_ablation_of_adam_is_what_it_is_called(name):
     """Against a loop in NumPy, at a learning rate that decays."""
     settings, start = Settings(0.9, 0.01, 10, b2=0.99), np.array([1.0, -2.0])
@@ -143,21 +154,11 @@ def test_every_ablation_of_adam_is_what_it_is_called(name):
             r = 2 * 0.7 * 0.05 / (1 if part == "no inner decay" else k + 1)
         w = w + (u - r * (w - a)) / (1 + r)
         expected.append(w)
-    trial = {"learning_rate": 0.05, "strength": 0.7}
     schedule = optax.join_schedules([lambda t: 1.0, lambda t: 0.1], [30])
-    optimizer = ABLATIONS[name].make(trial, schedule, settings, 8)
+    start, gradients = jnp.float32(start), jnp.float32(gradients)
+    path = path_of(name, settings, 8, gradients, start, schedule, strength=0.7)
     # float32: 60 steps of order 0.05, each rounded to 6e-8.
-    path = steps(optimizer, jnp.asarray(start, jnp.float32), jnp.asarray(gradients))
     np.testing.assert_allclose(path, expected, rtol=0, atol=1e-5)
-
-
-def path_of(name, settings, batch, gradients, start):
-    """Parameters after each gradient, at a constant rate of 0.05."""
-    decay = optax.constant_schedule(1.0)
-    method = OPTIMIZERS[name]
-    return steps(
-        method.make({"learning_rate": 0.05}, decay, settings, batch), start, gradients
-    )
 
 
 def test_the_adam_family_takes_its_numbers_from_the_settings():
@@ -185,9 +186,7 @@ def test_the_average_is_of_adams_parameters():
     settings = Settings(0.0, 0.0, 10)
     gradients, w = jax.random.normal(jax.random.key(0), (6, 3)), jnp.ones(3)
     method = OPTIMIZERS["adam, weight average"]
-    optimizer = method.make(
-        {"learning_rate": 0.05}, optax.constant_schedule(1.0), settings, 8
-    )
+    optimizer = method.make(Setup({"learning_rate": 0.05}, lambda t: 1.0, settings, 8))
     path = np.asarray([w, *path_of("adam", settings, 8, gradients, w)])
     state, average = optimizer.init(w), path[0]
     for g, before in zip(gradients, path, strict=False):
@@ -207,9 +206,8 @@ def test_muon_leaves_embeddings_and_vectors_to_adam():
         name: jax.random.normal(jax.random.key(len(name)), shape)
         for name, shape in shapes.items()
     }
-    optimizer = OPTIMIZERS["muon beside adam"].make(
-        {"learning_rate": 0.05}, optax.constant_schedule(1.0), settings, 1
-    )
+    setup = Setup({"learning_rate": 0.05}, lambda t: 1.0, settings, 1)
+    optimizer = OPTIMIZERS["muon beside adam"].make(setup)
     muons, _ = optimizer.update(grads, optimizer.init(params), params)
     adam = optax.nadam(0.05, b2=0.95)  # Muon's part by Adam is with Nesterov's step
     adams, _ = adam.update(grads, adam.init(params), params)
@@ -220,3 +218,85 @@ def test_muon_leaves_embeddings_and_vectors_to_adam():
     values = np.linalg.svd(muons["kernel"], compute_uv=False)
     assert values[-1] > 0.5 * values[0]
     assert 0.05 < np.sqrt(np.mean(muons["kernel"] ** 2)) / 0.05 < 0.3
+
+
+def test_every_name_stands_in_one_module_and_every_number_has_its_own_column():
+    modules = (ablations, anchored, bases, peers)
+    assert sum(len(module.OPTIMIZERS) for module in modules) == len(OPTIMIZERS)
+    taken = {*run_files.run_columns()} - {"threshold", "strength"}
+    for method in OPTIMIZERS.values():
+        assert not taken & {*method.numbers}
+
+
+OWN_OPTIMIZER = """
+import optax
+
+from benchmarks.optimizers.bases import l2_sgd
+from benchmarks.optimizers.method import Method
+
+
+def clipped_by_element(setup):
+    clip = optax.clip(setup.numbers["largest"])
+    return optax.chain(clip, l2_sgd(setup, setup.rate()))
+
+
+OPTIMIZERS = {
+    "clipped by element": Method(clipped_by_element, numbers={"largest": (0.1, 1.0)})
+}
+"""
+OWN_EXPERIMENT = """
+from dataclasses import replace
+
+from benchmarks.experiments.classify import DEMO
+
+EXPERIMENTS = (
+    replace(
+        DEMO,
+        name="own",
+        problem=replace(DEMO.problem, train=64, channels=(2, 2)),
+        groups=(("SGD and ours", ("sgd", "clipped by element")),),
+        learning_rates=(0.01, 0.03, 0.1, 0.3),
+        seeds=2,
+        epochs=2,
+    ),
+)
+"""
+
+
+@pytest.mark.slow
+def test_an_optimizer_with_its_own_number_is_one_file(tmp_path):
+    """And an experiment with it another: both are put beside the rest, then run."""
+    shared = tmp_path / "benchmarks"
+    shutil.copytree(HOUSE, shared, ignore=shutil.ignore_patterns("results", "*.pyc"))
+    (shared / "optimizers" / "own.py").write_text(OWN_OPTIMIZER)
+    (shared / "experiments" / "own.py").write_text(OWN_EXPERIMENT)
+    command = [sys.executable, "-m", "benchmarks", "run", "own"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    results = tmp_path / "results" / "own"
+    assert folders.is_metrics(results / "metrics.csv")  # a next run may overwrite it
+    metrics = pd.read_csv(results / "metrics.csv")
+    assert run_files.own_numbers(metrics) == ["threshold", "strength", "largest"]
+    ours = metrics[metrics.optimizer == "clipped by element"]
+    tried = {(0.01, 0.1), (0.1, 0.1), (0.01, 1.0), (0.1, 1.0)}
+    assert {*zip(ours.learning_rate, ours.largest, strict=True)} == tried
+    assert metrics[metrics.optimizer == "sgd"].largest.isna().all()
+    assert "| clipped by element" in (results / "table.md").read_text()
+
+
+def test_a_curve_is_of_the_best_trials_own_numbers():
+    """Two numbers, which half of the runs do not have; the second is the best."""
+    tried = [(None, None), (0.1, 1.0), (0.1, 2.0), (0.2, 1.0)]
+    columns = ["trial", "learning_rate", "largest", "other", "seed", "validation_x"]
+    rows = [
+        (2 * number + fine, 10.0**fine, *numbers, seed, x)
+        for number, (numbers, best) in enumerate(zip(tried, (1, 2, 9, 3), strict=True))
+        for fine, x in enumerate((best, best - 0.5))
+        for seed in (0, 1)
+    ]
+    score = Score("x", {"x": "x"}, True, 0.1, 0.0, (0.0, 9.0), 0.5)
+    runs = pd.DataFrame(rows, columns=columns).astype({"largest": float})
+    curve = statistics.validation_curve(runs, score)
+    np.testing.assert_array_equal(curve.mean(axis=1), [9, 8.5])
+    curve = statistics.validation_curve(runs[runs.trial < 2], score)
+    np.testing.assert_array_equal(curve.mean(axis=1), [1, 0.5])

@@ -11,7 +11,8 @@ import pytest
 from test_benchmarks import alone, trainer
 
 from benchmarks.experiments import classify
-from benchmarks.optimizers.table import OPTIMIZERS, Method, Settings
+from benchmarks.optimizers import OPTIMIZERS
+from benchmarks.optimizers.method import Method, Settings
 from benchmarks.runs import grid
 from benchmarks.training import loop
 from benchmarks.training.noise import Noise, perturb
@@ -56,8 +57,7 @@ def method():
     """TRSGD with a period of 3: 14 steps are 4 periods and a part."""
     settings = Settings(momentum=0.9, weight_decay=0.0, period=3)
     decay = grid.decay_schedule((), steps=STEPS * EPOCHS)
-    make = OPTIMIZERS["trsgd"].make
-    return Method(lambda trial: make(trial, decay, settings, 1))
+    return OPTIMIZERS["trsgd"].bind(decay, settings, 1)
 
 
 def test_players_take_turns_and_count_their_own_steps(method):

@@ -59,7 +59,7 @@ def test_run_then_report(tmp_path):
     events = list((tmp_path / "tensorboard").glob("batch 8/trsgd/events.*"))
     assert [path.stat().st_size > 500 for path in events] == [True]
     metrics = pd.read_csv(tmp_path / "metrics.csv")
-    assert tuple(metrics.columns) == metric_rows.columns(classify.DIGITS)
+    assert tuple(metrics.columns) == metric_rows.columns(classify.DEMO)
     assert len(metrics) == 5 * 2 * 2
     for _, runs in metrics.groupby("optimizer"):
         tested = runs[runs.test_accuracy.notna()]

@@ -19,7 +19,7 @@ from benchmarks.__main__ import app
 from benchmarks.costs import measurements, timing
 from benchmarks.costs.speed import plan as speed_plan
 from benchmarks.costs.speed import processes, replicas, steps, updates
-from benchmarks.costs.traffic.methods import METHODS, PERIOD
+from benchmarks.costs.traffic.counted import COUNTED, PERIOD
 from benchmarks.experiments import speed as experiments
 from benchmarks.tasks import classify
 
@@ -36,7 +36,7 @@ def test_the_loop_in_pytorch_makes_the_same_steps(name):
     w, *gs = rng.normal(size=(1 + PERIOD + 3, 5)).astype(np.float32)
     theirs, grad = torch.from_numpy(w.copy()), torch.zeros(5)
     step = updates.pytorch_update([theirs], [grad], name)
-    tx, ours = METHODS[name].make(), jnp.asarray(w)
+    tx, ours = COUNTED[name].make(), jnp.asarray(w)
     state = tx.init(ours)
     for g in gs:
         grad.copy_(torch.from_numpy(g))

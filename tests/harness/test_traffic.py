@@ -13,9 +13,9 @@ from benchmarks.costs.gpu import convolutions
 from benchmarks.costs.traffic import (
     budgets,
     count,
+    counted,
     hlo,
     measure,
-    methods,
     step,
     targets,
 )
@@ -25,7 +25,7 @@ CPU = targets.Target("cpu", "cpu")
 
 
 def module(entry, *computations):
-    """A module of computations (name, lines), each of them with parameter p."""
+    """Return a module of computations (name, lines), each of them with parameter p."""
     parts = ["HloModule test, is_scheduled=true, input_output_alias={ {}: (0, {}) }"]
     for name, lines in (*computations, ("ENTRY %main", entry)):
         parts += ["", f"{name} (p: f32[1000]) -> f32[1000] {{"]
@@ -221,7 +221,7 @@ def test_sgd_and_its_anchor_cost_the_budget_on_cpu(small):
 
 
 def selected_anchor():
-    """The pull written with a ``where``, which rewrites the anchor at each step."""
+    """Return the pull written with a ``where``, which rewrites the anchor each step."""
 
     def init(params):
         return params, jnp.zeros([], jnp.int32)
@@ -236,17 +236,19 @@ def selected_anchor():
 
 
 def test_an_anchor_rewritten_at_each_step_is_over_budget(small, monkeypatch):
-    naive = methods.Method(
-        "sgd", "ours", lambda: optax.chain(selected_anchor(), methods.sgd())
+    naive = counted.Update(
+        "sgd", "ours", lambda: optax.chain(selected_anchor(), counted.sgd())
     )
-    monkeypatch.setitem(methods.METHODS, "naive", naive)
+    monkeypatch.setitem(counted.COUNTED, "naive", naive)
     row = measure.measure(CPU, small, "naive")
     assert row.ordinary > budgets.BUDGETS["cpu", "sgd"].ordinary + 0.9
     assert not measure.is_within(row)
 
 
 def test_verdict():
-    good = measure.Row("tpu", "v5e", "GPT-2 small", "trsgd", 6.03, 8.044, 0.004, 0.0, 0)
+    good = measure.Traffic(
+        "tpu", "v5e", "GPT-2 small", "trsgd", 6.03, 8.044, 0.004, 0.0, 0
+    )
     assert measure.is_within(good)
     for worse in (
         {"ordinary": 6.04},
@@ -265,12 +267,12 @@ def test_verdict():
 
 def test_sharded_updates_talk_only_where_they_must(small, monkeypatch):
     """A gradient's norm over all devices needs a sum; the pull needs nothing."""
-    clipped = methods.Method(
+    clipped = counted.Update(
         "sgd",
         "ours",
-        lambda: optax.chain(optax.clip_by_global_norm(1.0), methods.sgd()),
+        lambda: optax.chain(optax.clip_by_global_norm(1.0), counted.sgd()),
     )
-    monkeypatch.setitem(methods.METHODS, "clipped", clipped)
+    monkeypatch.setitem(counted.COUNTED, "clipped", clipped)
     eight = targets.Target("cpu", "cpu", 8)
     assert measure.collectives(eight, small, "clipped") == ({"all-reduce"},) * 2
     assert measure.collectives(eight, small, "trsgd") == (set(), set())
@@ -287,7 +289,7 @@ def test_trees_are_the_published_networks():
 
 
 def test_every_public_update_is_measured():
-    measured = [name for name, m in methods.METHODS.items() if m.kind == "ours"]
+    measured = [name for name, m in counted.COUNTED.items() if m.kind == "ours"]
     assert all(any(public in name for name in measured) for public in FACTORIES)
 
 
@@ -306,8 +308,8 @@ def test_unavailable_targets_are_skipped_with_the_reason(monkeypatch):
 
 def test_command(small, monkeypatch, tmp_path):
     """Two updates on CPU: the table, the files, and an exit code for the verdict."""
-    for name in set(methods.METHODS) - {"sgd", "proximal, sgd"}:
-        monkeypatch.delitem(methods.METHODS, name)
+    for name in set(counted.COUNTED) - {"sgd", "proximal, sgd"}:
+        monkeypatch.delitem(counted.COUNTED, name)
     monkeypatch.setattr(count, "TARGETS", (CPU,))
     monkeypatch.setattr(count, "SHARDED", ())
     monkeypatch.setattr(count, "use_cpu_alone", lambda: None)  # jax runs already

@@ -15,7 +15,7 @@ import pytest
 from test_contract import ALIASES, FACTORIES, make, weight_name
 
 import prox_optax
-from prox_optax._arguments import is_schedule
+from prox_optax._validation import is_schedule
 
 
 @jax.tree_util.register_pytree_node_class

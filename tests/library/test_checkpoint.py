@@ -1,6 +1,7 @@
 """Orbax: saved, restored into a target, and resumed across a move of the anchor."""
 
 import re
+import shutil
 from pathlib import Path
 
 import chex
@@ -39,6 +40,12 @@ def save(directory, tree):
     with ocp.StandardCheckpointer() as checkpointer:
         checkpointer.save(directory, tree)
         checkpointer.wait_until_finished()
+
+
+def saved(directory):
+    """Return what a checkpoint holds, by the names in it, without the arrays."""
+    with ocp.StandardCheckpointer() as checkpointer:
+        return checkpointer.metadata(directory).item_metadata.tree
 
 
 def restore(directory, target=None):
@@ -101,18 +108,17 @@ def test_state_of_a_committed_checkpoint(path, anchor_dtype, fields):
 
     Made with `save(path, train(golden_optimizer(...), params_of(), GOLDEN_STEPS))`.
     """
-    anchor, l2, adam, inner_decay = restore(path)[1]
+    anchor, l2, adam, inner_decay = saved(path)[1]
     assert set(anchor) == {re.match(r"\.(\w+)", x)[1] for x in [*fields, ".step"]}
     assert not l2
     assert set(adam[0]) == {"count", "mu", "nu"}
     assert set(inner_decay) == {"inner_step"}
-    assert int(anchor["step"]) == GOLDEN_STEPS  # counts on, for the schedule
-    assert int(inner_decay["inner_step"]) == GOLDEN_STEPS % PERIOD
 
     tx = golden_optimizer(anchor_dtype)
-    w, state = restore(
-        path, jax.eval_shape(lambda: (params_of(), tx.init(params_of())))
-    )
+    # Arrays, not shapes: it was written on a CPU, and this may be a GPU.
+    w, state = restore(path, (params_of(), tx.init(params_of())))
+    assert int(state[0].step) == GOLDEN_STEPS  # counts on, for the schedule
+    assert int(state[3].inner_step) == GOLDEN_STEPS % PERIOD
     leaves = jax.tree_util.tree_leaves_with_path(state)
     assert [jax.tree_util.keystr(path) for path, _ in leaves] == [
         *(f"[0]{field}" for field in fields),
@@ -134,3 +140,12 @@ def test_state_of_a_committed_checkpoint(path, anchor_dtype, fields):
     )
     distance = prox_optax.anchor_distance(state, w)
     assert distance.leaf_norm["bias"] > 0
+
+
+def test_a_checkpoint_of_another_device_is_restored_into_arrays(tmp_path):
+    """Into shapes without a sharding Orbax restores on the device it was saved on."""
+    moved = shutil.copytree(GOLDEN, tmp_path / "checkpoint")
+    sharding = moved / "_sharding"
+    sharding.write_text(sharding.read_text().replace("cpu:0", "another:0"))
+    target = params_of(), golden_optimizer().init(params_of())
+    chex.assert_trees_all_equal(restore(moved, target), restore(GOLDEN, target))

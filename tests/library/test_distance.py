@@ -76,7 +76,8 @@ def test_nothing_over_nothing_is_zero():
     zero = {"b": jnp.zeros(2)}
     state = make("tradam").init(zero)
     distance = prox_optax.anchor_distance(state, {"b": jnp.ones(2)})
-    assert float(distance.relative) == float(distance.leaf_relative["b"]) == 1.0
+    relative = distance.relative, distance.leaf_relative["b"]
+    np.testing.assert_allclose(relative, 1.0, **ROUNDING)  # a GPU's x / x is not 1
     with jax.debug_nans(True):
         assert jax.tree.leaves(prox_optax.anchor_distance(state, zero)) == [0.0] * 4
         assert float(prox_optax.pull_ratio(state, zero, zero, 0.1)) == 0.0
@@ -224,7 +225,8 @@ def test_distance_adds_no_buffer_of_the_params_size():
     w = {"w": jnp.ones((256, 256))}
     state = make("proximal").init(w)
     compiled = jax.jit(prox_optax.anchor_distance).lower(state, w).compile()
-    assert compiled.memory_analysis().temp_size_in_bytes < 256 * 256 * 4 / 100
+    # A GPU's reductions keep partial sums, here 3.6 of 262 kB.
+    assert compiled.memory_analysis().temp_size_in_bytes < 256 * 256 * 4 / 10
 
 
 def test_errors():

@@ -19,7 +19,7 @@ import optax
 from benchmarks.costs import measurements, timing
 from benchmarks.costs.measurements import Cell, Measure, Row
 from benchmarks.costs.traffic.budgets import BUDGETS
-from benchmarks.costs.traffic.methods import METHODS, PERIOD
+from benchmarks.costs.traffic.counted import COUNTED, PERIOD
 from benchmarks.costs.trees import Tree, size
 from benchmarks.runs.deadline import Deadline
 
@@ -79,7 +79,7 @@ def arrays_moved(name: str) -> float:
 
     The arrays are of the size of the parameters.
     """
-    method = METHODS[name]
+    method = COUNTED[name]
     budget = BUDGETS["cuda", method.base]
     if method.kind == "bare":
         return budget.bare
@@ -88,7 +88,7 @@ def arrays_moved(name: str) -> float:
 
 def update_loop(name: str, shapes: Tree) -> timing.Start:
     """Compile a call that makes `UPDATES` updates."""
-    optimizer = METHODS[name].make()
+    optimizer = COUNTED[name].make()
 
     def loop(params: Any, state: Any, grads: Any) -> tuple[Any, Any]:
         def update(_: Any, carry: tuple[Any, Any]) -> tuple[Any, Any]:

@@ -5,7 +5,7 @@ from typing import Any
 
 from benchmarks.costs import measurements, timing
 from benchmarks.costs.speed import replicas, steps, throughput, updates
-from benchmarks.costs.traffic.methods import PERIOD
+from benchmarks.costs.traffic.counted import PERIOD
 from benchmarks.experiments.speed import STEPS
 from benchmarks.records import files
 from benchmarks.report import markdown

@@ -13,7 +13,7 @@ import optax
 
 from benchmarks.costs import timing
 from benchmarks.costs.measurements import Cell, Measure, Row
-from benchmarks.costs.traffic.methods import METHODS, MOMENTUM, PERIOD, RATE
+from benchmarks.costs.traffic.counted import COUNTED, MOMENTUM, PERIOD, RATE
 from benchmarks.costs.trees import Tree
 
 FILE = "updates.csv"
@@ -73,7 +73,7 @@ def jitted(tree: Tree, name: str) -> Callable[[], Any]:
 
     The buffers of parameters and state are donated.
     """
-    optimizer = METHODS[name].make()
+    optimizer = COUNTED[name].make()
 
     def update(params: Any, state: Any, grads: Any) -> tuple[Any, Any]:
         updates, state = optimizer.update(grads, state, params)
@@ -107,7 +107,7 @@ def pytorch_loop(tree: Tree, ours: str) -> Callable[[], Any]:
 
 
 def pytorch_update(ws: list[Any], gs: list[Any], ours: str) -> Callable[[], None]:
-    """Return an update in PyTorch with the numbers that `METHODS` gives."""
+    """Return an update in PyTorch with the numbers that `COUNTED` gives."""
     from benchmarks.costs.pytorch import updates
 
     if ours == "trsgd":

@@ -1,4 +1,4 @@
-"""What an update may cost: arrays of the size of the parameters, and nothing besides.
+"""What an update may cost, in arrays of the size of the parameters.
 
 SGD with momentum reads g, m, w and writes m, w: 5; Adam 7. Reading the anchor adds 1,
 taking it anew 2. A TPU pads the last two axes to tiles of 8 x 128: 0.5 % more on
@@ -7,16 +7,20 @@ kernels of an update, which pass arrays on through memory.
 
 An int16 anchor adds a half, and three more where it is taken: parameters and codes are
 read for the largest displacement, parameters once more for the codes that are written.
-There a CPU's compiler writes the displacements down first, a TPU's keeps some of them.
+On that step a CPU's compiler writes the displacements down first, a TPU's keeps some.
 """
 
 from typing import NamedTuple
 
 
 class Budget(NamedTuple):
-    """Arrays moved by the bare optimizer, and by ours on both kinds of steps.
+    """How many arrays of the size of the parameters may be moved and kept.
 
-    And what may be in use for intermediate results.
+    Attributes:
+      bare: moved by the bare optimizer.
+      ordinary: moved by ours on a step that keeps the anchor.
+      anchoring: moved by ours on a step that takes the anchor anew.
+      temporaries: in use for intermediate results.
     """
 
     bare: float
@@ -41,7 +45,7 @@ INT16_BUDGETS = {
     ("tpu", "sgd"): Budget(5.02, 5.53, 9.26, temporaries=0.3),
     ("tpu", "adam"): Budget(7.03, 7.54, 11.26, temporaries=0.3),
 }
-DIGITS = 2  # of the comparison: scalars and tuples' pointers are no arrays
-UNALIASED = 0  # arrays
-COPIES = 0  # of arrays, on an ordinary step
-COMPILE_RATIO = 1.2  # with the anchor over bare
+DIGITS = 2  # that are compared: scalars and the pointers of tuples are no arrays
+UNALIASED = 0  # outputs that take no donated array's place
+COPIES = 0  # arrays that are copied on a step that keeps the anchor
+COMPILE_RATIO = 1.2  # time to compile with the anchor, over without

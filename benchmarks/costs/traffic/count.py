@@ -1,4 +1,4 @@
-"""All that `python -m benchmarks traffic` measures, and its files."""
+"""The command `python -m benchmarks traffic`: what it measures and writes."""
 
 import importlib.metadata
 import json
@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 from benchmarks.costs.traffic import measure, table
 from benchmarks.costs.traffic.budgets import COMPILE_RATIO
-from benchmarks.costs.traffic.measure import Row
-from benchmarks.costs.traffic.methods import METHODS
+from benchmarks.costs.traffic.counted import COUNTED
+from benchmarks.costs.traffic.measure import Traffic
 from benchmarks.costs.traffic.targets import (
     PLUGINS,
     SHARDED,
@@ -33,14 +33,14 @@ TIMED = (
 
 
 class Finding(NamedTuple):
-    """What was found: a text, and whether nothing is over budget."""
+    """A text for the report, and whether everything in it is within budget."""
 
     text: str
     ok: bool
 
 
 def run(folder: Path) -> Finding:
-    """Measure everything; write table.md, traffic.csv and meta.json."""
+    """Measure everything; write table.md, traffic.csv and meta.json to a folder."""
     use_cpu_alone()
     targets, skipped = available(TARGETS)
     rows = [row for target in targets for row in measure_all(target)]
@@ -65,7 +65,7 @@ def run(folder: Path) -> Finding:
 
 
 def available(targets: tuple[Target, ...]) -> tuple[list[Target], list[str]]:
-    """Targets that can be compiled for here, and why others cannot."""
+    """Return the targets that can be compiled for here, and a line on each other."""
     found, skipped = [], []
     for target in targets:
         try:
@@ -76,35 +76,36 @@ def available(targets: tuple[Target, ...]) -> tuple[list[Target], list[str]]:
     return found, skipped
 
 
-def measure_all(target: Target) -> list[Row]:
-    """Every update on the small tree, those with a budget on the large one too."""
+def measure_all(target: Target) -> list[Traffic]:
+    """Measure every update on the small tree, those with a budget on the large too."""
     rows = []
     for tree in TREES:
-        for update, method in METHODS.items():
-            if tree == SMALL or method.kind != "peer":
+        for update, counted in COUNTED.items():
+            if tree == SMALL or counted.kind != "peer":
                 print(f"{name(target)}: {tree}, {update}", file=sys.stderr)
                 rows.append(measure.measure(target, tree, update))
     return rows
 
 
-def is_kept(rows: list[Row]) -> bool:
+def is_kept(rows: list[Traffic]) -> bool:
     return all(measure.is_within(row) is not False for row in rows)
 
 
 def sharding() -> Finding:
-    """Collectives of our updates on several devices: there are to be none.
+    """Find the collectives of our updates on several devices.
 
-    But for the units of an int16 anchor, where it is taken.
+    There are to be none, but for the units of an int16 anchor on the step that takes
+    it.
     """
     targets, lines = available(SHARDED)
-    ours = [update for update, method in METHODS.items() if method.kind == "ours"]
+    ours = [update for update, counted in COUNTED.items() if counted.kind == "ours"]
     ok = True
     for target in targets:
         found: dict[str, set[str]] = {"whole": set(), "int16": set()}
         for update in ours:
             ordinary, anchoring = measure.collectives(target, SMALL, update)
             found["whole"] |= ordinary
-            found["int16" if METHODS[update].int16 else "whole"] |= anchoring
+            found["int16" if COUNTED[update].int16 else "whole"] |= anchoring
         ok &= not found["whole"]
         which = {key: ", ".join(sorted(x)) or "none" for key, x in found.items()}
         lines.append(
@@ -115,17 +116,20 @@ def sharding() -> Finding:
 
 
 def compile_times(target: Target) -> str:
-    """Of the pull, and of an average of the weights, which needs as much state."""
+    """Time the compiler on the pull and on an average of the weights.
+
+    The average is there to compare with: it needs as much state as the pull.
+    """
     lines = []
     for update in TIMED:
         ratio, bare = measure.compile_ratio(target, LARGE, update)
         lines.append(
-            f"Compile time of {update} over {METHODS[update].base} ({LARGE}, "
+            f"Compile time of {update} over {COUNTED[update].base} ({LARGE}, "
             f"{name(target)}): {ratio:.2f} x {bare:.1f} s."
         )
     lines.append(
-        f"Tracing and compiling, processor time, medians of {measure.REPEATS} in "
-        f"turns; with the anchor it is to be {COMPILE_RATIO} x at most."
+        f"Tracing and compiling, processor time, medians of {measure.REPEATS}, "
+        f"interleaved; with the anchor it is to be {COMPILE_RATIO} x at most."
     )
     return "\n".join(lines)
 
@@ -135,7 +139,7 @@ def name(target: Target) -> str:
 
 
 def all_versions() -> dict[str, str]:
-    """Those of every run, and the compilers'."""
+    """Return the versions that every run tells, and the compilers'."""
     found = origin.versions()
     for package in PLUGINS.values():
         try:

@@ -45,16 +45,16 @@ MOVES = {
     "transpose",
     "tuple",
 }
-"""What hands its operands on; a custom call: only in a TPU's ConcatBitcast."""
+"""Opcodes that hand their operands on; of custom calls, only a TPU's ConcatBitcast."""
 
 
 class Array(NamedTuple):
     """An array's place in memory.
 
     Attributes:
-      dims: its shape.
-      bytes: with the padding of its tiles.
-      elsewhere: whether it is kept out of the main memory.
+      dims: the shape.
+      bytes: the size with the padding of the tiles.
+      elsewhere: whether the array is in another memory than the main one.
     """
 
     dims: tuple[int, ...]
@@ -76,11 +76,11 @@ Computation = dict[str, Instruction]
 
 @dataclass(frozen=True)
 class Count:
-    """What a step does.
+    """What a step costs.
 
     Attributes:
       bytes: read and written.
-      copies: arrays (no scalars) that are written again without being computed.
+      copies: arrays, not scalars, that are written again without being computed.
     """
 
     bytes: int
@@ -90,22 +90,28 @@ class Count:
         return Count(self.bytes + other.bytes, self.copies + other.copies)
 
 
-class Program(NamedTuple):
-    """The computations of a module, by name."""
+class Module(NamedTuple):
+    """A compiled program.
+
+    Attributes:
+      computations: by name.
+      entry: the name of the computation that is run.
+    """
 
     computations: dict[str, Computation]
     entry: str
 
     def step(self, branch: int) -> Count:
-        """Count a step on which every conditional takes this branch."""
+        """Count what moves on a step on which every conditional takes this branch."""
         return self._count(self.entry, branch)
 
     def has_branches(self) -> bool:
+        """Tell whether a step can take one of several branches."""
         entry = self.computations[self.entry].values()
         return any(x.opcode == "conditional" for x in entry)
 
     def collectives(self, branch: int) -> set[str]:
-        """The opcodes with which devices talk on a step that takes this branch."""
+        """Return the opcodes by which devices talk on a step that takes this branch."""
         found, names = set(), [self.entry]
         for name in names:
             for x in self.computations[name].values():
@@ -126,7 +132,7 @@ class Program(NamedTuple):
         return total
 
     def _copies(self, x: Instruction, computation: Computation) -> int:
-        """How many arrays it writes to the main memory without computing them."""
+        """Count the arrays that it writes to the main memory without computing them."""
         if x.opcode == "fusion":
             inside = {y.opcode for y in self.computations[called(x)].values()}
             copies = inside <= MOVES | {"parameter"}
@@ -140,8 +146,8 @@ class Program(NamedTuple):
         return sum(y.dims != () and not y.elsewhere for y in written(x))
 
 
-def parse(text: str | None) -> Program:
-    """Read what ``jax.stages.Compiled.as_text`` prints."""
+def parse(text: str | None) -> Module:
+    """Read the text that ``jax.stages.Compiled.as_text`` returns."""
     computations: dict[str, Computation] = {}
     entry = current = ""
     for line in (text or "").splitlines():
@@ -153,7 +159,7 @@ def parse(text: str | None) -> Program:
             computations[current][match[1]] = instruction(match[2])
     if not entry:
         raise ValueError("The text holds no ENTRY computation.")
-    return Program(computations, entry)
+    return Module(computations, entry)
 
 
 def instruction(text: str) -> Instruction:
@@ -172,7 +178,7 @@ def instruction(text: str) -> Instruction:
 
 
 def closing(text: str) -> int:
-    """Where the parenthesis that opens the text has been closed."""
+    """Return the position behind the parenthesis that closes the text's first one."""
     depth = 0
     for i, character in enumerate(text):
         depth += (character == "(") - (character == ")")
@@ -182,7 +188,10 @@ def closing(text: str) -> int:
 
 
 def array(dtype: str, shape: str, layout: str) -> Array:
-    """For example ``f32``, ``3,200``, ``1,0:T(8,128)S(1)``: 8 x 256 x 4 bytes."""
+    """Read the type of an array.
+
+    ``f32``, ``3,200``, ``1,0:T(8,128)S(1)`` has 8 x 256 x 4 bytes, elsewhere.
+    """
     dims = tuple(map(int, shape.split(","))) if shape else ()
     order, _, rest = layout.partition(":")
     minor_to_major = map(int, order.split(",")) if order else reversed(range(len(dims)))
@@ -197,7 +206,7 @@ def array(dtype: str, shape: str, layout: str) -> Array:
 
 
 def moved(x: Instruction, computation: Computation) -> int:
-    """Bytes of the main memory that an instruction reads and writes."""
+    """Return how many bytes of the main memory an instruction reads and writes."""
     if x.opcode == "while" or (
         x.opcode.endswith("-start") and x.opcode not in ("copy-start", "slice-start")
     ):
@@ -212,21 +221,24 @@ def moved(x: Instruction, computation: Computation) -> int:
 
 
 def written(x: Instruction) -> tuple[Array, ...]:
-    """Its results, without the operands and flags that a start hands on."""
+    """Return the results of an instruction that are written anew.
+
+    The start of a copy or slice also hands its operands and a flag on.
+    """
     return {"copy-start": x.results[:1], "slice-start": x.results[1:2]}.get(
         x.opcode, x.results
     )
 
 
 def is_computed(x: Instruction, computation: Computation) -> bool:
-    """Whether a value was computed in this step, and not only handed on."""
+    """Tell whether a value was computed in this step, and not only handed on."""
     while x.opcode in MOVES:
         x = computation[x.operands[0]]
     return x.opcode not in ("parameter", "conditional")
 
 
 def branches(x: Instruction) -> list[str]:
-    """Of a conditional; false comes before true."""
+    """Return the computations of a conditional, that of false before that of true."""
     if match := BINARY.search(x.attributes):
         return [match[2], match[1]]
     match = BRANCHES.search(x.attributes)
@@ -235,6 +247,7 @@ def branches(x: Instruction) -> list[str]:
 
 
 def called(x: Instruction) -> str:
+    """Return the computation that an instruction calls."""
     match = CALLED.search(x.attributes)
     assert match is not None, x
     return match[1]

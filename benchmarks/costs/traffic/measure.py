@@ -1,4 +1,4 @@
-"""Updates compiled ahead of time, and what their programs cost."""
+"""Compile updates ahead of time and count what their programs move."""
 
 import statistics
 import time
@@ -18,26 +18,27 @@ from benchmarks.costs.traffic.budgets import (
     UNALIASED,
     Budget,
 )
-from benchmarks.costs.traffic.methods import METHODS, Method
+from benchmarks.costs.traffic.counted import COUNTED, Update
 from benchmarks.costs.traffic.targets import Target, devices
 from benchmarks.costs.trees import TREES, Tree, size
 
 REPEATS = 3
 
 
-class Row(NamedTuple):
+class Traffic(NamedTuple):
     """What one update costs, in arrays of the size of the parameters.
 
     Attributes:
-      platform: of the target.
-      chip: of the target.
-      tree: the parameters.
-      optimizer: the update.
-      ordinary: read and written on a step that keeps the anchor.
-      anchoring: the same where the anchor is taken; None without branches.
+      platform: the target's platform.
+      chip: the target's chip.
+      tree: the name of the parameters in `TREES`.
+      optimizer: the name of the update in `COUNTED`.
+      ordinary: arrays read and written on a step that keeps the anchor.
+      anchoring: arrays read and written on a step that takes the anchor anew; None for
+        an update without an anchor.
       temporaries: the largest memory in use for intermediate results.
       unaliased: outputs that do not take the place of a donated argument.
-      copies: arrays copied on an ordinary step.
+      copies: arrays copied on a step that keeps the anchor.
     """
 
     platform: str
@@ -51,43 +52,46 @@ class Row(NamedTuple):
     copies: int
 
 
-def measure(target: Target, tree_name: str, name: str) -> Row:
-    """Compile an update for a target and count."""
+def measure(target: Target, tree_name: str, name: str) -> Traffic:
+    """Compile an update for a target and count what it moves."""
     tree = TREES[tree_name]()
     sharding = SingleDeviceSharding(devices(target)[0])
-    compiled = compile_update(METHODS[name], tree, lambda spec: sharding)
-    program = hlo.parse(compiled.as_text())
+    compiled = compile_update(COUNTED[name], tree, lambda spec: sharding)
+    module = hlo.parse(compiled.as_text())
     memory: Any = compiled.memory_analysis()
-    unit, anchors = size(tree), program.has_branches()
-    return Row(
+    unit, anchors = size(tree), module.has_branches()
+    return Traffic(
         target.platform,
         target.chip,
         tree_name,
         name,
-        program.step(0).bytes / unit,
-        program.step(1).bytes / unit if anchors else None,
+        module.step(0).bytes / unit,
+        module.step(1).bytes / unit if anchors else None,
         memory.temp_size_in_bytes / unit,
         (memory.output_size_in_bytes - memory.alias_size_in_bytes) / unit,
-        program.step(0).copies,
+        module.step(0).copies,
     )
 
 
 def budget(platform: str, name: str) -> tuple[float, ...] | None:
-    """Arrays it may move: a bare optimizer's step, or both kinds of ours."""
-    kind, limits = METHODS[name].kind, all_limits(platform, name)
+    """Return how many arrays an update may move, or None where that is not limited.
+
+    A bare optimizer has one limit, ours one for each kind of step.
+    """
+    kind, limits = COUNTED[name].kind, all_limits(platform, name)
     if kind == "peer":
         return None
     return (limits.bare,) if kind == "bare" else (limits.ordinary, limits.anchoring)
 
 
 def all_limits(platform: str, name: str) -> Budget:
-    """Those of its base."""
-    method = METHODS[name]
-    return (INT16_BUDGETS if method.int16 else BUDGETS)[platform, method.base]
+    """Return the budget of the bare optimizer that an update has as its base."""
+    update = COUNTED[name]
+    return (INT16_BUDGETS if update.int16 else BUDGETS)[platform, update.base]
 
 
-def is_within(row: Row) -> bool | None:
-    """Whether an update keeps its budget; None for those without one."""
+def is_within(row: Traffic) -> bool | None:
+    """Tell whether an update keeps its budget; None for one without a budget."""
     limits = budget(row.platform, row.optimizer)
     if limits is None:
         return None
@@ -103,14 +107,21 @@ def is_within(row: Row) -> bool | None:
 
 
 def compile_update(
-    method: Method,
+    counted: Update,
     tree: Tree,
     sharding: Callable[[PartitionSpec], jax.sharding.Sharding],
     specs: dict[str, PartitionSpec] | None = None,
 ) -> jax.stages.Compiled:
-    """One update of donated params and state; ``specs`` tell how the tree is split."""
-    optimizer = method.make()
-    params = jax.eval_shape(method.start, tree)
+    """Compile one step of an update, with parameters and state donated.
+
+    Args:
+      counted: the update.
+      tree: the parameters.
+      sharding: places an array of the partition that it is given.
+      specs: the partition of each of the parameters; None splits nothing.
+    """
+    optimizer = counted.make()
+    params = jax.eval_shape(counted.start, tree)
     state = jax.eval_shape(optimizer.init, params)
 
     def update(params: Any, state: Any, grads: Any) -> tuple[Any, Any]:
@@ -136,24 +147,24 @@ def compile_update(
 
 
 def collectives(target: Target, tree_name: str, name: str) -> tuple[set[str], set[str]]:
-    """Collectives of an update whose arrays are split over the devices of a target.
+    """Return the collectives of an update that is split over a target's devices.
 
-    On a step that keeps the anchor, and on one that takes it.
+    The first set is of a step that keeps the anchor, the second of one that takes it.
     """
     tree, chips = TREES[tree_name](), devices(target)
     mesh = Mesh(chips, ("data",))
     compiled = compile_update(
-        METHODS[name],
+        COUNTED[name],
         tree,
         lambda spec: NamedSharding(mesh, spec),
         {leaf: longest(x.shape, len(chips)) for leaf, x in tree.items()},
     )
-    program = hlo.parse(compiled.as_text())
-    return program.collectives(0), program.collectives(1)
+    module = hlo.parse(compiled.as_text())
+    return module.collectives(0), module.collectives(1)
 
 
 def longest(shape: tuple[int, ...], parts: int) -> PartitionSpec:
-    """Split the longest axis that can be split evenly."""
+    """Return the partition of the longest axis that so many devices split evenly."""
     axes = [i for i, n in enumerate(shape) if n % parts == 0]
     if not axes:
         return PartitionSpec()
@@ -162,18 +173,19 @@ def longest(shape: tuple[int, ...], parts: int) -> PartitionSpec:
 
 
 def compile_ratio(target: Target, tree_name: str, name: str) -> tuple[float, float]:
-    """Time to trace and compile over that of the bare optimizer, and that, in seconds.
+    """Return how much longer an update takes to trace and compile than its base.
 
-    Of the processor, so that other work on the machine hardly counts; medians of runs
-    that take turns, after one that warms up.
+    The second number is the time of the base in seconds. Both are medians of
+    interleaved runs, after one that warms up. The time is the processor's, so that
+    other work on the machine hardly counts.
     """
     tree = TREES[tree_name]()
     sharding = SingleDeviceSharding(devices(target)[0])
-    seconds: dict[str, list[float]] = {METHODS[name].base: [], name: []}
+    seconds: dict[str, list[float]] = {COUNTED[name].base: [], name: []}
     for _ in range(1 + REPEATS):
         for each, times in seconds.items():
             began = time.process_time()
-            compile_update(METHODS[each], tree, lambda spec: sharding)
+            compile_update(COUNTED[each], tree, lambda spec: sharding)
             times.append(time.process_time() - began)
     bare, ours = (statistics.median(times[1:]) for times in seconds.values())
     return ours / bare, bare

@@ -1,8 +1,8 @@
-"""Bytes and kernels of a training step of lanes, compiled for a GPU that is not there.
+"""Count bytes and kernels of a training step, compiled for a GPU that is not there.
 
-The step is the body of the loop that trains the pooled experiment; its gradients alone
-are those of as many lanes of one network. A fusion that reads a part of an array only
-is counted with that part.
+The step is the body of the loop that trains the pooled experiment: it updates all runs
+that are trained together. A fusion that reads only a part of an array is counted with
+that part.
 """
 
 import importlib.metadata
@@ -40,8 +40,8 @@ SEEDS = 3
 PART = 5  # steps of the loop, whose body is counted once
 EXAMPLES = 800  # of random data: nothing is run
 WITH_XLA: dict[str, str | bool] = {
-    "xla_gpu_enable_triton_gemm": False
-}  # as on a GPU (see __main__)
+    "xla_gpu_enable_triton_gemm": False  # as on a GPU (see __main__)
+}
 SLICES = ("slice", "dynamic-slice")
 PARAMETER = re.compile(r"param_(\d+)")
 BODY = re.compile(rf"body={hlo.NAME}")
@@ -57,11 +57,11 @@ WAYS: Mapping[str, models.Convolve] = {
 
 
 class Step(NamedTuple):
-    """What is compiled.
+    """A training step that is counted.
 
     Attributes:
       convolution: a name in `WAYS`.
-      kept: how the loop keeps networks: as vectors, or as arrays.
+      kept: how the loop keeps networks, as "vectors" or as "arrays".
     """
 
     convolution: str
@@ -75,7 +75,7 @@ STEPS = (
 
 
 def run(folder: Path) -> str:
-    """Count all; write lanes.csv, lanes.md and lanes.json; return the table."""
+    """Count all steps; write lanes.csv, lanes.md and lanes.json; return the table."""
     use_cpu_alone()
     found = [measure(step, Target("cuda", "H100")) for step in STEPS]
     (folder / FILE).unlink(missing_ok=True)
@@ -106,20 +106,20 @@ def listed(versions: Mapping[str, str]) -> str:
 
 
 def measure(step: Step, target: Target) -> measurements.Row:
-    """Compile a step and count."""
+    """Compile a step and count what it moves and launches."""
     print(f"{target.chip}: {step.convolution}, {step.kept}", flush=True)
     experiment = one_gpu.POOLED_30
     compiled = compile_steps(experiment, step, SingleDeviceSharding(devices(target)[0]))
-    program = hlo.parse(compiled.as_text())
+    module = hlo.parse(compiled.as_text())
     moved = {
-        name: bytes_of(x, computation, program)
-        for computation in instructions(program)
+        name: bytes_of(x, computation, module)
+        for computation in instructions(module)
         for name, x in computation.items()
         if x.opcode not in (*hlo.FREE, "call", "while")
     }
     products = {
         name
-        for computation in instructions(program)
+        for computation in instructions(module)
         for name, x in computation.items()
         if x.opcode == "custom-call"
     }
@@ -134,36 +134,39 @@ def measure(step: Step, target: Target) -> measurements.Row:
     }
 
 
-def instructions(program: hlo.Program) -> list[hlo.Computation]:
-    """The body of the loop with the most instructions, and what it calls."""
-    bodies = loops(program, program.entry)
-    largest = max(bodies, key=lambda name: len(program.computations[name]))
+def instructions(module: hlo.Module) -> list[hlo.Computation]:
+    """Return the body of the longest loop, and the computations that it calls."""
+    bodies = loops(module, module.entry)
+    largest = max(bodies, key=lambda name: len(module.computations[name]))
     names = [largest]
     for name in names:
-        calls = program.computations[name].values()
+        calls = module.computations[name].values()
         names += [hlo.called(x) for x in calls if x.opcode == "call"]
-    return [program.computations[name] for name in names]
+    return [module.computations[name] for name in names]
 
 
-def loops(program: hlo.Program, name: str) -> list[str]:
-    """The bodies of all loops inside a computation."""
+def loops(module: hlo.Module, name: str) -> list[str]:
+    """Return the bodies of all loops inside a computation."""
     found: list[str] = []
-    for x in program.computations[name].values():
+    for x in module.computations[name].values():
         if x.opcode == "call":
-            found += loops(program, hlo.called(x))
+            found += loops(module, hlo.called(x))
         if x.opcode == "while" and (match := BODY.search(x.attributes)):
-            found += [match[1], *loops(program, match[1])]
+            found += [match[1], *loops(module, match[1])]
     return found
 
 
 def bytes_of(
-    x: hlo.Instruction, computation: hlo.Computation, program: hlo.Program
+    x: hlo.Instruction, computation: hlo.Computation, module: hlo.Module
 ) -> int:
-    """What an instruction moves; of an array that a fusion slices, what it reads."""
+    """Return the bytes that an instruction moves.
+
+    Of an array that a fusion slices only the part counts that is read.
+    """
     whole = hlo.moved(x, computation)
     if x.opcode != "fusion":
         return whole
-    inside = program.computations[hlo.called(x)]
+    inside = module.computations[hlo.called(x)]
     for name, part in parts_read(inside).items():
         if match := PARAMETER.match(name):
             operand = computation[x.operands[int(match[1])]].results[0].bytes
@@ -172,10 +175,10 @@ def bytes_of(
 
 
 def parts_read(inside: hlo.Computation) -> dict[str, float]:
-    """How much of each value of a fusion its results depend on, from 0 to 1.
+    """Return the part of each value of a fusion that its results depend on, 0 to 1.
 
-    A slice takes its part; whatever else takes as much of what it is made from as is
-    taken of it. Users stand after what they use.
+    A slice takes its part of its operand. Any other instruction takes the part of its
+    operands that is taken of itself. Instructions stand after their operands.
     """
     found: dict[str, float] = {}
     used = {name for x in inside.values() for name in x.operands}
@@ -194,7 +197,7 @@ def parts_read(inside: hlo.Computation) -> dict[str, float]:
 def compile_steps(
     experiment: Experiment, step: Step, sharding: jax.sharding.Sharding
 ) -> jax.stages.Compiled:
-    """Some steps of an experiment's only program, with a way to convolve."""
+    """Compile some steps of an experiment's only program, with a way to convolve."""
     images = np.zeros((EXAMPLES, 32, 32, 3), np.uint8)
     split: Any = Split(images, np.zeros(EXAMPLES, np.int32))  # type: ignore[arg-type]
     data_set = ImageSet(split, split, split, 10, jnp.zeros(3), jnp.ones(3), "nothing")
@@ -224,7 +227,7 @@ def compile_steps(
 def task_of(
     experiment: Experiment, convolve: models.Convolve, data_set: ImageSet
 ) -> Task:
-    """The experiment's, with another way to convolve."""
+    """Return the experiment's task, with another way to convolve."""
     problem = experiment.problem
     assert isinstance(problem, classify.Images)
     make = classify.resnet18("batch", convolve)

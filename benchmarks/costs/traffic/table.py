@@ -1,12 +1,11 @@
-"""The rows as Markdown and as CSV."""
+"""The counts as a Markdown table and as CSV."""
 
-import csv
-import io
+import pandas as pd
 
 from benchmarks.costs.traffic import measure
 from benchmarks.costs.traffic.budgets import DIGITS
-from benchmarks.costs.traffic.measure import Row
-from benchmarks.costs.traffic.methods import METHODS
+from benchmarks.costs.traffic.counted import COUNTED
+from benchmarks.costs.traffic.measure import Traffic
 from benchmarks.report.markdown import align
 
 HEADER = (
@@ -30,16 +29,19 @@ ordinary step. An output that takes no donated buffer's place is over budget too
 Counted in the compiled programs, not timed."""
 
 
-def markdown(rows: list[Row]) -> str:
-    """A row for a platform and an optimizer: the worst of its chips and trees."""
-    groups: dict[tuple[str, str], list[Row]] = {}
+def markdown(rows: list[Traffic]) -> str:
+    """Return a table with a row for each platform and optimizer.
+
+    A row has the worst of the platform's chips and of the trees.
+    """
+    groups: dict[tuple[str, str], list[Traffic]] = {}
     for row in rows:
         groups.setdefault((row.platform, row.optimizer), []).append(row)
     lines = [line(group) for group in groups.values()]
     return "\n".join([*align([HEADER, *lines]), "", NOTES])
 
 
-def line(group: list[Row]) -> tuple[str, ...]:
+def line(group: list[Traffic]) -> tuple[str, ...]:
     platform, name = group[0].platform, group[0].optimizer
     chips = ", ".join(dict.fromkeys(row.chip for row in group))
     anchoring = [row.anchoring for row in group if row.anchoring is not None]
@@ -48,7 +50,7 @@ def line(group: list[Row]) -> tuple[str, ...]:
     return (
         chips,
         name,
-        "yes" if METHODS[name].kind == "bare" else "",
+        "yes" if COUNTED[name].kind == "bare" else "",
         number(max(row.ordinary for row in group)),
         number(max(anchoring)) if anchoring else "-",
         number(max(row.temporaries for row in group)),
@@ -62,11 +64,8 @@ def number(arrays: float) -> str:
     return f"{arrays:.{DIGITS}f}"
 
 
-def to_csv(rows: list[Row]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow((*Row._fields, "within_budget"))
-    for row in rows:
-        cells = (f"{x:.6f}" if isinstance(x, float) else x for x in row)
-        writer.writerow((*cells, measure.is_within(row)))
-    return text.getvalue()
+def to_csv(rows: list[Traffic]) -> str:
+    """Return the counts in full, with the verdict of each."""
+    table = pd.DataFrame(rows).assign(within_budget=[*map(measure.is_within, rows)])
+    csv: str = table.to_csv(index=False, float_format="%.6f", lineterminator="\n")
+    return csv

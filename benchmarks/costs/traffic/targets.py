@@ -1,4 +1,4 @@
-"""Devices to compile for, none of which needs to be there."""
+"""Devices to compile for. None of them needs to be there."""
 
 import logging
 import math
@@ -13,12 +13,12 @@ PLUGINS = {"cuda": "jax-cuda13-pjrt", "tpu": "libtpu"}
 
 
 class Target(NamedTuple):
-    """What to compile for.
+    """Devices to compile for.
 
     Attributes:
-      platform: as jax calls it: cpu, cuda or tpu.
+      platform: cpu, cuda or tpu, as jax calls it.
       chip: the model, or cpu.
-      devices: how many.
+      devices: the number of chips.
     """
 
     platform: str
@@ -37,7 +37,7 @@ SHARDED = (Target("cpu", "cpu", 8), Target("tpu", "v5e", 4))
 
 
 class UnavailableError(RuntimeError):
-    """A target cannot be compiled for here; the message says why."""
+    """The reason why a target cannot be compiled for here."""
 
 
 NO_TPU = {  # libtpu asks the machine otherwise, and complains
@@ -48,7 +48,10 @@ NO_TPU = {  # libtpu asks the machine otherwise, and complains
 
 
 def use_cpu_alone() -> None:
-    """Plugins only compile: nothing must look for their devices. Before any array."""
+    """Keep jax from looking for the devices of plugins, which only compile here.
+
+    Call it before the first array is made.
+    """
     for variable, value in NO_TPU.items():
         os.environ.setdefault(variable, value)
     logging.getLogger("jax_plugins").setLevel(logging.ERROR)  # what only running needs
@@ -57,10 +60,10 @@ def use_cpu_alone() -> None:
 
 
 def devices(target: Target) -> list[jax.Device]:
-    """Devices of a target, to compile for.
+    """Return a target's devices, to compile for.
 
     Raises:
-      UnavailableError: without the plugin of its platform.
+      UnavailableError: the plugin of its platform is missing, or devices are.
     """
     describe: dict[str, Callable[[Target], list[jax.Device]]] = {
         "cpu": lambda target: jax.devices("cpu"),
@@ -99,7 +102,7 @@ MEMORY = {"H100": (80, 3350), "H200": (141, 4800)}  # of the SXM boards: GB, GB/
 
 
 def _hopper(chip: str) -> str:
-    """XLA's description of a GPU: NVIDIA's figures for compute capability 9.0.
+    """Return XLA's description of a GPU of compute capability 9.0.
 
     Sources: the table of compute capabilities in the CUDA programming guide, and the
     data sheets of the H100 and the H200 SXM.

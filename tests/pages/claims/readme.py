@@ -71,7 +71,7 @@ EXEMPT = {
     ),
     "SGD at 0.293 x, the mean inner decay": "H_10 / 10",
     "TRSGD leads SGD by 1.9 points, TRAdam Adam by 3.9.": "published, read off plots",
-    "4 seeds, a lossy": "a setting",
+    "6 seeds, a lossy": "a setting",
     "at 10 x safe": "a setting",
     "is in 0.26-0.49, 1.17-1.72 or 2.58-3.61, although SGD is stable up to 3.8": (
         "test_stability_limits_that_the_documents_quote"
