@@ -8,7 +8,8 @@ import numpy as np
 import optax
 import pytest
 
-from benchmarks import data, experiments, models
+from benchmarks import experiments, models
+from benchmarks.data.image_set import ImageSet, Split
 from benchmarks.experiments import classify
 from benchmarks.optimizers.method import Method
 from benchmarks.runs import grid
@@ -26,10 +27,10 @@ PROGRAM = grid.Program(8, Noise(), NAMES)
 
 
 @pytest.fixture(scope="module")
-def splits() -> data.DataSet:
+def splits() -> ImageSet:
     """Digits with a train split of 64: 8 steps an epoch, 24 a run (3 periods)."""
     whole = classify.DIGITS.load(None)
-    return whole._replace(train=data.Split(*(x[:64] for x in whole.train)))
+    return whole._replace(train=Split(*(x[:64] for x in whole.train)))
 
 
 @pytest.fixture(scope="module")
@@ -229,9 +230,9 @@ def test_the_published_experiment_augments_and_normalises_in_training_only():
     experiment = experiments.tiny(classify.PAPER_CIFAR10)
     shape = (16, 32, 32, 3)
     pixels = jax.random.randint(jax.random.key(0), shape, 0, 256, jnp.uint8)
-    split = data.Split(pixels, jnp.arange(16) % 10)
+    split = Split(pixels, jnp.arange(16) % 10)
     ones = jnp.ones(3)
-    noise = data.DataSet(split, split, split, 10, 128 * ones, 64 * ones, "noise")
+    noise = ImageSet(split, split, split, 10, 128 * ones, 64 * ones, "noise")
     task = experiment.problem.task(noise, batch_size=8)
     params, stats = task.init(jax.random.key(1))
     loss = jax.jit(task.players["network"])
