@@ -7,7 +7,7 @@ from pathlib import Path
 import digits
 
 sys.path.append(str(Path(__file__).parents[1]))  # the checkout
-from benchmarks import data
+from benchmarks.data import image_set
 from benchmarks.models.small import SmallConvNet
 
 Network = partial(SmallConvNet, (28, 28, 1), (8, 16), 10, first_stride=2)
@@ -15,6 +15,6 @@ Network = partial(SmallConvNet, (28, 28, 1), (8, 16), 10, first_stride=2)
 
 def load(folder: Path | None) -> tuple[digits.Images, ...]:
     """58,000 images to train on, 2,000 to validate and 2,000 to test with."""
-    sets = data.load("fashion-mnist", folder, validation=2000, test=2000, seed=0)
+    sets = image_set.load("fashion-mnist", folder, validation=2000, test=2000, seed=0)
     parts = sets.train, sets.validation, sets.test
     return tuple(digits.Images(sets.normalise(x.images), x.labels) for x in parts)

@@ -10,7 +10,7 @@ JITTER = 286 / 256  # how much pix2pix enlarges before it crops
 
 
 class Draws(NamedTuple):
-    """One draw an image.
+    """What is drawn for each image.
 
     Attributes:
       offset: int32, shape (n, 2), row and column of the crop's first pixel.
@@ -22,7 +22,7 @@ class Draws(NamedTuple):
 
 
 def draw(key: jax.Array, n: int, largest: int) -> Draws:
-    """Uniform offsets from 0 on, and a flip with probability 1/2, all independent."""
+    """Draw offsets, uniform from 0 to `largest`, and flips of probability 1/2."""
     offset_key, flip_key = jax.random.split(key)
     return Draws(
         jax.random.randint(offset_key, (n, 2), 0, largest + 1),
@@ -31,7 +31,7 @@ def draw(key: jax.Array, n: int, largest: int) -> Draws:
 
 
 def crop_and_flip(key: jax.Array, images: jax.Array) -> jax.Array:
-    """Each image padded by 4, cropped to its size at random and flipped or not.
+    """Pad each image by 4, crop it to its size at random, flip it or not.
 
     The padding is 0: normalise first, so that it is the mean pixel.
 
@@ -50,15 +50,15 @@ def crop_and_flip(key: jax.Array, images: jax.Array) -> jax.Array:
     n, height, width, _ = images.shape
     sides = (PADDING, PADDING)
     padded = jnp.pad(images, ((0, 0), sides, sides, (0, 0)))
-    return cut(padded, draw(key, n, 2 * PADDING), height, width)
+    return crop(padded, draw(key, n, 2 * PADDING), height, width)
 
 
 def jitter(
     key: jax.Array, labels: jax.Array, photos: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """pix2pix's random jitter: enlarged by 286 / 256, cropped back, flipped or not.
+    """Enlarge pairs by 286 / 256, crop them back at random, flip them or not.
 
-    A label map and its photo are cut and flipped alike.
+    This is pix2pix's random jitter. A label map and its photo are treated alike.
 
     Args:
       key: a different one for each step.
@@ -73,11 +73,11 @@ def jitter(
     draws = draw(key, n, large - size)
     labels = jax.image.resize(labels, (n, large, large), "nearest")
     photos = jax.image.resize(photos, (n, large, large, channels), "linear")
-    return cut(labels, draws, size, size), cut(photos, draws, size, size)
+    return crop(labels, draws, size, size), crop(photos, draws, size, size)
 
 
-def cut(images: jax.Array, draws: Draws, height: int, width: int) -> jax.Array:
-    """A part of each image of shape (rows, columns, ...), flipped or not."""
+def crop(images: jax.Array, draws: Draws, height: int, width: int) -> jax.Array:
+    """Crop each image of shape (rows, columns, ...) as drawn, and flip it or not."""
     offset, flip = draws
     rows = offset[:, :1] + jnp.arange(height)[None]
     columns = jnp.arange(width)[None]

@@ -1,7 +1,7 @@
 """Arrays decoded from an archive, kept as .npz so that the next load is quick.
 
-A file holds a seal of what is in it and of what it was decoded from; any other file, or
-one in a folder that another user made, is not read.
+A file holds a seal: a checksum of its arrays and of what they were decoded from. A file
+with another seal, or in a folder that another user made, is not read.
 """
 
 import contextlib
@@ -20,31 +20,33 @@ SEAL = "seal"
 
 
 def cached(archive: Path, decode: Callable[[], Arrays], variant: str = "") -> Arrays:
-    """What `decode` returns; read back if it was decoded from the same bytes before.
+    """Return what `decode` returns; read it back if it was kept before.
 
-    `variant` tells apart what is decoded from one archive in several ways.
+    Args:
+      archive: the file that is decoded; arrays are kept for its exact bytes.
+      decode: decodes the archive.
+      variant: names the way of decoding, if an archive is decoded in several ways.
     """
     with archive.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     source = f"{sha256}{variant}"
-    paths = [folder / f"{source}.npz" for folder in folders(archive)]
+    paths = [folder / f"{source}.npz" for folder in places(archive)]
     for path in paths:
-        arrays = read(path, source)
+        arrays = read_sealed(path, source)
         if arrays is not None:
             return arrays
     arrays = decode()
     for path in paths:
-        if write(path, arrays, source):
+        if write_sealed(path, arrays, source):
             break
     return arrays
 
 
-def folders(archive: Path) -> Iterator[Path]:
-    """Where to keep arrays: beside the archive, or else the user's temporary folder.
+def places(archive: Path) -> Iterator[Path]:
+    """Yield folders to keep arrays in: beside the archive, then a temporary one.
 
-    A folder without any write permission is left alone even by root, and one that a
-    third user made is not trusted: beside the archive it is the user's or that of the
-    archive's owner.
+    A folder without any write permission is left alone, even by root. The folder beside
+    the archive is trusted if the user or the archive's owner made it.
     """
     user = os.getuid()
     if archive.parent.stat().st_mode & 0o222 and os.access(archive.parent, os.W_OK):
@@ -64,7 +66,7 @@ def owner(path: Path) -> int | None:
 
 
 def seal(arrays: Arrays, source: str) -> np.ndarray:
-    """The sha256 of arrays, their names and what they were decoded from."""
+    """Return the sha256 of arrays, their names and what they were decoded from."""
     digest = hashlib.sha256(source.encode())
     for name, array in sorted(arrays.items()):
         digest.update(f"\0{name} {array.dtype.str} {array.shape}\0".encode())
@@ -72,8 +74,8 @@ def seal(arrays: Arrays, source: str) -> np.ndarray:
     return np.frombuffer(digest.digest(), np.uint8)
 
 
-def read(path: Path, source: str) -> Arrays | None:
-    """The arrays in the file; None if there is none, or one that was not sealed so."""
+def read_sealed(path: Path, source: str) -> Arrays | None:
+    """Return the arrays in a file; None if there is none or its seal is another."""
     try:
         # np.load does not close a damaged file that it opened itself.
         with path.open("rb") as file, np.load(file) as found:
@@ -84,8 +86,8 @@ def read(path: Path, source: str) -> Arrays | None:
     return arrays if np.array_equal(sealed, seal(arrays, source)) else None
 
 
-def write(path: Path, arrays: Arrays, source: str) -> bool:
-    """Whether the arrays could be written."""
+def write_sealed(path: Path, arrays: Arrays, source: str) -> bool:
+    """Write arrays with their seal; tell whether that was possible."""
     sealed = {**arrays, SEAL: seal(arrays, source)}
     try:
         files.write(

@@ -9,16 +9,16 @@ import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
-from benchmarks.data import cache
-from benchmarks.data.image_folder import (
-    KINDS,
-    files_in_folder,
-    files_in_tar,
-    is_tar,
-    open_image,
-)
+from benchmarks import data
+from benchmarks.data import cache, image_files
+from benchmarks.data.spec import require
 
 PARTS = ("train", "val", "test")
+SUFFIXES = {"label": (".png",), "photo": (*image_files.FORMATS,)}
+RESAMPLE = {  # a bilinear resize is antialiased where it shrinks
+    "label": Image.Resampling.NEAREST,
+    "photo": Image.Resampling.BILINEAR,
+}
 ONE_CHANNEL = ("L", "P")  # grey, or indices with a palette
 NAMED = 3  # files in an error
 MOST = 50_000_000  # pixels of an image
@@ -29,9 +29,9 @@ class PairSpec(NamedTuple):
 
     Attributes:
       title: its name in reports and errors.
-      classes: labels are 0 to classes - 1.
-      void: the class of what is not labelled, which no score counts.
-      get: a sentence that says how to get it.
+      classes: number of classes; labels are 0 to classes - 1.
+      void: the class of pixels that are not labelled, which no score counts.
+      get: a sentence that says how to get the data set.
     """
 
     title: str
@@ -40,20 +40,12 @@ class PairSpec(NamedTuple):
     get: str
 
 
-def get(what: str, void: int) -> str:
+def how_to_get(what: str, void: int) -> str:
     return (
         f"Get {what}; write train/, val/ and test/, each with label/NAME.png (one "
         f"channel of classes, {void} for what is not labelled) and photo/NAME.jpg, and "
         "name the folder, or a tar archive of it: --data-dir DIR."
     )
-
-
-SPECS = {
-    "camvid": PairSpec("CamVid", 12, 11, get("CamVid with its 11 classes", 11)),
-    "cityscapes": PairSpec(
-        "Cityscapes", 20, 19, get("Cityscapes with its 19 train classes", 19)
-    ),
-}
 
 
 class Pairs(NamedTuple):
@@ -69,15 +61,15 @@ class Pairs(NamedTuple):
 
 
 class PairSet(NamedTuple):
-    """Three disjoint splits.
+    """Three disjoint splits of pairs.
 
     Attributes:
       train: what the parameters are fitted to.
       validation: what the learning rate is chosen on.
-      test: for the final scores, once.
-      classes: labels are 0 to classes - 1.
-      void: the class of what is not labelled.
-      source: what was read, for reports: a lossy copy is called so.
+      test: for the final scores, used once.
+      classes: number of classes; labels are 0 to classes - 1.
+      void: the class of pixels that are not labelled.
+      source: a description of what was read, for reports; it names a lossy copy so.
     """
 
     train: Pairs
@@ -86,6 +78,12 @@ class PairSet(NamedTuple):
     classes: int
     void: int
     source: str
+
+
+def spec_of(name: str) -> PairSpec:
+    """Return what a data set of pairs holds; raise ValueError if there is none."""
+    spec: PairSpec = data.find(name, PairSpec).SPEC
+    return spec
 
 
 def load(
@@ -97,7 +95,7 @@ def load(
     validation: int | None = None,
     test: int | None = None,
 ) -> PairSet:
-    """Read, check and cut a data set of pairs; the arrays are on the default device.
+    """Read and check a data set of pairs; the arrays are put on the default device.
 
     Of each pair the middle square is taken and resized: the photo with antialiasing,
     the label map to the nearest pixel.
@@ -109,29 +107,27 @@ def load(
       size: pixels a side.
       train: number of pairs to keep, at even distances in the order of their names;
         None keeps all.
-      validation: the same of val/.
-      test: the same of test/.
+      validation: the same number for val/.
+      test: the same number for test/.
 
     Raises:
       FileNotFoundError: a file or its partner is missing.
       ValueError: a file holds something else, or a number of pairs is impossible.
     """
-    if name not in SPECS:
-        raise ValueError(f"No pairs {name!r}; there is: {', '.join(SPECS)}")
-    spec = SPECS[name]
-    arrays = read(spec, data_dir, size)
+    spec = spec_of(name)
+    arrays = read_arrays(spec, require(spec, data_dir), size)
     return PairSet(
-        keep(arrays, "train", train),
-        keep(arrays, "val", validation),
-        keep(arrays, "test", test),
+        spread(arrays, "train", train),
+        spread(arrays, "val", validation),
+        spread(arrays, "test", test),
         spec.classes,
         spec.void,
         f"{spec.title} ({arrays['copy']})",
     )
 
 
-def keep(arrays: cache.Arrays, part: str, number: int | None) -> Pairs:
-    """So many pairs of a part, at even distances."""
+def spread(arrays: cache.Arrays, part: str, number: int | None) -> Pairs:
+    """Return `number` pairs of a part at even distances; None returns all."""
     labels, photos = arrays[f"{part}_labels"], arrays[f"{part}_photos"]
     n = len(labels)
     number = n if number is None else number
@@ -141,29 +137,35 @@ def keep(arrays: cache.Arrays, part: str, number: int | None) -> Pairs:
     return Pairs(jnp.asarray(labels[index]), jnp.asarray(photos[index]))
 
 
-def read(spec: PairSpec, path: Path | None, size: int) -> cache.Arrays:
-    """Labels and photos of every part, and `copy`, what the files are."""
-    if path is None:
-        raise FileNotFoundError(f"{spec.title}: no folder was named. {spec.get}")
+def read_arrays(spec: PairSpec, path: Path, size: int) -> cache.Arrays:
+    """Return labels and photos of every part, and `copy`: what the files are."""
     if path.is_dir():
-        return decode(spec, files_in_folder(path, PARTS), path, size)
-    if path.is_file() and is_tar(spec.title, path):
-        files = files_in_tar(spec.title, path, PARTS)
+        return decode(spec, image_files.in_folder(path, PARTS), path, size)
+    if image_files.is_tar(spec.title, path):
+        files = image_files.in_tar(spec.title, path, PARTS)
         return cache.cached(
             path, lambda: decode(spec, files, path, size), f"-{spec.title}-{size}"
         )
     raise FileNotFoundError(f"{spec.title}: no folder or tar at {path}. {spec.get}")
 
 
-class Cut(NamedTuple):
-    """The middle square of an image, resized; the file, and its size, for errors."""
+class Square(NamedTuple):
+    """The middle square of an image, resized.
+
+    Attributes:
+      pixels: of the square.
+      file: name of the image's file, for errors.
+      width, height: of the whole image.
+    """
 
     pixels: np.ndarray
     file: PurePosixPath
-    whole: tuple[int, int]
+    width: int
+    height: int
 
 
-Key = tuple[str, str]  # part and name
+Squares = dict[tuple[str, str], Square]
+"""By part and name."""
 
 
 def decode(
@@ -172,54 +174,51 @@ def decode(
     where: Path,
     size: int,
 ) -> cache.Arrays:
-    """The arrays of all parts, ordered by name, whatever the order of the files."""
-    labels: dict[Key, Cut] = {}
-    photos: dict[Key, Cut] = {}
+    """Return the arrays of all parts in the order of their names."""
+    found: dict[str, Squares] = {kind: {} for kind in SUFFIXES}
     for file, content in files:
         part, kind, _ = file.parts
-        if kind == "label" and file.suffix.lower() == ".png":
-            check_new(spec, labels, (part, file.stem), file, where)
-            image = open_image(spec.title, content, f"{where}: {file}", MOST)
+        if file.suffix.lower() not in SUFFIXES.get(kind, ()):
+            continue
+        key = part, file.stem
+        if key in found[kind]:
+            raise ValueError(
+                f"{spec.title}: {where} holds {found[kind][key].file} and {file}, two "
+                "files of one name; remove one."
+            )
+        image = image_files.open_image(spec.title, content, f"{where}: {file}", MOST)
+        if kind == "label":
             check_classes(spec, image, f"{where}: {file}")
-            nearest = Image.Resampling.NEAREST
-            labels[part, file.stem] = cut(image, size, nearest, file)
-        elif kind == "photo" and file.suffix.lower() in KINDS:
-            check_new(spec, photos, (part, file.stem), file, where)
-            image = open_image(spec.title, content, f"{where}: {file}", MOST)
-            bilinear = Image.Resampling.BILINEAR  # antialiased where it shrinks
-            photos[part, file.stem] = cut(image.convert("RGB"), size, bilinear, file)
-    check_pairs(spec, labels, photos, where)
-    keys = sorted(photos)
-    kind = KINDS[photos[keys[0]].file.suffix.lower()]
-    width, height = photos[keys[0]].whole
-    arrays = {"copy": np.asarray(f"{kind} copy, {width}x{height}")}
-    for part in PARTS:
-        for name, cuts in (("labels", labels), ("photos", photos)):
-            pixels = [cuts[key].pixels for key in keys if key[0] == part]
-            arrays[f"{part}_{name}"] = np.stack(pixels)
-    return arrays
+        else:
+            image = image.convert("RGB")
+        pixels = middle_square(image, size, RESAMPLE[kind])
+        found[kind][key] = Square(pixels, file, *image.size)
+    check_pairs(spec, found["label"], found["photo"], where)
+    return stack(found)
 
 
-def check_new(
-    spec: PairSpec, found: dict[Key, Cut], key: Key, file: PurePosixPath, where: Path
-) -> None:
-    """Raise if there is another file of this name."""
-    if key in found:
-        raise ValueError(
-            f"{spec.title}: {where} holds {found[key].file} and {file}, two files of "
-            "one name; remove one."
-        )
-
-
-def cut(
-    image: Image.Image, size: int, resample: Image.Resampling, file: PurePosixPath
-) -> Cut:
-    """The middle square of an image, resized."""
+def middle_square(
+    image: Image.Image, size: int, resample: Image.Resampling
+) -> np.ndarray:
+    """Return the largest square in the middle of an image, resized."""
     width, height = image.size
     side = min(width, height)
     left, upper = (width - side) // 2, (height - side) // 2
     square = image.crop((left, upper, left + side, upper + side))
-    return Cut(np.asarray(square.resize((size, size), resample)), file, image.size)
+    return np.asarray(square.resize((size, size), resample))
+
+
+def stack(found: dict[str, Squares]) -> cache.Arrays:
+    """Return an array for each part and kind, and `copy`: what the files are."""
+    keys = sorted(found["photo"])
+    first = found["photo"][keys[0]]
+    format_ = image_files.FORMATS[first.file.suffix.lower()]
+    arrays = {"copy": np.asarray(f"{format_} copy, {first.width}x{first.height}")}
+    for part in PARTS:
+        for kind, squares in found.items():
+            pixels = [squares[key].pixels for key in keys if key[0] == part]
+            arrays[f"{part}_{kind}s"] = np.stack(pixels)
+    return arrays
 
 
 def check_classes(spec: PairSpec, image: Image.Image, where: str) -> None:
@@ -237,9 +236,7 @@ def check_classes(spec: PairSpec, image: Image.Image, where: str) -> None:
         )
 
 
-def check_pairs(
-    spec: PairSpec, labels: dict[Key, Cut], photos: dict[Key, Cut], where: Path
-) -> None:
+def check_pairs(spec: PairSpec, labels: Squares, photos: Squares, where: Path) -> None:
     """Raise unless there are pairs of equal size in every part, and nothing else."""
     for part in PARTS:
         if not any(key[0] == part for key in (*labels, *photos)):
@@ -254,12 +251,12 @@ def check_pairs(
             )
     for key, label in labels.items():
         photo = photos[key]
-        if label.whole != photo.whole:
+        if label[2:] != photo[2:]:
             raise ValueError(
                 f"{spec.title}: in {where}, {label.file} has {sides(label)} pixels, "
                 f"{photo.file} {sides(photo)}; a pair has one size."
             )
 
 
-def sides(cut: Cut) -> str:
-    return "x".join(map(str, cut.whole))
+def sides(square: Square) -> str:
+    return f"{square.width}x{square.height}"

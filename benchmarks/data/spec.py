@@ -1,13 +1,13 @@
-"""What each data set holds, and the check that what was read is it."""
+"""What a set of labelled images holds, and the check that what was read is it."""
 
 import hashlib
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
 
-class Raw(NamedTuple):
+class RawImages(NamedTuple):
     """Labelled images as read from disk.
 
     Attributes:
@@ -19,24 +19,33 @@ class Raw(NamedTuple):
     labels: np.ndarray
 
 
-class Source(NamedTuple):
-    """A whole data set as read from disk, and what that was, for reports."""
+class RawSet(NamedTuple):
+    """A whole data set as read from disk.
 
-    train: Raw
-    test: Raw
+    Attributes:
+      train: the official train part, or all images if there is no test part.
+      test: the official test part; None if the data set has none.
+      source: a description of what was read, for reports.
+    """
+
+    train: RawImages
+    test: RawImages | None
     source: str
 
 
-class Spec(NamedTuple):
-    """What a data set holds.
+class ImageSpec(NamedTuple):
+    """What a set of labelled images holds.
 
     Attributes:
       title: its name in reports and errors.
       shape: of an image, (height, width, channels).
-      classes: number of them.
-      train, test: number of images.
-      get: a sentence that says how to get it.
-      imbalance: how far the size of a class may be from the mean, relative to it.
+      classes: number of classes.
+      train, test: numbers of images. If the data set has no test part, `test` is how
+        many of its images are held out unless the caller asks for another number.
+      get: a sentence that says how to get the data set.
+      imbalance: how far the size of a class may be from the mean, relative to the mean.
+      normalisation: mean and standard deviation of each channel to normalise by; None
+        takes those of the train split.
     """
 
     title: str
@@ -46,56 +55,50 @@ class Spec(NamedTuple):
     test: int
     get: str
     imbalance: float = 0.0
+    normalisation: tuple[tuple[float, ...], tuple[float, ...]] | None = None
 
 
-def get_cifar(classes: int) -> str:
-    return (
-        f"Get cifar-{classes}-python.tar.gz or cifar-{classes}-binary.tar.gz from "
-        "https://www.cs.toronto.edu/~kriz/cifar.html, put it into a folder, unpacked "
-        "or not, and name the folder: --data-dir DIR."
-    )
+class Titled(Protocol):
+    """What an error says of a data set: its name and how to get it."""
+
+    @property
+    def title(self) -> str: ...
+    @property
+    def get(self) -> str: ...
 
 
-SPECS = {
-    "digits": Spec(
-        "digits", (8, 8, 1), 10, 1797, 0, "Reinstall scikit-learn.", imbalance=0.05
-    ),
-    "fashion-mnist": Spec(
-        "Fashion-MNIST",
-        (28, 28, 1),
-        10,
-        60_000,
-        10_000,
-        "On Debian: apt install dataset-fashion-mnist; or get the four files from "
-        "https://github.com/zalandoresearch/fashion-mnist and name their folder: "
-        "--data-dir DIR.",
-    ),
-    "cifar10": Spec("CIFAR-10", (32, 32, 3), 10, 50_000, 10_000, get_cifar(10)),
-    "cifar100": Spec("CIFAR-100", (32, 32, 3), 100, 50_000, 10_000, get_cifar(100)),
-}
+def require(spec: Titled, path: Path | None) -> Path:
+    """Return the path that was named; raise FileNotFoundError if none was."""
+    if path is None:
+        raise FileNotFoundError(f"{spec.title}: no folder was named. {spec.get}")
+    return path
 
 
 def md5(content: bytes) -> str:
-    """As the data sets' authors publish it: it tells of damage, not of malice."""
+    """Return the checksum that data sets publish: it tells of damage, not of malice."""
     return hashlib.md5(content, usedforsecurity=False).hexdigest()
 
 
-def check_source(spec: Spec, source: Source, where: Path) -> Source:
-    """The source itself, if it holds what the data set does."""
-    check(spec, "train", source.train, spec.train, where)
-    check(spec, "test", source.test, spec.test, where)
-    return source
+def check_set(spec: ImageSpec, found: RawSet, where: Path | str) -> None:
+    """Raise ValueError unless what was read holds what the data set does."""
+    if found.test is None:
+        check_part(spec, "all images", found.train, spec.train + spec.test, where)
+    else:
+        check_part(spec, "train", found.train, spec.train, where)
+        check_part(spec, "test", found.test, spec.test, where)
 
 
-def check(spec: Spec, part: str, raw: Raw, size: int, where: Path | str) -> None:
-    """Raise ValueError unless the part holds `size` images of the data set."""
+def check_part(
+    spec: ImageSpec, part: str, raw: RawImages, size: int, where: Path | str
+) -> None:
+    """Raise ValueError unless a part holds `size` images of the data set."""
     problem = find_problem(spec, raw, size)
     if problem:
         raise ValueError(f"{spec.title}: {problem} in {part} from {where}. {spec.get}")
 
 
-def find_problem(spec: Spec, raw: Raw, size: int) -> str | None:
-    """What is wrong with the arrays, or None."""
+def find_problem(spec: ImageSpec, raw: RawImages, size: int) -> str | None:
+    """Return what is wrong with images and labels, or None."""
     images, labels = raw
     if images.shape != (size, *spec.shape):
         return f"images of shape {images.shape}, expected {(size, *spec.shape)},"

@@ -11,8 +11,8 @@ import numpy as np
 PART = 20  # the last twentieth is the test split, the one before it validation
 
 
-class Splits(NamedTuple):
-    """Consecutive parts of a text, uint8, and what was read, for reports."""
+class TextSet(NamedTuple):
+    """Three consecutive parts of a text, uint8, and its description for reports."""
 
     train: jax.Array
     validation: jax.Array
@@ -20,25 +20,25 @@ class Splits(NamedTuple):
     source: str
 
 
-def load(path: Path | None, context: int) -> Splits:
-    """Read a file, or the only .txt file of a folder.
+def load(path: Path | None, context: int) -> TextSet:
+    """Read and cut a file, or the only .txt file of a folder.
 
     Args:
       path: of the file or the folder.
-      context: bytes that are predicted in one window; every split must hold one.
+      context: bytes that are predicted in one window; every split holds at least one.
 
     Raises:
       FileNotFoundError: there is no such file.
-      ValueError: it is too short.
+      ValueError: the text is too short.
     """
-    file = find(path)
+    file = find_text(path)
     data = file.read_bytes()
     part = len(data) // PART
     if part < context + 1:
         raise ValueError(
-            f"{file} holds {len(data)} bytes, and a twentieth of it is no window of "
-            f"{context} bytes and the next; give a text of {PART * (context + 1)} or "
-            "more: --data-dir FILE."
+            f"{file} holds {len(data)} bytes, and a twentieth of it, the size of the "
+            f"test split, is less than a window of {context} bytes and the next byte; "
+            f"give a text of {PART * (context + 1)} bytes or more: --data-dir FILE."
         )
     digest = hashlib.sha256(data).hexdigest()[:16]
     source = f"{file.name} ({len(data):,} bytes, sha256 {digest})"
@@ -46,10 +46,11 @@ def load(path: Path | None, context: int) -> Splits:
     train, validation, test = map(
         jnp.asarray, np.split(np.frombuffer(data, np.uint8), cuts)
     )
-    return Splits(train, validation, test, source)
+    return TextSet(train, validation, test, source)
 
 
-def find(path: Path | None) -> Path:
+def find_text(path: Path | None) -> Path:
+    """Return the file that was named, or the only one in the folder that was."""
     if path is None:
         raise FileNotFoundError("Name a text file to learn from: --data-dir FILE.")
     files = [path] if path.is_file() else sorted(path.glob("*.txt"))

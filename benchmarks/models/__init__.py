@@ -1,16 +1,14 @@
-"""Networks: images (batch, height, width, channels) to logits (batch, classes)."""
+"""Networks, and the ways to convolve in them; no module knows how they are trained."""
 
-from benchmarks.models.implicit import in_place
-from benchmarks.models.resnet import (
-    STAGES,
-    BasicBlock,
+from benchmarks.models.convolutions import (
     Convolve,
-    Norm,
-    ResNet18,
-    patches,
-    plain,
+    convolve_by_patches,
+    convolve_by_xla,
+    patches3x3,
 )
-from benchmarks.models.small import PatchConv, SmallConvNet, patches3x3
+from benchmarks.models.implicit_gemm import convolve_in_place
+from benchmarks.models.resnet import STAGES, BasicBlock, Norm, ResNet18
+from benchmarks.models.small import PatchConv, SmallConvNet
 
 __all__ = [
     "STAGES",
@@ -20,8 +18,8 @@ __all__ = [
     "PatchConv",
     "ResNet18",
     "SmallConvNet",
-    "in_place",
-    "patches",
+    "convolve_by_patches",
+    "convolve_by_xla",
+    "convolve_in_place",
     "patches3x3",
-    "plain",
 ]

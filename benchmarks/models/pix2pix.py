@@ -1,7 +1,8 @@
-"""Isola et al., CVPR 2017 (arXiv 1611.07004): U-Net generator, PatchGAN discriminator.
+"""pix2pix: a U-Net as the generator, a PatchGAN as the discriminator.
 
-As in the paper's appendix. Its networks normalise a batch of one image: that is
-instance normalisation, here with a scale and a bias a channel.
+The networks are those of the appendix of Isola et al., CVPR 2017 (arXiv 1611.07004).
+Theirs normalise a batch of one image. That is instance normalisation, here with a scale
+and a bias a channel.
 """
 
 from collections.abc import Callable
@@ -27,10 +28,10 @@ SMALLEST = 32  # pixels a side: the discriminator's last two layers need 4 pixel
 DEVIATION = 0.02  # of initial weights
 
 
-def initial(make: Callable[[nnx.Rngs], nnx.Module], key: jax.Array) -> Any:
-    """Initial parameters as published: kernels N(0, 0.02), scales N(1, 0.02), biases 0.
+def initial_params(make: Callable[[nnx.Rngs], nnx.Module], key: jax.Array) -> Any:
+    """Draw parameters as published: kernels N(0, 0.02), scales N(1, 0.02), biases 0.
 
-    All from one draw: XLA takes half a minute to compile one for each layer.
+    All come from one draw: XLA takes half a minute to compile one for each layer.
     """
     abstract = nnx.split(nnx.eval_shape(lambda: make(nnx.Rngs(0))))[1]
     leaves, structure = jax.tree.flatten_with_path(abstract)
@@ -54,12 +55,12 @@ def leaky(images: jax.Array) -> jax.Array:
 class Layer(nnx.Module):
     """A convolution, then instance normalisation, or a bias or nothing instead.
 
-    `initial` draws the values; those of a new layer are placeholders.
+    `initial_params` draws the values; those of a new layer are placeholders.
 
     Args:
       convolve: `halve`, `slide` or `double`.
       in_features, out_features: channels.
-      after: what comes behind the convolution.
+      after: what comes after the convolution.
       dtype: of the result; parameters and statistics are float32.
       rngs: of the placeholders.
     """
@@ -133,10 +134,10 @@ class UNet(nnx.Module):
         self.down, self.up = nnx.List(down), nnx.List(reversed(up))
 
     def __call__(self, images: jax.Array, key: jax.Array | None = None) -> jax.Array:
-        """Shape (batch, height, width, out_features).
+        """Return images of shape (batch, height, width, out_features).
 
-        `key` draws the dropout behind the three innermost layers outwards; None has
-        no dropout.
+        `key` draws the dropout after the first three layers of the way up; None has no
+        dropout.
         """
         hidden, skips = images, []
         for level, layer in enumerate(self.down):
@@ -154,9 +155,10 @@ class UNet(nnx.Module):
         return hidden.astype(jnp.float32)
 
     def dropout(self, key: jax.Array, pixels: int) -> list[jax.Array]:
-        """What is kept behind each layer, flat, from the pixels of the innermost one.
+        """Draw what is kept after each of these layers, flat.
 
-        One draw: XLA takes a second to compile another.
+        `pixels` are those of all innermost images of a batch. There is one draw for all
+        layers: XLA takes a second to compile another.
         """
         layers = list(self.up)[:DROPOUT_LAYERS]
         sizes = [
@@ -168,12 +170,12 @@ class UNet(nnx.Module):
 
 
 class Generator(nnx.Module):
-    """From label maps to photos: a U-Net down to one pixel.
+    """A network from label maps to photos: a U-Net down to one pixel.
 
     At 256 pixels, width 64 and three channels on either side it has the published
     54.4 million parameters, 54,413,955.
 
-    Dropout is the noise of the published generator, there and here in use too.
+    Dropout is the only noise, in training and in use, as published.
 
     Args:
       classes: of the label maps, a channel each.
@@ -200,12 +202,14 @@ class Generator(nnx.Module):
         self.net = UNet(classes, 3, width=width, levels=levels, dtype=dtype, rngs=rngs)
 
     def __call__(self, labels: jax.Array, key: jax.Array) -> jax.Array:
-        """Photos in [-1, 1], from one-hot labels (batch, size, size, classes)."""
+        """Return photos in [-1, 1], from labels (batch, size, size, classes)."""
         return jnp.tanh(self.net(labels, key))
 
 
 class Discriminator(nnx.Module):
-    """Whether each patch of 70x70 pixels of a photo is real, given its label map.
+    """A network that tells whether each patch of 70x70 pixels of a photo is real.
+
+    It sees the label map too.
 
     With width 64 and three channels of labels it has the published 2.77 million
     parameters, 2,768,705. The patches overlap the edges; in an image of 64 pixels
@@ -238,7 +242,7 @@ class Discriminator(nnx.Module):
         self.last = layer(slide, 8 * width, 1, after="bias")
 
     def __call__(self, labels: jax.Array, photos: jax.Array) -> jax.Array:
-        """Logits, shape (batch, size / 8 - 2, size / 8 - 2)."""
+        """Return logits, shape (batch, size / 8 - 2, size / 8 - 2)."""
         hidden = jnp.concatenate([labels, photos], axis=-1)
         for layer in self.layers:
             hidden = leaky(layer(hidden))

@@ -1,7 +1,6 @@
 """ResNet-18 for 32x32 images, with BatchNorm or GroupNorm."""
 
 import math
-from collections.abc import Callable
 from functools import partial
 from typing import Literal
 
@@ -10,7 +9,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
 
-from benchmarks.models.small import patches3x3
+from benchmarks.models.convolutions import Convolve, convolve_by_patches
 
 Norm = Literal["batch", "group"]
 
@@ -24,29 +23,6 @@ he_normal = nnx.initializers.variance_scaling(2.0, "fan_out", "normal")
 inverse_root = nnx.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 
 
-Convolve = Callable[[jax.Array, jax.Array, int], jax.Array]
-"""From images, a kernel of 3x3 (images are zero-padded by one) or 1x1, and a stride."""
-
-
-def patches(images: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
-    """As one matmul; at 3x3 and stride 1 the patches are nine times the images."""
-    if len(kernel) == 1:
-        return images[:, ::stride, ::stride] @ kernel[0, 0]
-    return patches3x3(images, stride) @ kernel.reshape(-1, kernel.shape[-1])
-
-
-def plain(images: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
-    """XLA's own, a grouped one under `vmap` over the kernels."""
-    side = len(kernel) // 2
-    return jax.lax.conv_general_dilated(
-        images,
-        kernel,
-        (stride, stride),
-        [(side, side), (side, side)],
-        dimension_numbers=("NHWC", "HWIO", "NHWC"),
-    )
-
-
 class Conv(nnx.Module):
     """A convolution without bias."""
 
@@ -57,7 +33,7 @@ class Conv(nnx.Module):
         *,
         size: Literal[1, 3],
         stride: int = 1,
-        convolve: Convolve = patches,
+        convolve: Convolve = convolve_by_patches,
         dtype: DTypeLike = jnp.float32,
         rngs: nnx.Rngs,
     ):
@@ -75,7 +51,7 @@ class Conv(nnx.Module):
 def make_norm(
     features: int, norm: Norm, *, dtype: DTypeLike, rngs: nnx.Rngs
 ) -> nnx.BatchNorm | nnx.GroupNorm:
-    """A normalisation with scale and bias whose statistics are computed in float32."""
+    """Return a normalisation with scale and bias; its statistics are in float32."""
     if norm == "batch":
         return nnx.BatchNorm(
             features, momentum=0.9, epsilon=EPSILON, dtype=dtype, rngs=rngs
@@ -100,7 +76,7 @@ class BasicBlock(nnx.Module):
         *,
         stride: int = 1,
         norm: Norm = "batch",
-        convolve: Convolve = patches,
+        convolve: Convolve = convolve_by_patches,
         dtype: DTypeLike = jnp.float32,
         rngs: nnx.Rngs,
     ):
@@ -126,8 +102,9 @@ class ResNet18(nnx.Module):
 
     With 10 classes and width 64 it has 11,173,962 parameters, whichever the norm.
 
-    Initial weights: torchvision's ResNet. Convolutions He-normal (fan_out), scales 1
-    (those that end a block too), biases 0, head uniform within 1 / sqrt(inputs).
+    The initial weights are those of torchvision's ResNet: convolutions He-normal
+    (fan_out), scales 1 (those that end a block too), biases 0, the head uniform within
+    1 / sqrt(inputs).
 
     BatchNorm at batch 8 is noisy: a channel of the last stage sees 8 x 4 x 4 values of
     a 32x32 image a step. Its running averages follow the weights but are no parameters:
@@ -140,7 +117,8 @@ class ResNet18(nnx.Module):
       norm: "batch", or "group" for gcd(channels, 4) groups: 4 at the usual widths, with
         at least 2 channels each from width 8 on.
       in_features: channels of the images.
-      convolve: `patches` or `plain`; `python -m benchmarks speed` compares them.
+      convolve: how to convolve, such as `convolve_by_patches`; `python -m benchmarks
+        speed` compares the ways.
       dtype: of the activations. Parameters, statistics and logits are float32.
       rngs: of the initial weights.
     """
@@ -152,7 +130,7 @@ class ResNet18(nnx.Module):
         width: int = 64,
         norm: Norm = "batch",
         in_features: int = 3,
-        convolve: Convolve = patches,
+        convolve: Convolve = convolve_by_patches,
         dtype: DTypeLike = jnp.float32,
         rngs: nnx.Rngs,
     ):
@@ -179,7 +157,7 @@ class ResNet18(nnx.Module):
         self.head = nnx.Linear(before, classes, kernel_init=inverse_root, rngs=rngs)
 
     def __call__(self, images: jax.Array) -> jax.Array:
-        """Logits, float32, shape (batch, classes)."""
+        """Return logits, float32, shape (batch, classes)."""
         hidden = nnx.relu(self.norm(self.conv(images)))
         for block in self.blocks:
             hidden = block(hidden)

@@ -1,4 +1,4 @@
-"""Reads the label map back from a photo, for a score like pix2pix's FCN score."""
+"""A network that reads the label map back from a photo, as in pix2pix's FCN score."""
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +11,7 @@ LEVELS = 4
 
 
 class Segmenter(nnx.Module):
-    """A small U-Net without dropout: photos to logits of a class for each pixel.
+    """A small U-Net without dropout, from photos to logits of classes for each pixel.
 
     With 12 classes and width 16 it has 392,364 parameters.
 
@@ -33,7 +33,7 @@ class Segmenter(nnx.Module):
         self.net = UNet(3, classes, width=width, levels=LEVELS, dtype=dtype, rngs=rngs)
 
     def __call__(self, photos: jax.Array) -> jax.Array:
-        """Logits, shape (batch, size, size, classes), of photos in [-1, 1].
+        """Return logits, shape (batch, size, size, classes), of photos in [-1, 1].
 
         The size is divisible by 16.
         """

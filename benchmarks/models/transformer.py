@@ -13,7 +13,7 @@ EMBEDDING_DEVIATION = 0.02
 
 
 class Shape(NamedTuple):
-    """Of a transformer. The hidden layer of its MLP is 4 times as wide.
+    """The shape of a transformer; the hidden layer of its MLP is 4 times as wide.
 
     Attributes:
       width: features of a position.
@@ -33,7 +33,7 @@ SHAPES = {
     "85M": Shape(768, 12, 12),
     "124M": Shape(832, 15, 13),
 }
-"""By the number of parameters; 85M is the body of GPT-2 small."""
+"""Shapes by their number of parameters; 85M is the body of GPT-2 small."""
 
 
 def rotary(x: jax.Array) -> jax.Array:
@@ -86,7 +86,10 @@ class Block(nnx.Module):
 
 
 class Transformer(nnx.Module):
-    """Bytes (batch, positions) to logits of the next byte (batch, positions, 256)."""
+    """A network from bytes (batch, positions) to logits (batch, positions, 256).
+
+    The logits at a position are those of the next byte.
+    """
 
     def __init__(self, shape: Shape, *, dtype: DTypeLike = jnp.float32, rngs: nnx.Rngs):
         self.scale = shape.width**0.5

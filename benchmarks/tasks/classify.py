@@ -11,8 +11,10 @@ import numpy as np
 import optax
 from flax import nnx
 
-from benchmarks import data, models
-from benchmarks.data import DataSet, Split
+from benchmarks import models
+from benchmarks.data import image_set
+from benchmarks.data.augment import crop_and_flip
+from benchmarks.data.image_set import ImageSet, Split
 from benchmarks.records.score import Score, Wording
 from benchmarks.tasks.problem import split_model
 from benchmarks.training.task import Task, shuffled
@@ -26,13 +28,14 @@ class Images:
     """Labelled images and the network that classifies them.
 
     Attributes:
-      data: name of the data set, as `benchmarks.data.load` takes it.
+      data: name of the data set, that of its module in benchmarks/data.
       train: images to train on; None takes all that validation leaves.
       validation: images held out to choose the learning rate.
       test: images held out for the final accuracy; None takes the official test set.
       split_seed: of the split into train, validation and test.
       network: a name in `NETWORKS`.
-      channels: of the two convolutions, or (width of the first stage,).
+      channels: of both convolutions of a small network; of a residual one, only those
+        of the first stage.
       dtype: of the residual network's activations.
       augment: whether train images are cropped and flipped at random.
     """
@@ -61,8 +64,8 @@ class Images:
         zoom=0.05,
     )
 
-    def load(self, data_dir: Path | None) -> DataSet:
-        return data.load(
+    def load(self, data_dir: Path | None) -> ImageSet:
+        return image_set.load(
             self.data,
             data_dir,
             train=self.train,
@@ -71,20 +74,20 @@ class Images:
             seed=self.split_seed,
         )
 
-    def examples(self, data_set: DataSet) -> int:
+    def examples(self, data_set: ImageSet) -> int:
         return len(data_set.train.labels)
 
-    def task(self, data_set: DataSet, batch_size: int) -> Task:
+    def task(self, data_set: ImageSet, batch_size: int) -> Task:
         return self.task_of(NETWORKS[self.network], data_set, batch_size)
 
-    def task_of(self, make: "MakeNetwork", data_set: DataSet, batch_size: int) -> Task:
-        """The task with a network that need not have a name."""
+    def task_of(self, make: "MakeNetwork", data_set: ImageSet, batch_size: int) -> Task:
+        """Return the task of a network that need not have a name in `NETWORKS`."""
         _, height, width, channels = data_set.train.images.shape
         shape = (height, width, channels)
 
         def normalise_and_augment(images: jax.Array, key: jax.Array) -> jax.Array:
             images = data_set.normalise(images)
-            return data.crop_and_flip(key, images) if self.augment else images
+            return crop_and_flip(key, images) if self.augment else images
 
         return classify(
             lambda rngs: make(self, shape, data_set.classes, rngs),
@@ -94,7 +97,7 @@ class Images:
             batch_size,
         )
 
-    def references(self, data_set: DataSet) -> dict[str, dict[str, float]]:
+    def references(self, data_set: ImageSet) -> dict[str, dict[str, float]]:
         return {}
 
     def wording(self) -> Wording:
@@ -111,7 +114,7 @@ class Images:
         )
 
     def tiny(self) -> Self:
-        """Few images, a narrow residual network; the digits are small as they are."""
+        """Take few images and a narrow residual network; digits are small already."""
         if self.data == "digits":
             return self
         smaller = replace(self, train=200, validation=200, test=200)
@@ -135,7 +138,7 @@ def small(first_stride: int) -> MakeNetwork:
 
 
 def resnet18(
-    norm: models.Norm, convolve: models.Convolve = models.patches
+    norm: models.Norm, convolve: models.Convolve = models.convolve_by_patches
 ) -> MakeNetwork:
     def make(
         e: Images, shape: tuple[int, int, int], classes: int, rngs: nnx.Rngs
@@ -158,10 +161,10 @@ NETWORKS: dict[str, MakeNetwork] = {
     "small, both strides 2": small(first_stride=2),
     "resnet18": resnet18("batch"),
     "resnet18, group norm": resnet18("group"),
-    "resnet18, plain convolutions": resnet18("batch", models.plain),
-    "resnet18, convolutions in place": resnet18("batch", models.in_place),
+    "resnet18, plain convolutions": resnet18("batch", models.convolve_by_xla),
+    "resnet18, convolutions in place": resnet18("batch", models.convolve_in_place),
 }
-"""From the numbers, the shape of an image and the number of classes."""
+"""Functions of (the numbers, the shape of an image, the number of classes, rngs)."""
 
 
 def classify(
@@ -171,12 +174,12 @@ def classify(
     examples: int,
     batch_size: int,
 ) -> Task:
-    """The task of a network.
+    """Return the task of a network that classifies images.
 
     Args:
       make_model: builds a network that maps normalised images to logits.
-      normalise: what the network sees of stored images in evaluation.
-      augment: what it sees of a batch in training, from the images and a key.
+      normalise: turns stored images into what the network sees in evaluation.
+      augment: turns stored images and a key into what it sees in training.
       examples: size of the train split.
       batch_size: images a step; an epoch leaves out the last incomplete batch.
     """
@@ -191,8 +194,8 @@ def classify(
     ) -> tuple[jax.Array, tuple[Any, dict[str, jax.Array]]]:
         model = nnx.merge(graph, params[NETWORK], stats, copy=True)
         logits = model(augment(split.images[index], key))
-        found = measured(logits, split.labels[index])
-        return found["loss"], (split_model(model)[2], found)
+        measures = measure(logits, split.labels[index])
+        return measures["loss"], (split_model(model)[2], measures)
 
     def evaluate(
         params: dict[str, Any], stats: Any, split: Split
@@ -203,18 +206,18 @@ def classify(
             return model(normalise(image[jnp.newaxis]))[0]
 
         logits = jax.lax.map(one, split.images, batch_size=EVALUATED_TOGETHER)
-        return measured(logits, split.labels)
+        return measure(logits, split.labels)
 
     batches = shuffled(examples, batch_size)
     return Task(init, batches, {NETWORK: loss}, evaluate, Images.measures)
 
 
-def measured(logits: jax.Array, labels: jax.Array) -> dict[str, jax.Array]:
+def measure(logits: jax.Array, labels: jax.Array) -> dict[str, jax.Array]:
     losses = optax.losses.softmax_cross_entropy_with_integer_labels(logits, labels)
     return {"loss": losses.mean(), "accuracy": accuracy(logits, labels)}
 
 
 def accuracy(logits: jax.Array, labels: jax.Array) -> jax.Array:
-    """Fraction of correct labels; a row with a non-finite logit counts as wrong."""
+    """Return the fraction of correct labels; non-finite logits count as wrong."""
     finite = jnp.isfinite(logits).all(axis=-1)
     return jnp.mean((logits.argmax(axis=-1) == labels) & finite)

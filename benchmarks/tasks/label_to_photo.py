@@ -1,10 +1,10 @@
-"""Label-to-photo synthesis as pix2pix does it: a generator and a discriminator."""
+"""Label-to-photo synthesis as pix2pix does it, with a generator and a discriminator."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Any, ClassVar, Self
 
 import jax
 import jax.numpy as jnp
@@ -14,21 +14,21 @@ from benchmarks.data.pairs import Pairs, PairSet
 from benchmarks.models.pix2pix import Discriminator, Generator
 from benchmarks.records.score import Score, Wording
 from benchmarks.tasks import pictures
-from benchmarks.tasks.adversaries import (
+from benchmarks.tasks.gan_losses import (
     DISCRIMINATOR,
     GENERATOR,
     MEASURES,
-    Networks,
+    MakeNetworks,
+    gan_of,
+    initial_gan,
     pix2pix,
-    players_of,
-    start,
 )
 from benchmarks.tasks.problem import Request
 from benchmarks.tasks.segmentation import (
     HeldOut,
-    Make,
-    Reader,
-    judge,
+    MakePhoto,
+    SegmenterConfig,
+    score_photos,
     signed,
     train_segmenter,
 )
@@ -37,15 +37,42 @@ from benchmarks.training.task import Task
 SHOWN = 6  # pairs in the grid of pictures
 
 
-class Prepared(NamedTuple):
-    """The data set with the trained network that reads photos."""
+@dataclass(frozen=True)
+class ScoredPairs:
+    """Pairs, and a segmenter that scores photos of the held-out ones.
 
-    train: Pairs
-    validation: HeldOut
-    test: HeldOut
-    classes: int
-    void: int
-    source: str
+    The segmenter is trained once, on the train split, when `validation` or `test` is
+    first asked for. Reading the pairs and training on them need no segmenter.
+
+    Attributes:
+      pairs: the three splits.
+      config: of the segmenter.
+      epochs: passes over the train split to train the segmenter.
+    """
+
+    pairs: PairSet
+    config: SegmenterConfig
+    epochs: int
+
+    @cached_property
+    def segmenter(self) -> Any:
+        return train_segmenter(self.config, self.pairs.train, self.epochs)
+
+    @property
+    def train(self) -> Pairs:
+        return self.pairs.train
+
+    @property
+    def validation(self) -> HeldOut:
+        return HeldOut(self.pairs.validation, self.segmenter)
+
+    @property
+    def test(self) -> HeldOut:
+        return HeldOut(self.pairs.test, self.segmenter)
+
+    @property
+    def source(self) -> str:
+        return self.pairs.source
 
 
 @dataclass(frozen=True)
@@ -53,15 +80,16 @@ class LabelToPhoto:
     """Pairs of label maps and photos, and the networks.
 
     Attributes:
-      data: name of the pairs, as `benchmarks.data.pairs.load` takes it.
+      data: name of the pairs, that of their module in benchmarks/data.
       train: pairs to train on; None takes all of train/.
       validation: pairs held out to choose the learning rate; None takes all of val/.
       test: pairs for the final scores; None takes all of test/.
       size: pixels a side.
       width: channels of the first layers; published: 64.
       dtype: of the networks' activations.
-      segmenter_width: channels of the first layer of the network that reads photos.
-      segmenter_epochs: passes over the train split to train it.
+      segmenter_width: channels of the first layer of the segmenter, the network that
+        reads label maps back from photos.
+      segmenter_epochs: passes over the train split to train the segmenter.
     """
 
     data: str
@@ -103,47 +131,34 @@ class LabelToPhoto:
             test=self.test,
         )
 
-    def load(self, data_dir: Path | None) -> Prepared:
-        """Trains the network that reads photos, on the train split."""
+    def load(self, data_dir: Path | None) -> ScoredPairs:
         found = self.read(data_dir)
-        reader = self.reader(found.classes, found.void)
-        segmenter = train_segmenter(reader, found.train, self.segmenter_epochs)
-        return Prepared(
-            found.train,
-            HeldOut(found.validation, segmenter),
-            HeldOut(found.test, segmenter),
-            found.classes,
-            found.void,
-            found.source,
-        )
+        config = SegmenterConfig(found.classes, found.void, self.segmenter_width)
+        return ScoredPairs(found, config, self.segmenter_epochs)
 
-    def reader(self, classes: int, void: int) -> Reader:
-        return Reader(classes, void, self.segmenter_width)
-
-    def examples(self, data_set: Prepared) -> int:
+    def examples(self, data_set: ScoredPairs) -> int:
         return len(data_set.train.labels)
 
-    def task(self, data_set: Prepared, batch_size: int) -> Task:
-        reader = self.reader(data_set.classes, data_set.void)
-        networks = self.networks(data_set.classes)
-        return pix2pix(networks, reader, self.examples(data_set), batch_size)
+    def task(self, data_set: ScoredPairs, batch_size: int) -> Task:
+        make = self.networks(data_set.config.classes)
+        return pix2pix(make, data_set.config, self.examples(data_set), batch_size)
 
-    def references(self, data_set: Prepared) -> dict[str, dict[str, float]]:
-        """The mean photo of the train split, and the true photos."""
+    def references(self, data_set: ScoredPairs) -> dict[str, dict[str, float]]:
+        """Score the mean photo of the train split, and the true photos."""
         mean = signed(data_set.train.photos.mean(axis=0))
-        makers: dict[str, Make] = {
+        makers: dict[str, MakePhoto] = {
             "always the mean photo": lambda index, labels, photo: (mean, {}),
             "the true photo": lambda index, labels, photo: (photo, {}),
         }
-        reader = self.reader(data_set.classes, data_set.void)
 
-        def judged(make: Make) -> dict[str, float]:
-            found = jax.jit(partial(judge, reader, make=make))(data_set.test)
-            return {name: float(value) for name, value in found.items()}
+        def scores(make_photo: MakePhoto) -> dict[str, float]:
+            score = partial(score_photos, data_set.config, make_photo=make_photo)
+            measures = jax.jit(score)(data_set.test)
+            return {name: float(value) for name, value in measures.items()}
 
-        return {name: judged(make) for name, make in makers.items()}
+        return {name: scores(make_photo) for name, make_photo in makers.items()}
 
-    def networks(self, classes: int) -> Networks:
+    def networks(self, classes: int) -> MakeNetworks:
         dtype = jnp.dtype(self.dtype)
         return {
             DISCRIMINATOR: lambda rngs: Discriminator(
@@ -172,30 +187,29 @@ class LabelToPhoto:
         )
 
     def tiny(self) -> Self:
-        """A few small pairs, networks of width 2."""
+        """Take a few small pairs and networks of width 2."""
         small = replace(self, train=8, validation=4, test=4, size=32, width=2)
         return replace(small, segmenter_width=2, segmenter_epochs=2)
 
     def abstract(self) -> Any:
-        networks = self.networks(pairs.SPECS[self.data].classes)
-        return jax.eval_shape(lambda: start(networks, jax.random.key(0)))
+        make = self.networks(pairs.spec_of(self.data).classes)
+        return jax.eval_shape(lambda: initial_gan(make, jax.random.key(0)))
 
     def sample(self, weights: Mapping[str, Any], request: Request) -> list[Path]:
-        """Photos of test pairs at even distances, and a grid with the truth."""
-        test = self.read(request.data_dir).test
-        shown = min(SHOWN, len(test.labels))
-        index = jnp.arange(shown) * len(test.labels) // shown
-        chosen = Pairs(*(x[index] for x in test))
-        classes = pairs.SPECS[self.data].classes
-        players = players_of(self.networks(classes), classes)
+        """Write photos of test pairs at even distances, and a grid with the truth."""
+        found = self.read(request.data_dir)
+        shown = min(SHOWN, len(found.test.labels))
+        index = jnp.arange(shown) * len(found.test.labels) // shown
+        chosen = Pairs(*(x[index] for x in found.test))
+        gan = gan_of(self.networks(found.classes), found.classes)
         keys = jax.random.split(jax.random.key(request.seed), shown)
 
         @jax.jit
         def photos(params: Any) -> jax.Array:
             def one(labels: jax.Array, key: jax.Array) -> jax.Array:
-                return players.generate(params, labels[None], key)[0]
+                return gan.generate(params, labels[None], key)[0]
 
             return jax.vmap(one)(chosen.labels, keys)
 
         made = {name: photos(params) for name, (params, _) in weights.items()}
-        return pictures.write(request.folder, chosen, classes, made)
+        return pictures.write_pictures(request.folder, chosen, found.classes, made)

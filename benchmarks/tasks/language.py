@@ -1,4 +1,4 @@
-"""Language modelling on bytes: the next byte of a text from those before it."""
+"""Language modelling on bytes: predict the next byte of a text from those before it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -29,11 +29,11 @@ class Text:
 
     Attributes:
       shape: of the transformer, a name in `benchmarks.models.transformer.SHAPES`.
-      context: bytes that a window predicts.
-      windows: shown in an epoch, cut out of the train split at random.
+      context: number of bytes that a window predicts.
+      windows: number of windows in an epoch, cut out of the train split at random.
       dtype: of the activations.
-      data: what is read.
-      train: None, the whole split.
+      data: names what is read.
+      train: always None, the whole train split.
     """
 
     shape: str
@@ -57,21 +57,24 @@ class Text:
         zoom=0.5,
     )
 
-    def load(self, data_dir: Path | None) -> text.Splits:
+    def load(self, data_dir: Path | None) -> text.TextSet:
         return text.load(data_dir, self.context)
 
-    def examples(self, data_set: text.Splits) -> int:
+    def examples(self, data_set: text.TextSet) -> int:
         return self.windows
 
     def network(self, rngs: nnx.Rngs) -> Transformer:
         dtype = jnp.dtype(self.dtype)
         return Transformer(SHAPES[self.shape], dtype=dtype, rngs=rngs)
 
-    def task(self, data_set: text.Splits, batch_size: int) -> Task:
+    def task(self, data_set: text.TextSet, batch_size: int) -> Task:
         return language(self, len(data_set.train), batch_size)
 
-    def references(self, data_set: text.Splits) -> dict[str, dict[str, float]]:
-        """Of guesses by counts in the train split, each byte counted once more."""
+    def references(self, data_set: text.TextSet) -> dict[str, dict[str, float]]:
+        """Score guesses by how often bytes occur in the train split.
+
+        Every byte counts once more than it occurs, so that none has probability 0.
+        """
         train, test = (np.asarray(x) for x in (data_set.train, data_set.test))
         pairs = np.ones((BYTES, BYTES))
         np.add.at(pairs, (train[:-1], train[1:]), 1)
@@ -99,13 +102,14 @@ class Text:
         )
 
     def tiny(self) -> Self:
+        """Take a tiny transformer and few short windows."""
         return replace(self, shape="tiny", context=16, windows=64)
 
     def abstract(self) -> Any:
-        return nnx.eval_shape(lambda: initial(self, jax.random.key(0)))
+        return nnx.eval_shape(lambda: initial_values(self, jax.random.key(0)))
 
     def sample(self, weights: Mapping[str, Any], request: Request) -> list[Path]:
-        """A file of text for each."""
+        """Write a file of text from the weights of each optimizer."""
         prompt = request.prompt.encode()
         if not prompt:
             raise ValueError("An empty prompt; write one byte or more: --prompt TEXT.")
@@ -118,18 +122,18 @@ class Text:
         return written
 
 
-def initial(numbers: Text, key: jax.Array) -> tuple[dict[str, Any], Any]:
+def initial_values(numbers: Text, key: jax.Array) -> tuple[dict[str, Any], Any]:
     _, params, stats = split_model(numbers.network(nnx.Rngs(key)))
     return {NETWORK: params}, stats
 
 
 def language(numbers: Text, length: int, batch_size: int) -> Task:
-    """The task of a train split of so many bytes."""
+    """Return the task of a text whose train split has `length` bytes."""
     graph, _, stats = split_model(nnx.eval_shape(lambda: numbers.network(nnx.Rngs(0))))
     steps, window = numbers.windows // batch_size, jnp.arange(numbers.context + 1)[None]
 
     def losses(params: Any, bytes_: jax.Array) -> jax.Array:
-        """Nats of every byte but the first of each window."""
+        """Return the nats of every byte but the first of each window."""
         model = nnx.merge(graph, params[NETWORK], stats, copy=True)
         return optax.losses.softmax_cross_entropy_with_integer_labels(
             model(bytes_[:, :-1]), bytes_[:, 1:].astype(jnp.int32)
@@ -148,7 +152,10 @@ def language(numbers: Text, length: int, batch_size: int) -> Task:
     def evaluate(
         params: dict[str, Any], stats: Any, split: Any
     ) -> dict[str, jax.Array]:
-        """Every byte but the first, in consecutive windows that know no other."""
+        """Score every byte but the first, in consecutive windows.
+
+        A window knows nothing of the bytes before it.
+        """
         targets = len(split) - 1
         starts = jnp.arange(0, targets, numbers.context)
         index = starts[:, None] + window
@@ -163,7 +170,7 @@ def language(numbers: Text, length: int, batch_size: int) -> Task:
         return {"loss": nats, "bits_per_byte": known}
 
     def init(key: jax.Array) -> tuple[dict[str, Any], Any]:
-        return initial(numbers, key)
+        return initial_values(numbers, key)
 
     return Task(init, batches, {NETWORK: loss}, evaluate, Text.measures)
 
@@ -171,7 +178,7 @@ def language(numbers: Text, length: int, batch_size: int) -> Task:
 def continuation(
     numbers: Text, params: Any, prompt: bytes, request: Request, key: jax.Array
 ) -> bytes:
-    """Drawn one byte after the other, each from the last `context` ones."""
+    """Draw one byte after the other, each from the last `context` bytes."""
     graph, _, stats = split_model(nnx.eval_shape(lambda: numbers.network(nnx.Rngs(0))))
     known = np.frombuffer(prompt[-numbers.context :], np.uint8)
     window = np.zeros(numbers.context, np.uint8)

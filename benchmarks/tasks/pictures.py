@@ -1,4 +1,4 @@
-"""Label maps and photos as files, and side by side."""
+"""Label maps and photos as image files, and side by side in a grid."""
 
 import textwrap
 from collections.abc import Mapping
@@ -17,16 +17,19 @@ INCHES = 1.3  # of a picture in the grid
 CHARACTERS = 22  # of a line above it
 
 
-def write(
+def write_pictures(
     folder: Path, pairs: Pairs, classes: int, made: Mapping[str, jax.Array]
 ) -> list[Path]:
-    """A file of each picture, COLUMN/NUMBER.png, and grid.png with all of them.
+    """Write each picture as COLUMN/NUMBER.png, and grid.png with all of them.
 
     Args:
       folder: where the files go.
-      pairs: n of them: the columns "input" and "truth".
-      classes: of the label maps.
-      made: by column, photos in [-1, 1], shape (n, size, size, 3).
+      pairs: n pairs, for the columns "input" and "truth".
+      classes: number of classes of the label maps.
+      made: photos of further columns by name, in [-1, 1], shape (n, size, size, 3).
+
+    Returns:
+      The files that were written.
     """
     columns = {
         "input": colours(np.asarray(pairs.labels), classes),
@@ -41,20 +44,20 @@ def write(
             files.write(path, Image.fromarray(picture).save)
             written.append(path)
     path = folder / "grid.png"
-    files.write(path, lambda temporary: grid(columns).savefig(temporary, dpi=100))
+    files.write(path, lambda temporary: draw_grid(columns).savefig(temporary, dpi=100))
     return [*written, path]
 
 
 def colours(labels: np.ndarray, classes: int) -> np.ndarray:
-    """A colour for each class; the last, which is not labelled, is black."""
+    """Colour each class; the last, which is not labelled, is black."""
     palette = matplotlib.colormaps["tab20"](np.arange(classes))[:, :3]
     palette[-1] = 0
     coloured: np.ndarray = np.round(255 * palette).astype(np.uint8)[labels]
     return coloured
 
 
-def grid(columns: Mapping[str, np.ndarray]) -> Figure:
-    """A row for each pair, a column for each of what is made of it."""
+def draw_grid(columns: Mapping[str, np.ndarray]) -> Figure:
+    """Draw a row for each pair and a column for each kind of picture."""
     rows = len(next(iter(columns.values())))
     size = (INCHES * len(columns), INCHES * rows + 0.4)
     figure = Figure(figsize=size, layout="constrained")

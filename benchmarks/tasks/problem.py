@@ -1,4 +1,4 @@
-"""What a task is to the harness: its numbers, its data, its losses."""
+"""What the harness asks of a task: its numbers, its data, its losses."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,7 +11,7 @@ from benchmarks.training.task import Task
 
 
 class DataSet(Protocol):
-    """Three disjoint splits, pytrees of arrays, and what was read, for reports."""
+    """Three disjoint splits, pytrees of arrays, and a description for reports."""
 
     @property
     def train(self) -> Any: ...
@@ -24,10 +24,15 @@ class DataSet(Protocol):
 
 
 class Problem(Protocol):
-    """The numbers of a task, in a frozen dataclass: how to make its data and functions.
+    """A frozen dataclass with the numbers of a task, which makes its data and losses.
 
-    Its fields stand in meta.json beside those of the experiment. `data` names what is
-    read, `train` is how many of its items to train on; None takes all.
+    The fields stand in meta.json beside those of the experiment.
+
+    Attributes:
+      score: which measure chooses and judges, and how reports show the measures.
+      measures: names of what the losses measure in training.
+      data: names what is read.
+      train: number of items to train on; None takes all.
     """
 
     score: ClassVar[Score]
@@ -39,34 +44,37 @@ class Problem(Protocol):
     def train(self) -> int | None: ...
 
     def load(self, data_dir: Path | None) -> Any:
-        """The `DataSet`; FileNotFoundError and ValueError say what to do."""
+        """Read the data and return a `DataSet`.
+
+        FileNotFoundError and ValueError say what to do.
+        """
 
     def examples(self, data_set: Any) -> int:
-        """Of an epoch."""
+        """Return the number of examples that an epoch shows."""
 
     def task(self, data_set: Any, batch_size: int) -> Task:
-        """What the loop calls. Its measures are the class's."""
+        """Return what the training loop calls. Its measures are the class's."""
 
     def references(self, data_set: Any) -> dict[str, dict[str, float]]:
-        """Measures on the test split that need no training, by what reaches them."""
+        """Return measures on the test split that need no training, by their source."""
 
     def wording(self) -> Wording:
-        """Phrases of the reports."""
+        """Return phrases for the reports."""
 
     def tiny(self) -> Self:
-        """The same code in a few seconds."""
+        """Return smaller numbers, with which the same code takes seconds."""
 
 
 class Request(NamedTuple):
-    """What is to be sampled.
+    """A request for text or pictures from trained networks.
 
     Attributes:
       folder: where the files go.
-      data_dir: where the data set is, if it is needed.
+      data_dir: where the data set is, if the task needs it.
       seed: of what is random.
-      prompt: text to go on from.
-      length: bytes to write.
-      temperature: of the softmax; 0 takes the most probable.
+      prompt: text that is continued.
+      length: number of bytes to write.
+      temperature: of the softmax; 0 takes the most probable byte.
     """
 
     folder: Path
@@ -79,16 +87,24 @@ class Request(NamedTuple):
 
 @runtime_checkable
 class Sampler(Protocol):
-    """A problem whose trained networks make something; their weights are kept."""
+    """A problem whose networks make text or pictures; their weights are kept."""
 
     def abstract(self) -> Any:
-        """Shapes and dtypes of (parameters by player, statistics), without data."""
+        """Return shapes and dtypes of (parameters by network, statistics).
+
+        This needs no data.
+        """
 
     def sample(self, weights: Mapping[str, Any], request: Request) -> list[Path]:
-        """The files written, from (parameters, statistics) by condition and label."""
+        """Write files and return their paths.
+
+        Args:
+          weights: (parameters by network, statistics), by condition and optimizer.
+          request: what to write.
+        """
 
 
 def split_model(model: nnx.Module) -> tuple[nnx.GraphDef[Any], Any, Any]:
-    """The structure, what is trained and what is not."""
+    """Split a network into its structure, what is trained and what is not."""
     graph, params, *stats = nnx.split(model, nnx.Param, ...)
     return graph, params, stats[0]

@@ -1,4 +1,4 @@
-"""A network that reads label maps back from photos, and what it makes of them."""
+"""The segmenter: a network that reads label maps back from photos, to score photos."""
 
 from collections.abc import Callable
 from functools import partial
@@ -11,7 +11,7 @@ from flax import nnx
 
 from benchmarks.data.augment import jitter
 from benchmarks.data.pairs import Pairs
-from benchmarks.models.pix2pix import initial
+from benchmarks.models.pix2pix import initial_params
 from benchmarks.models.segmentation import Segmenter
 from benchmarks.optimizers.method import Method
 from benchmarks.tasks import similarity
@@ -20,20 +20,20 @@ from benchmarks.training.task import Task, shuffled
 
 SEGMENTER = "segmenter"
 BATCH, RATE = 8, 1e-3
-TOGETHER = 8  # pairs judged at once
+SCORED_TOGETHER = 8  # pairs
 
 
 def signed(photos: jax.Array) -> jax.Array:
-    """What networks see of stored photos: [-1, 1]."""
+    """Scale stored photos to [-1, 1], as networks see them."""
     return photos / 127.5 - 1
 
 
-class Reader(NamedTuple):
-    """How to read label maps.
+class SegmenterConfig(NamedTuple):
+    """The numbers of a segmenter.
 
     Attributes:
-      classes: of the label maps.
-      void: the class of pixels that are left out.
+      classes: number of classes of the label maps.
+      void: the class of pixels that are not labelled, which are left out.
       width: of the network.
     """
 
@@ -45,30 +45,32 @@ class Reader(NamedTuple):
         return Segmenter(self.classes, width=self.width, rngs=rngs)
 
     def logits(self, params: Any, photos: jax.Array) -> jax.Array:
-        """Shape (n, size, size, classes), of photos in [-1, 1]."""
+        """Return logits (n, size, size, classes) of photos in [-1, 1]."""
         graph = nnx.split(nnx.eval_shape(lambda: self.make(nnx.Rngs(0))))[0]
         return nnx.merge(graph, params, copy=True)(photos)
 
 
-def segmentation(reader: Reader, examples: int) -> Task:
-    """Cross-entropy of the labelled pixels, photos jittered as pix2pix does.
+def segmentation(config: SegmenterConfig, examples: int) -> Task:
+    """Return the task of a segmenter: the cross-entropy of the labelled pixels.
+
+    Pairs are jittered as pix2pix does.
 
     Args:
-      reader: the network.
+      config: of the segmenter.
       examples: size of the train split.
     """
 
     def init(key: jax.Array) -> tuple[dict[str, Any], Any]:
-        return {SEGMENTER: initial(reader.make, key)}, ()
+        return {SEGMENTER: initial_params(config.make, key)}, ()
 
     def loss(
         params: dict[str, Any], stats: Any, pairs: Pairs, index: Any, key: jax.Array
     ) -> tuple[jax.Array, tuple[Any, dict[str, jax.Array]]]:
         labels, photos = jitter(key, pairs.labels[index], signed(pairs.photos[index]))
         losses = optax.losses.softmax_cross_entropy_with_integer_labels(
-            reader.logits(params[SEGMENTER], photos), labels.astype(jnp.int32)
+            config.logits(params[SEGMENTER], photos), labels.astype(jnp.int32)
         )
-        labelled = labels != reader.void
+        labelled = labels != config.void
         mean = jnp.where(labelled, losses, 0).sum() / jnp.maximum(labelled.sum(), 1)
         return mean, (stats, {"loss": mean})
 
@@ -76,10 +78,10 @@ def segmentation(reader: Reader, examples: int) -> Task:
     return Task(init, batches, {SEGMENTER: loss}, lambda *_: {}, ("loss",))
 
 
-def train_segmenter(reader: Reader, pairs: Pairs, epochs: int) -> Any:
-    """Its parameters after so many passes: seed 0, Adam, the rate a cosine to 0."""
+def train_segmenter(config: SegmenterConfig, pairs: Pairs, epochs: int) -> Any:
+    """Train a segmenter with Adam, seed 0 and a cosine to 0; return its parameters."""
     examples = len(pairs.labels)
-    task, steps = segmentation(reader, examples), epochs * (examples // BATCH)
+    task, steps = segmentation(config, examples), epochs * (examples // BATCH)
     adam = Method(
         lambda trial: optax.adam(
             optax.cosine_decay_schedule(trial["learning_rate"], steps)
@@ -95,61 +97,63 @@ def train_segmenter(reader: Reader, pairs: Pairs, epochs: int) -> Any:
 
 
 class HeldOut(NamedTuple):
-    """Pairs to judge on, and the parameters of the network that reads photos."""
+    """Pairs to score photos of, and the segmenter's parameters."""
 
     pairs: Pairs
     segmenter: Any
 
 
-Found = dict[str, jax.Array]
-Make = Callable[[jax.Array, jax.Array, jax.Array], tuple[jax.Array, Found]]
-"""From a pair's number, its label map and its photo in [-1, 1], a photo likewise, and
-what else is measured."""
+Measures = dict[str, jax.Array]
+MakePhoto = Callable[[jax.Array, jax.Array, jax.Array], tuple[jax.Array, Measures]]
+"""Takes a pair's number, its label map and its photo in [-1, 1]; returns a photo that
+is scored against that one, and further measures."""
 
 
-def judge(reader: Reader, held_out: HeldOut, make: Make) -> Found:
-    """Means over the pairs of miou, l1, ms_ssim and what else `make` measures.
+def score_photos(
+    config: SegmenterConfig, held_out: HeldOut, make_photo: MakePhoto
+) -> Measures:
+    """Average miou, l1, ms_ssim and the measures of `make_photo` over the pairs.
 
-    A pixel whose logits are not finite is read as void, which is an error.
+    A pixel whose logits are not finite is read as void, which counts as an error.
     """
 
-    def one(x: Any) -> tuple[jax.Array, Found]:
+    def one(x: Any) -> tuple[jax.Array, Measures]:
         index, labels, photo = x
         photo = signed(photo)
-        made, other = make(index, labels, photo)
-        logits = reader.logits(held_out.segmenter, made[None])[0]
+        made, other = make_photo(index, labels, photo)
+        logits = config.logits(held_out.segmenter, made[None])[0]
         finite = jnp.isfinite(logits).all(axis=-1)
-        read = jnp.where(finite, logits.argmax(axis=-1), reader.void)
+        read = jnp.where(finite, logits.argmax(axis=-1), config.void)
         made, photo = (made + 1) / 2, (photo + 1) / 2
         near = {
             "l1": similarity.l1(made, photo),
             "ms_ssim": similarity.ms_ssim(made[None], photo[None])[0],
         }
-        return confusion(labels, read, reader.classes), near | other
+        return confusion(labels, read, config.classes), near | other
 
     labels, photos = held_out.pairs
     numbered = (jnp.arange(len(labels)), labels, photos)
-    matrices, found = jax.lax.map(one, numbered, batch_size=TOGETHER)
-    means = {name: values.mean() for name, values in found.items()}
-    return means | {"miou": mean_iou(matrices.sum(axis=0), reader.void)}
+    matrices, measures = jax.lax.map(one, numbered, batch_size=SCORED_TOGETHER)
+    means = {name: values.mean() for name, values in measures.items()}
+    return means | {"miou": mean_iou(matrices.sum(axis=0), config.void)}
 
 
 def confusion(labels: jax.Array, predicted: jax.Array, classes: int) -> jax.Array:
-    """How many pixels of each class (row) were called each class (column), int32."""
+    """Count the pixels of each class (row) that were read as each class (column)."""
     cells = classes * labels.astype(jnp.int32) + predicted.astype(jnp.int32)
     counts = jnp.bincount(cells.ravel(), length=classes**2)
     return counts.reshape(classes, classes)
 
 
 def mean_iou(matrix: jax.Array, void: int) -> jax.Array:
-    """Intersection over union of the classes, their mean.
+    """Average the intersection over union of the classes.
 
-    Pixels that are void in truth are left out; another called void is an error. A class
-    that is neither there nor called is left out of the mean.
+    Pixels that are void in truth are left out; another read as void counts as an error.
+    A class that is neither there nor read is left out of the mean.
 
     Args:
       matrix: as `confusion` counts it, shape (classes, classes).
-      void: the class of what is not labelled.
+      void: the class of pixels that are not labelled.
     """
     labelled = matrix.at[void].set(0)
     right = jnp.diagonal(labelled)

@@ -9,26 +9,27 @@ import tarfile
 import numpy as np
 from PIL import Image
 
-from benchmarks.data import cifar, idx, image_folder, spec
+from benchmarks import data
+from benchmarks.data import cifar, cifar10, fashion_mnist, spec
 
 SIZES = {"fashion-mnist": (40, 20), "cifar10": (40, 20), "cifar100": (400, 100)}
 
 
 def shrink(monkeypatch):
-    """Make the data sets expect few images; such, as (train, test), by name."""
+    """Make the data sets expect few images; return such by name, (train, test)."""
     rng = np.random.default_rng(0)
     made = {}
-    for name, sizes in SIZES.items():
-        whole = spec.SPECS[name]
-        train, test = sizes
-        monkeypatch.setitem(spec.SPECS, name, whole._replace(train=train, test=test))
-        made[name] = tuple(random_images(rng, whole, size) for size in sizes)
+    for name, (train, test) in SIZES.items():
+        module = data.find(name, spec.ImageSpec)
+        few = module.SPEC._replace(train=train, test=test)
+        monkeypatch.setattr(module, "SPEC", few)
+        made[name] = tuple(random_images(rng, few, size) for size in (train, test))
     return made
 
 
 def random_images(rng, whole, size):
     images = rng.integers(256, size=(size, *whole.shape), dtype=np.uint8)
-    return spec.Raw(images, rng.permutation(np.arange(size) % whole.classes))
+    return spec.RawImages(images, rng.permutation(np.arange(size) % whole.classes))
 
 
 class Python2Pickler(pickle._Pickler):
@@ -57,17 +58,19 @@ def write_pickle(path, batch):
 
 
 def rows(images):
-    """(n, 3072): a red, a green and a blue plane."""
+    """Return pixels of shape (n, 3072): a red, a green and a blue plane."""
     return images.transpose(0, 3, 1, 2).reshape(len(images), -1)
 
 
 def write_python(folder, name, train, test):
-    """The official python version, unpacked."""
+    """Write the official python version, unpacked."""
     folder.mkdir()
     parts = {"train": train, "test": test}
     if name == "cifar10":
         batches = zip(*(np.split(array, 5) for array in train), strict=True)
-        parts = {f"data_batch_{k}": spec.Raw(*b) for k, b in enumerate(batches, 1)}
+        parts = {
+            f"data_batch_{k}": spec.RawImages(*b) for k, b in enumerate(batches, 1)
+        }
         parts["test_batch"] = test
     for part, raw in parts.items():
         labels = raw.labels.tolist()
@@ -81,7 +84,7 @@ def write_python(folder, name, train, test):
 
 
 def write_binary(folder, name, train, test):
-    """The official binary version, unpacked."""
+    """Write the official binary version, unpacked."""
     folder.mkdir()
     for part, raw in {"train": train, "test": test}.items():
         coarse = [] if name == "cifar10" else [raw.labels[:, None] // 5]
@@ -99,13 +102,13 @@ def write_binary(folder, name, train, test):
 def write_images(folder, train, test, suffix=".png"):
     for part, raw in {"train": train, "test": test}.items():
         for number, (image, label) in enumerate(zip(*raw, strict=True)):
-            path = folder / part / image_folder.CLASSES[label] / f"{number:04}{suffix}"
+            path = folder / part / cifar10.CLASSES[label] / f"{number:04}{suffix}"
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(image).save(path)
 
 
 def write_tar(folder, train, test):
-    """The path of an archive of images, in an order of its own, alone in a folder."""
+    """Write an archive of images, in an order of its own, alone in a folder."""
     write_images(folder / "images", train, test)
     path = folder / "archive" / "images.tar.xz"
     path.parent.mkdir()
@@ -129,17 +132,17 @@ def write_idx(folder, train, test, suffix=""):
 
 def admit_idx(monkeypatch, folder):
     """Take the checksums of the files in the folder for the official ones."""
-    for name in idx.MD5:
+    for name in fashion_mnist.MD5:
         content = (folder / name).read_bytes()
-        monkeypatch.setitem(idx.MD5, name, spec.md5(content))
+        monkeypatch.setitem(fashion_mnist.MD5, name, spec.md5(content))
 
 
 def admit_python(monkeypatch, folder):
-    """The same for the unpacked python version."""
-    for name in cifar.MD5_UNPACKED:
+    """Take the checksums of an unpacked version for the official ones."""
+    for name in cifar.MD5:
         if (folder / name).is_file():
             md5 = spec.md5((folder / name).read_bytes())
-            monkeypatch.setitem(cifar.MD5_UNPACKED, name, md5)
+            monkeypatch.setitem(cifar.MD5, name, md5)
 
 
 def pack(monkeypatch, folder, archive):

@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from benchmarks import data, experiments
+from benchmarks import experiments
+from benchmarks.data.image_set import ImageSet, Split
 from benchmarks.experiments import classify
 from benchmarks.tasks import classify as classifying
 
@@ -21,9 +22,9 @@ def test_the_published_experiment_augments_and_normalises_in_training_only():
     experiment = experiments.tiny(classify.PAPER_CIFAR10)
     shape = (16, 32, 32, 3)
     pixels = jax.random.randint(jax.random.key(0), shape, 0, 256, jnp.uint8)
-    split = data.Split(pixels, jnp.arange(16) % 10)
+    split = Split(pixels, jnp.arange(16) % 10)
     ones = jnp.ones(3)
-    noise = data.DataSet(split, split, split, 10, 128 * ones, 64 * ones, "noise")
+    noise = ImageSet(split, split, split, 10, 128 * ones, 64 * ones, "noise")
     task = experiment.problem.task(noise, batch_size=8)
     params, stats = task.init(jax.random.key(1))
     loss = jax.jit(task.players["network"])

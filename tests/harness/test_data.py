@@ -13,8 +13,14 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from benchmarks import data
-from benchmarks.data import cifar, idx, image_folder, spec
+from benchmarks.data import (
+    cifar10,
+    cifar100,
+    fashion_mnist,
+    image_folder,
+    image_set,
+    spec,
+)
 
 JPEG_COPY = Path(__file__).parents[3] / "shared" / "data" / "cifar10-jpeg.tar.xz"
 
@@ -29,20 +35,19 @@ def images_tar(small, tmp_path):
     return data_files.write_tar(tmp_path, *small["cifar10"])
 
 
-def assert_equal(source, train, test):
-    for ours, written in zip(source[:2], (train, test), strict=True):
+def assert_equal(found, train, test):
+    for ours, written in zip(found[:2], (train, test), strict=True):
         np.testing.assert_array_equal(ours.images, written.images)
         np.testing.assert_array_equal(ours.labels, written.labels)
 
 
 def by_class(raw):
-    """As the images of a folder are ordered."""
+    """Order images as those of a folder are."""
     order = np.argsort(raw.labels, kind="stable")
-    return spec.Raw(raw.images[order], raw.labels[order])
+    return spec.RawImages(raw.images[order], raw.labels[order])
 
 
-CIFAR = {"cifar10": cifar.read_cifar10, "cifar100": cifar.read_cifar100}
-VERSIONS = {"cifar10": cifar.VERSIONS_10, "cifar100": cifar.VERSIONS_100}
+CIFAR = {"cifar10": cifar10, "cifar100": cifar100}
 WRITE = {
     "python version": data_files.write_python,
     "binary version": data_files.write_binary,
@@ -53,7 +58,7 @@ WRITE = {
 @pytest.mark.parametrize("version", [0, 1])
 @pytest.mark.parametrize("name", CIFAR)
 def test_official_cifar(name, version, packed, small, tmp_path, monkeypatch):
-    chosen = VERSIONS[name][version]
+    chosen = CIFAR[name].VERSIONS[version]
     folder = tmp_path / chosen.folder
     WRITE[chosen.title](folder, name, *small[name])
     data_files.admit_python(monkeypatch, folder)
@@ -62,32 +67,32 @@ def test_official_cifar(name, version, packed, small, tmp_path, monkeypatch):
         places[1] = tmp_path / chosen.archive
         data_files.pack(monkeypatch, folder, places[1])
     for place in places:
-        source = CIFAR[name](spec.SPECS[name], place)
-        assert_equal(source, *small[name])
+        found = CIFAR[name].read(place)
+        assert_equal(found, *small[name])
         state = "" if packed else "unpacked "
-        assert source.source == f"{spec.SPECS[name].title} ({state}{chosen.title})"
+        assert found.source == f"{CIFAR[name].SPEC.title} ({state}{chosen.title})"
 
 
 def test_folder_of_images(small, tmp_path):
     data_files.write_images(tmp_path, *small["cifar10"])
     (tmp_path / "train" / "cat" / "Thumbs.db").write_text("no image")
-    source = cifar.read_cifar10(spec.SPECS["cifar10"], tmp_path)
-    assert_equal(source, *map(by_class, small["cifar10"]))
-    assert source.source == "CIFAR-10 (PNG copy)"
+    found = cifar10.read(tmp_path)
+    assert_equal(found, *map(by_class, small["cifar10"]))
+    assert found.source == "CIFAR-10 (PNG copy)"
 
 
 def test_a_lossy_copy_is_called_so(small, tmp_path):
     data_files.write_images(tmp_path, *small["cifar10"], suffix=".jpg")
-    source = cifar.read_cifar10(spec.SPECS["cifar10"], tmp_path)
-    assert source.source == "CIFAR-10 (JPEG copy)"
-    for ours, written in zip(source[:2], small["cifar10"], strict=True):
+    found = cifar10.read(tmp_path)
+    assert found.source == "CIFAR-10 (JPEG copy)"
+    for ours, written in zip(found[:2], small["cifar10"], strict=True):
         np.testing.assert_array_equal(ours.labels, by_class(written).labels)
 
 
 def read_tar(path, small):
-    source = cifar.read_cifar10(spec.SPECS["cifar10"], path)
-    assert_equal(source, *map(by_class, small["cifar10"]))
-    assert source.source == "CIFAR-10 (PNG copy)"
+    found = cifar10.read(path)
+    assert_equal(found, *map(by_class, small["cifar10"]))
+    assert found.source == "CIFAR-10 (PNG copy)"
 
 
 def test_tar_of_images_is_decoded_once(small, images_tar, monkeypatch):
@@ -120,13 +125,13 @@ def test_idx_files(suffix, small, tmp_path, monkeypatch):
         shutil.rmtree(tmp_path)
         tmp_path.mkdir()
         data_files.write_idx(tmp_path, *small["fashion-mnist"], suffix)
-    source = idx.read(spec.SPECS["fashion-mnist"], tmp_path)
-    assert_equal(source, *small["fashion-mnist"])
-    assert source.source == "Fashion-MNIST (official idx files)"
+    found = fashion_mnist.read(tmp_path)
+    assert_equal(found, *small["fashion-mnist"])
+    assert found.source == "Fashion-MNIST (official idx files)"
 
 
 def test_digits_are_split_and_normalised():
-    whole = data.load("digits", None, validation=360, seed=0)
+    whole = image_set.load("digits", None, validation=360, seed=0)
     parts = (whole.train, whole.validation, whole.test)
     assert [len(split.labels) for split in parts] == [1077, 360, 360]
     for split in parts:
@@ -135,9 +140,9 @@ def test_digits_are_split_and_normalised():
         assert split.labels.dtype == jnp.int32
         share = np.bincount(split.labels, minlength=10) / len(split.labels)
         np.testing.assert_allclose(share, 0.1, atol=0.005)
-    images = np.concatenate([split.images for split in parts]).reshape(1797, 64)
+    pixels = np.concatenate([split.images for split in parts]).reshape(1797, 64)
     raw = load_digits().data
-    np.testing.assert_array_equal(np.unique(images, axis=0), np.unique(raw, axis=0))
+    np.testing.assert_array_equal(np.unique(pixels, axis=0), np.unique(raw, axis=0))
     # Divisions by 16 are exact.
     np.testing.assert_array_equal(
         whole.normalise(whole.test.images), np.asarray(whole.test.images) / 16
@@ -152,7 +157,7 @@ def test_splits_are_disjoint_stratified_and_seeded(small, tmp_path):
     )
 
     def load(seed, **sizes):
-        return data.load("cifar10", tmp_path, validation=10, seed=seed, **sizes)
+        return image_set.load("cifar10", tmp_path, validation=10, seed=seed, **sizes)
 
     def identify(split):
         return {image.tobytes() for image in np.asarray(split.images)}
@@ -177,7 +182,7 @@ def test_mean_and_deviation_are_of_the_kept_train_pixels(small, tmp_path):
     data_files.write_binary(
         tmp_path / "cifar-10-batches-bin", "cifar10", *small["cifar10"]
     )
-    part = data.load("cifar10", tmp_path, validation=10, train=20, seed=0)
+    part = image_set.load("cifar10", tmp_path, validation=10, train=20, seed=0)
     pixels = np.asarray(part.train.images, np.float64)
     # float32 holds 7 digits.
     np.testing.assert_allclose(part.mean, pixels.mean((0, 1, 2)), rtol=1e-6)
@@ -190,11 +195,11 @@ def test_mean_and_deviation_are_of_the_kept_train_pixels(small, tmp_path):
 
 
 @pytest.mark.skipif(
-    not idx.DEBIAN.is_dir(),
-    reason=f"no {idx.DEBIAN}: apt install dataset-fashion-mnist",
+    not fashion_mnist.DEBIAN.is_dir(),
+    reason=f"no {fashion_mnist.DEBIAN}: apt install dataset-fashion-mnist",
 )
 def test_real_fashion_mnist():
-    whole = data.load("fashion-mnist", None, validation=5000, train=6000, seed=0)
+    whole = image_set.load("fashion-mnist", None, validation=5000, train=6000, seed=0)
     for split, n in (
         (whole.train, 6000),
         (whole.validation, 5000),
@@ -210,7 +215,7 @@ def test_real_fashion_mnist():
 @pytest.mark.slow
 @pytest.mark.skipif(not JPEG_COPY.is_file(), reason=f"no CIFAR-10 copy: {JPEG_COPY}")
 def test_real_cifar10_copy():
-    whole = data.load("cifar10", JPEG_COPY, validation=5000, seed=0)
+    whole = image_set.load("cifar10", JPEG_COPY, validation=5000, seed=0)
     assert whole.source == "CIFAR-10 (JPEG copy)"
     for split, n in (
         (whole.train, 45000),

@@ -19,8 +19,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks import data
-from benchmarks.data import cache, image_folder, pairs, spec
+from benchmarks.data import cache, cifar10, image_set, pairs, spec
 
 pytestmark = pytest.mark.faults
 
@@ -31,7 +30,7 @@ def small(monkeypatch):
 
 
 def load_cifar(path):
-    return data.load("cifar10", path, validation=10, seed=0)
+    return image_set.load("cifar10", path, validation=10, seed=0)
 
 
 def load_pairs(path):
@@ -48,7 +47,7 @@ def png(image):
 
 
 def pair_files():
-    """The files of a set of pairs, by name."""
+    """Return the files of a set of pairs, by name."""
     rng = np.random.default_rng(0)
     return {
         f"{part}/{kind}/{k}.png": png(rng.integers(11, size=shape, dtype=np.uint8))
@@ -60,7 +59,7 @@ def pair_files():
 
 def cifar_files(small):
     return {
-        f"{part}/{image_folder.CLASSES[label]}/{number}.png": png(image)
+        f"{part}/{cifar10.CLASSES[label]}/{number}.png": png(image)
         for part, raw in zip(("train", "test"), small["cifar10"], strict=True)
         for number, (image, label) in enumerate(zip(*raw, strict=True))
     }
@@ -68,13 +67,13 @@ def cifar_files(small):
 
 @pytest.fixture(params=LOAD)
 def files(request, small):
-    """A data set's name and its files."""
+    """Return the name of a data set and its files."""
     made = pair_files() if request.param == "camvid" else cifar_files(small)
     return request.param, made
 
 
 def pack(path, files, *members, mode="w:gz"):
-    """A tar of files, then of members."""
+    """Write a tar archive of files, then of members."""
     with tarfile.open(path, mode) as tar:
         for name, content in files.items():
             member = tarfile.TarInfo(name)
@@ -123,7 +122,7 @@ def test_a_link_to_a_file_is_followed(tmp_path):
 
 
 def outcome(name, path):
-    """What is read, and the sentence if it is refused."""
+    """Return what is read, and the sentence if it is refused."""
     try:
         return LOAD[name](path), None
     except (ValueError, FileNotFoundError) as error:
@@ -131,7 +130,7 @@ def outcome(name, path):
 
 
 def check(name, path, made, told):
-    """What is read is what was written, or a sentence tells of the file."""
+    """Assert that what is read was written, or that a sentence names the file."""
     found, error = outcome(name, path)
     if error:
         assert told in error
@@ -180,7 +179,7 @@ def test_what_is_no_archive(tmp_path, content):
 
 
 def bomb(width, height):
-    """A PNG of zeros that pretends to this size; small itself."""
+    """Return a small PNG file that pretends to this size."""
 
     def chunk(kind, content):
         checked = kind + content
@@ -262,7 +261,7 @@ def test_one_name_in_two_folders_of_an_archive(files, tmp_path):
 
 @pytest.fixture
 def archive(tmp_path):
-    """An archive of pairs whose arrays are cached, and the file of the cache."""
+    """Return an archive of pairs whose arrays are cached, and the cache's file."""
     path = pack(tmp_path / "data.tar.gz", pair_files())
     load_pairs(path)
     (cached,) = (tmp_path / ".decoded").iterdir()
@@ -302,7 +301,7 @@ def test_foreign_caches_are_not_read(archive, damage):
     for part in ("train", "validation", "test"):
         for one, other in zip(getattr(whole, part), getattr(again, part), strict=True):
             np.testing.assert_array_equal(one, other)
-    assert cache.read(cached, cached.stem) is not None
+    assert cache.read_sealed(cached, cached.stem) is not None
 
 
 def test_the_cache_of_another_archive_is_not_read(archive):
@@ -313,7 +312,7 @@ def test_the_cache_of_another_archive_is_not_read(archive):
     load_pairs(path)
     (other,) = set(cached.parent.iterdir()) - {cached}
     other.write_bytes(content)
-    assert cache.read(other, other.stem) is None
+    assert cache.read_sealed(other, other.stem) is None
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root may give a folder away")
@@ -322,14 +321,14 @@ def test_a_cache_that_another_user_made_is_not_used(archive, tmp_path, monkeypat
     os.chown(cached.parent, 12345, 12345)
     monkeypatch.setattr(cache.tempfile, "tempdir", str(tmp_path / "temporary"))
     (tmp_path / "temporary").mkdir()
-    assert cached.parent not in list(cache.folders(path))
+    assert cached.parent not in list(cache.places(path))
 
 
 def test_a_cache_that_is_a_link_is_not_used(archive, tmp_path):
     path, cached = archive
     cached.parent.rename(tmp_path / "elsewhere")
     cached.parent.symlink_to(tmp_path / "elsewhere")
-    assert cached.parent not in list(cache.folders(path))
+    assert cached.parent not in list(cache.places(path))
 
 
 def test_md5_where_it_is_not_for_security(monkeypatch):

@@ -1,4 +1,4 @@
-"""Label-to-photo synthesis: its losses, its judge, its pictures, a whole tiny run."""
+"""Label-to-photo synthesis: its losses, its scores, its pictures, a whole tiny run."""
 
 import json
 from dataclasses import replace
@@ -17,13 +17,13 @@ from benchmarks.__main__ import app
 from benchmarks.data.augment import jitter
 from benchmarks.data.pairs import Pairs
 from benchmarks.experiments.label_to_photo import GAN
-from benchmarks.models.pix2pix import initial
-from benchmarks.tasks import adversaries, pictures, segmentation
-from benchmarks.tasks.adversaries import DISCRIMINATOR, GENERATOR
-from benchmarks.tasks.segmentation import SEGMENTER, HeldOut, Reader
+from benchmarks.models.pix2pix import initial_params
+from benchmarks.tasks import gan_losses, label_to_photo, pictures, segmentation
+from benchmarks.tasks.gan_losses import DISCRIMINATOR, GENERATOR
+from benchmarks.tasks.segmentation import SEGMENTER, HeldOut, SegmenterConfig
 
 CLASSES, VOID, SIZE = 12, 11, 32
-READER = Reader(CLASSES, VOID, width=2)
+CONFIG = SegmenterConfig(CLASSES, VOID, width=2)
 
 
 @pytest.fixture(scope="module")
@@ -39,16 +39,16 @@ def softplus(x):
 
 
 def test_losses_are_those_published(some_pairs):
-    """From the networks' outputs, in NumPy: cross-entropies and 100 times L1."""
+    """The oracle is NumPy on the networks' outputs: cross-entropies, 100 times L1."""
     networks = GAN.problem.tiny().networks(CLASSES)
-    task = adversaries.pix2pix(networks, READER, examples=5, batch_size=2)
+    task = gan_losses.pix2pix(networks, CONFIG, examples=5, batch_size=2)
     assert list(task.players) == [DISCRIMINATOR, GENERATOR]
-    players = adversaries.players_of(networks, CLASSES)
+    gan = gan_losses.gan_of(networks, CLASSES)
     key, index = jax.random.key(3), jnp.asarray([4, 1])
 
     @jax.jit
     def everything():
-        params, start = adversaries.start(networks, jax.random.key(0))
+        params, start = gan_losses.initial_gan(networks, jax.random.key(0))
         losses = {
             name: loss(params, start, some_pairs, index, key)
             for name, loss in task.players.items()
@@ -56,8 +56,8 @@ def test_losses_are_those_published(some_pairs):
         crop, drop = jax.random.split(key)
         photos = segmentation.signed(some_pairs.photos[index])
         labels, true = jitter(crop, some_pairs.labels[index], photos)
-        made = players.generate(params, labels, drop)
-        logits = [players.discriminate(params, labels, x) for x in (true, made)]
+        made = gan.generate(params, labels, drop)
+        logits = [gan.discriminate(params, labels, x) for x in (true, made)]
         return losses, true, made, logits
 
     losses, true, made, (real, fake) = everything()
@@ -79,31 +79,31 @@ def test_losses_are_those_published(some_pairs):
 
 def test_swing_is_the_deviation_over_the_last_epoch():
     values = np.random.default_rng(0).normal(2, 0.5, size=21)
-    outcomes = adversaries.Outcomes(jnp.int32(0), jnp.float32(0), jnp.float32(0))
-    follow = jax.jit(partial(adversaries.follow, of_epoch=7))
+    logits = gan_losses.FakeLogits(jnp.int32(0), jnp.float32(0), jnp.float32(0))
+    add_step = jax.jit(partial(gan_losses.add_step, steps_an_epoch=7))
     for value in values:
-        outcomes = follow(outcomes, jnp.float32(value))
+        logits = add_step(logits, jnp.float32(value))
     # float32: a variance of 1/4 from squares up to 10
-    np.testing.assert_allclose(outcomes.swing(), values[-7:].std(), rtol=1e-5)
+    np.testing.assert_allclose(logits.swing(), values[-7:].std(), rtol=1e-5)
 
 
 @pytest.fixture(scope="module")
 def held_out(some_pairs):
-    """A reader with random kernels, so that it calls pixels by several classes."""
-    params = jax.jit(partial(initial, READER.make))(jax.random.key(1))
+    """Return pairs with a random segmenter, which reads pixels as several classes."""
+    params = jax.jit(partial(initial_params, CONFIG.make))(jax.random.key(1))
     return HeldOut(some_pairs, jax.tree.map(lambda x: 10 * x, params))
 
 
-def test_the_judge_of_the_truth_and_of_nothing_finite(held_out):
+def test_scores_of_the_truth_and_of_nothing_finite(held_out):
     factors = jnp.asarray([1.0, jnp.nan])
-    judge = partial(segmentation.judge, READER)
+    score = partial(segmentation.score_photos, CONFIG)
 
     @jax.jit
     def both():
         def make(index, labels, photo, factor):
             return factor * photo, {"number": index}
 
-        return jax.lax.map(lambda x: judge(held_out, partial(make, factor=x)), factors)
+        return jax.lax.map(lambda x: score(held_out, partial(make, factor=x)), factors)
 
     found = {name: np.asarray(values) for name, values in both().items()}
     np.testing.assert_array_equal(found["number"], [2, 2])
@@ -113,8 +113,8 @@ def test_the_judge_of_the_truth_and_of_nothing_finite(held_out):
     assert found["miou"][1] == 0
 
 
-def test_the_reader_learns_from_labelled_pixels_alone(some_pairs):
-    task = segmentation.segmentation(READER, examples=8)
+def test_the_segmenter_learns_from_labelled_pixels_alone(some_pairs):
+    task = segmentation.segmentation(CONFIG, examples=8)
     key, index = jax.random.key(0), jnp.arange(5)
     params, _ = jax.jit(task.init)(key)
 
@@ -139,7 +139,7 @@ def pixels(path):
 
 def test_pictures_are_files_and_a_grid(tmp_path, some_pairs):
     made = {"batch 1, adam": segmentation.signed(some_pairs.photos)}
-    written = pictures.write(tmp_path / "samples", some_pairs, CLASSES, made)
+    written = pictures.write_pictures(tmp_path / "samples", some_pairs, CLASSES, made)
     assert len(written) == 3 * 5 + 1
     for name in ("truth", "batch 1, adam"):
         for number, photo in enumerate(some_pairs.photos):
@@ -162,6 +162,27 @@ def write_pairs(folder):
             for k in range(n):
                 pixels = rng.integers(high, size=(40, 48, *shape), dtype=np.uint8)
                 Image.fromarray(pixels).save(folder / part / kind / f"{k}.png")
+
+
+def test_pairs_are_loaded_without_training(tmp_path, monkeypatch):
+    """The segmenter is trained once, when a held-out split is first asked for."""
+    write_pairs(tmp_path)
+    trained = []
+
+    def train_segmenter(config, pairs, epochs):
+        trained.append((config, len(pairs.labels), epochs))
+        return "parameters"
+
+    monkeypatch.setattr(label_to_photo, "train_segmenter", train_segmenter)
+    problem = GAN.problem.tiny()
+    data_set = problem.load(tmp_path)
+    assert problem.examples(data_set) == len(data_set.train.photos) == 8
+    assert data_set.source == "CamVid (PNG copy, 48x40)"
+    assert trained == []
+    assert data_set.validation.segmenter == data_set.test.segmenter == "parameters"
+    assert len(data_set.validation.pairs.labels) == 4
+    config = SegmenterConfig(12, 11, problem.segmenter_width)
+    assert trained == [(config, 8, problem.segmenter_epochs)]
 
 
 @pytest.mark.slow

@@ -14,7 +14,7 @@ from data_files import random_images, write_tar
 from jax.experimental.compilation_cache import compilation_cache
 from typer.testing import CliRunner
 
-from benchmarks import experiments
+from benchmarks import experiments, models
 from benchmarks.__main__ import app
 from benchmarks.costs import measurements
 from benchmarks.costs.gpu import (
@@ -26,9 +26,8 @@ from benchmarks.costs.gpu import (
 )
 from benchmarks.costs.gpu import plan as plans
 from benchmarks.costs.speed import replicas
-from benchmarks.data import spec
+from benchmarks.data import cifar10
 from benchmarks.experiments import classify, one_gpu
-from benchmarks.models import resnet
 from benchmarks.records import files, origin
 from benchmarks.records.pooled import Part
 from benchmarks.runs import checkpoint, grid, program, signals
@@ -128,7 +127,7 @@ def test_a_run_stopped_in_time_goes_on_to_the_same_numbers(undisturbed, tmp_path
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     """A folder with random images for CIFAR-10 and a text."""
-    whole = spec.SPECS["cifar10"]
+    whole = cifar10.SPEC
     rng = np.random.default_rng(0)
     parts = (random_images(rng, whole, size) for size in (500, 200))
     folder = tmp_path_factory.mktemp("data")
@@ -139,7 +138,7 @@ def data(tmp_path_factory):
     )
     with pytest.MonkeyPatch.context() as patch:
         small = whole._replace(train=500, test=200)
-        patch.setitem(spec.SPECS, "cifar10", small)
+        patch.setattr(cifar10, "SPEC", small)
         yield folder
 
 
@@ -380,7 +379,7 @@ def test_what_a_gpu_gets_wrong_does_not_train(monkeypatch):
     """Right patches are within rounding; a row of the kernel of another size is not."""
 
     def wrong(images, kernel, stride):
-        return resnet.patches(images, kernel.at[0].mul(1.5), stride)
+        return models.convolve_by_patches(images, kernel.at[0].mul(1.5), stride)
 
     assert convolutions.shapes(16) == [
         (32, 16, 16, 1),
@@ -389,7 +388,9 @@ def test_what_a_gpu_gets_wrong_does_not_train(monkeypatch):
         *((8, 64, 128, 2), (4, 128, 128, 1)),
     ]
     monkeypatch.setattr(convolutions, "shapes", lambda width: [(4, 2, 2, 2)])
-    assert convolutions.error(resnet.patches, 2) < convolutions.LARGEST_ERROR
+    assert (
+        convolutions.error(models.convolve_by_patches, 2) < convolutions.LARGEST_ERROR
+    )
     assert convolutions.error(wrong, 2) > convolutions.LARGEST_ERROR
 
 

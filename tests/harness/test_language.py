@@ -224,7 +224,9 @@ def test_what_is_no_text_says_what_to_give(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"0 \.txt files; name one"):
         text.load(tmp_path, 8)
     (tmp_path / "short.txt").write_bytes(b"a" * 179)
-    with pytest.raises(ValueError, match=r"179 bytes.*give a text of 180 or more"):
+    with pytest.raises(
+        ValueError, match=r"179 bytes.*give a text of 180 bytes or more"
+    ):
         text.load(tmp_path, 8)
 
 
@@ -232,7 +234,7 @@ def test_references_are_counts(numbers):
     def split(content):
         return jnp.asarray(np.frombuffer(content, np.uint8))
 
-    data = text.Splits(split(b"abab"), split(b""), split(b"aba"), "made by hand")
+    data = text.TextSet(split(b"abab"), split(b""), split(b"aba"), "made by hand")
     found = numbers.references(data)
     assert found["a uniform guess"] == {"bits_per_byte": 8}
     # a and b twice each, and every byte once more: 3 of 260

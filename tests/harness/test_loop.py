@@ -8,7 +8,8 @@ import numpy as np
 import optax
 import pytest
 
-from benchmarks import data, models
+from benchmarks import models
+from benchmarks.data.image_set import ImageSet, Split
 from benchmarks.experiments import classify
 from benchmarks.optimizers.method import Method
 from benchmarks.runs import grid
@@ -26,10 +27,10 @@ PROGRAM = grid.Program(8, Noise(), NAMES)
 
 
 @pytest.fixture(scope="module")
-def splits() -> data.DataSet:
+def splits() -> ImageSet:
     """Digits with a train split of 64: 8 steps an epoch, 24 a run (3 periods)."""
     whole = classify.DIGITS.load(None)
-    return whole._replace(train=data.Split(*(x[:64] for x in whole.train)))
+    return whole._replace(train=Split(*(x[:64] for x in whole.train)))
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from benchmarks import experiments
-from benchmarks.data import DataSet
+from benchmarks.data.image_set import ImageSet
 from benchmarks.experiments import Experiment, classify
 from benchmarks.runs import grid, metric_rows
 from benchmarks.training.loop import Lane
@@ -36,7 +36,9 @@ def evaluated(experiment: Experiment, epoch: int):
     measures = {"loss": jnp.ones(shape), "accuracy": jnp.zeros(shape)}
     numbers = jnp.broadcast_to(jnp.arange(count), shape)
     lanes = {"sgd": Lane(numbers, (), (), measures, jnp.zeros(shape, bool))}
-    data_set = DataSet("train", "validation", "test", 10, jnp.ones(1), jnp.ones(1), "x")
+    data_set = ImageSet(
+        "train", "validation", "test", 10, jnp.ones(1), jnp.ones(1), "x"
+    )
     evaluate = Evaluate()
     rows = metric_rows.training(experiment, program, lanes, epoch)
     return metric_rows.evaluation(
@@ -84,7 +86,9 @@ def test_each_optimizer_gets_its_own_scores(experiment):
         return Lane(params, (), (), measures, jnp.zeros((2, 1), bool))
 
     lanes = {"sgd": lane(0), "trsgd": lane(1)}
-    data_set = DataSet("train", "validation", "test", 10, jnp.ones(1), jnp.ones(1), "x")
+    data_set = ImageSet(
+        "train", "validation", "test", 10, jnp.ones(1), jnp.ones(1), "x"
+    )
     rows = metric_rows.training(both, program, lanes, 2)
     rows = metric_rows.evaluation(both, program, rows, Evaluate(), lanes, data_set)
     mean = rows.groupby("optimizer")[["validation_accuracy", "test_accuracy"]].mean()

@@ -18,9 +18,10 @@ from test_loop import (
     trials_of,
 )
 
-from benchmarks import data, models
+from benchmarks import models
+from benchmarks.data.image_set import Split
 from benchmarks.experiments import classify
-from benchmarks.models import implicit, resnet
+from benchmarks.models import implicit_gemm, resnet
 from benchmarks.optimizers.method import Method
 from benchmarks.runs import grid
 from benchmarks.tasks import classify as classifying
@@ -182,7 +183,7 @@ def split():
     """64 images of noise: 8 steps an epoch, 24 a run."""
     key = jax.random.key(3)
     labels = jax.random.randint(key, 64, 0, 10)
-    return data.Split(1 + 2 * jax.random.normal(key, (64, 8, 8, 4)), labels)
+    return Split(1 + 2 * jax.random.normal(key, (64, 8, 8, 4)), labels)
 
 
 def task_with(norm):
@@ -297,7 +298,7 @@ def test_convolutions_in_place_are_those_of_patches(side, stride, monkeypatch):
     parts of a kernel's gradient, the last ones not full. Lanes of a seed share images.
     """
     for name, size in {"PIXELS": 16, "CHANNELS": 4, "SPLIT": 32}.items():
-        monkeypatch.setattr(implicit, name, size)
+        monkeypatch.setattr(implicit_gemm, name, size)
     keys, out = jax.random.split(jax.random.key(side), 3), side // stride
     pixels = jax.random.normal(keys[0], (1, 3, side, side, 8))
     kernels = jax.random.normal(keys[1], (1, 2, 3, 3, 8, 12))
@@ -311,8 +312,8 @@ def test_convolutions_in_place_are_those_of_patches(side, stride, monkeypatch):
         values, back = jax.vjp(jax.jit(lanes), pixels, kernels)
         return values, *back(grads)
 
-    in_place = partial(models.in_place, interpret=True)
-    for a, b in zip(found(in_place), found(models.patches), strict=True):
+    in_place = partial(models.convolve_in_place, interpret=True)
+    for a, b in zip(found(in_place), found(models.convolve_by_patches), strict=True):
         np.testing.assert_allclose(a, b, rtol=0, atol=1e-5 * np.abs(b).max())
 
 

@@ -117,7 +117,7 @@ def test_layer_normalises_each_image_and_channel():
 
 def test_initial_values_are_those_published():
     make = partial(pix2pix.Layer, convolutions.halve, 16, 64, dtype=jnp.float32)
-    params = pix2pix.initial(lambda rngs: make(rngs=rngs), jax.random.key(0))
+    params = pix2pix.initial_params(lambda rngs: make(rngs=rngs), jax.random.key(0))
     kernel, scale = params["kernel"][...], params["norm"]["scale"][...]
     # five standard errors of a deviation and of a mean
     np.testing.assert_allclose(np.std(kernel), 0.02, rtol=5 / np.sqrt(2 * kernel.size))

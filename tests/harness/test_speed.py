@@ -125,8 +125,8 @@ def test_plain_convolutions_are_patches(side, stride):
     images = jax.random.normal(keys[0], (2, 8, 8, 3))
     kernel = jax.random.normal(keys[1], (side, side, 3, 4))
     np.testing.assert_allclose(
-        models.plain(images, kernel, stride),
-        models.patches(images, kernel, stride),
+        models.convolve_by_xla(images, kernel, stride),
+        models.convolve_by_patches(images, kernel, stride),
         atol=1e-5,  # 27 products each, in float32
     )
 

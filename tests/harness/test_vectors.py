@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from data_files import random_images
 
-from benchmarks.data import DataSet, Split, spec
+from benchmarks.data import cifar10
+from benchmarks.data.image_set import ImageSet, Split
 from benchmarks.experiments import classify
 from benchmarks.tasks.classify import NETWORK, Images
 from benchmarks.training import vectors
@@ -15,9 +16,9 @@ from benchmarks.training import vectors
 def classification(network, channels):
     """Make a task on 16 random images with the numbers of an experiment."""
     rng = np.random.default_rng(0)
-    raw = random_images(rng, spec.SPECS["cifar10"], 20)
+    raw = random_images(rng, cifar10.SPEC, 20)
     split = Split(jnp.asarray(raw.images[:16]), jnp.asarray(raw.labels[:16]))
-    data = DataSet(split, split, split, 10, jnp.full(3, 120.0), jnp.full(3, 60.0), "")
+    data = ImageSet(split, split, split, 10, jnp.full(3, 120.0), jnp.full(3, 60.0), "")
     problem = Images(
         **classify.CIFAR10.__dict__
         | {"network": network, "channels": channels, "dtype": "float32"}

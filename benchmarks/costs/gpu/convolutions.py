@@ -40,9 +40,9 @@ class Way(NamedTuple):
 
 
 WAYS = {
-    "in place": Way("resnet18, convolutions in place", models.in_place),
-    "XLA's own": Way("resnet18, plain convolutions", models.plain),
-    "patches": Way("resnet18", models.patches),
+    "in place": Way("resnet18, convolutions in place", models.convolve_in_place),
+    "XLA's own": Way("resnet18, plain convolutions", models.convolve_by_xla),
+    "patches": Way("resnet18", models.convolve_by_patches),
 }
 """The last one is taken where none was timed."""
 
@@ -186,7 +186,7 @@ def error(convolve: models.Convolve, width: int) -> float:
             )
             exact = jax.tree.map(lambda x: x.astype(jnp.float32), arrays)
             with jax.default_matmul_precision("highest"):
-                expected = found(models.patches, stride, exact)
+                expected = found(models.convolve_by_patches, stride, exact)
             for a, b in zip(found(convolve, stride, arrays), expected, strict=True):
                 errors.append(norm(a - b) / norm(b))
         return jnp.stack(errors).max()

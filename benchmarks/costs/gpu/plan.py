@@ -34,7 +34,7 @@ COMMAND = "python -m benchmarks gpu --data-dir DIR --out DIR"
 COMPILED = "compiled"  # what was compiled once: the next call runs the same programs
 GUESS = 90.0  # seconds to compile what no lanes were measured of
 RESERVE = 20.0  # seconds for the imports before and the tables after
-AS_IT_IS = convolutions.Way("small", models.patches)
+AS_IT_IS = convolutions.Way("small", models.convolve_by_patches)
 FILES = (
     convolutions.FILE,
     update_floor.FILE,

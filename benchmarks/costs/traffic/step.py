@@ -24,7 +24,7 @@ from benchmarks import models
 from benchmarks.costs import measurements
 from benchmarks.costs.traffic import hlo
 from benchmarks.costs.traffic.targets import PLUGINS, Target, devices, use_cpu_alone
-from benchmarks.data import DataSet, Split
+from benchmarks.data.image_set import ImageSet, Split
 from benchmarks.experiments import Experiment, one_gpu
 from benchmarks.records import files, origin
 from benchmarks.report.markdown import align
@@ -46,13 +46,13 @@ SLICES = ("slice", "dynamic-slice")
 PARAMETER = re.compile(r"param_(\d+)")
 BODY = re.compile(rf"body={hlo.NAME}")
 
-rebuilt: models.Convolve = jax.checkpoint(models.patches, static_argnums=2)
+rebuilt: models.Convolve = jax.checkpoint(models.convolve_by_patches, static_argnums=2)
 
 WAYS: Mapping[str, models.Convolve] = {
-    "patches": models.patches,
+    "patches": models.convolve_by_patches,
     "patches, rebuilt": rebuilt,
-    "XLA's own": models.plain,
-    "in place": models.in_place,
+    "XLA's own": models.convolve_by_xla,
+    "in place": models.convolve_in_place,
 }
 
 
@@ -200,7 +200,7 @@ def compile_steps(
     """Compile some steps of an experiment's only program, with a way to convolve."""
     images = np.zeros((EXAMPLES, 32, 32, 3), np.uint8)
     split: Any = Split(images, np.zeros(EXAMPLES, np.int32))  # type: ignore[arg-type]
-    data_set = DataSet(split, split, split, 10, jnp.zeros(3), jnp.ones(3), "nothing")
+    data_set = ImageSet(split, split, split, 10, jnp.zeros(3), jnp.ones(3), "nothing")
     (program,) = grid.programs(experiment)
     task = task_of(experiment, WAYS[step.convolution], data_set)
     if step.kept == "vectors":
@@ -225,7 +225,7 @@ def compile_steps(
 
 
 def task_of(
-    experiment: Experiment, convolve: models.Convolve, data_set: DataSet
+    experiment: Experiment, convolve: models.Convolve, data_set: ImageSet
 ) -> Task:
     """Return the experiment's task, with another way to convolve."""
     problem = experiment.problem

@@ -1,9 +1,13 @@
-"""Convolutions of 3x3 pixels as GPU kernels that read the images in place.
+"""3x3 convolutions by implicit GEMM: GPU programs that read the images in place.
 
-Patches are nine times the images. Here a program takes a block of pixels, reads their
-neighbours for each place in the kernel, and adds up the products in float32. Under
-`vmap` the lanes are one more axis of the grid. Written for Pallas's Triton back end;
-channels are powers of 2 and at least 16, what is not goes as patches.
+A convolution as one matmul first writes patches, nine times the images. Here they are
+never written. A program takes a block of pixels of the result. For each of the nine
+places in the kernel it reads the pixels' neighbours from the images, multiplies them by
+the kernel's matrix of that place and adds up the products in float32. Under `vmap`
+there are programs for each member of the batch.
+
+They are written with Pallas for its Triton back end, where numbers of channels are
+powers of 2. With fewer than 16 channels of the images, patches are written after all.
 """
 
 from collections.abc import Callable
@@ -15,26 +19,27 @@ import jax.numpy as jnp
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import triton as gpu
 
-from benchmarks.models.small import patches3x3
+from benchmarks.models.convolutions import convolve_by_patches
 
-TAPS = 9
+TAPS = 9  # places in the kernel
 PIXELS = 128  # that a program takes at once
-CHANNELS = 64  # likewise, at most
-SPLIT = 2048  # pixels that a program of the kernel's gradient adds up
+CHANNELS = 64  # that a program takes at once, at most
+SPLIT = 2048  # pixels that a program adds up for the gradient of the kernel
 LEAST = 16  # channels of a matrix product in Triton
 
 
-class Walk(NamedTuple):
-    """How pixels of a result find their neighbours in a source.
+class Geometry(NamedTuple):
+    """Where the pixels of a result have their neighbours in a source.
 
-    Neighbour (i, j) of the pixel in row r and column c is in row (r * stride + i) / up
-    and column (c * stride + j) / up, where both are whole and inside.
+    Neighbour (i, j), each from -1 to 1, of the pixel in row r and column c is in row
+    (r * stride + i) / up and column (c * stride + j) / up of the source. It exists
+    where both are whole and inside.
 
     Attributes:
       out: height and width of the result.
-      source: height and width of what is read.
-      stride: of a convolution.
-      up: of its transpose, else 1.
+      source: height and width of the source.
+      stride: of a convolution; 1 for a transposed one.
+      up: stride of a transposed convolution; 1 for another.
     """
 
     out: tuple[int, ...]
@@ -43,7 +48,7 @@ class Walk(NamedTuple):
     up: int
 
     def neighbours(self, pixels: jax.Array, tap: jax.Array) -> Any:
-        """Where the tap-th neighbours of pixels are in the source, and which exist."""
+        """Return where the tap-th neighbours of pixels are, and which exist."""
         height, width = self.out
         line, column = divide(pixels, width)
         image, row = divide(line, height)
@@ -59,33 +64,34 @@ class Walk(NamedTuple):
         return (image * rows + row) * columns + column, inside
 
 
-def in_place(
+def convolve_in_place(
     images: jax.Array, kernel: jax.Array, stride: int, *, interpret: bool = False
 ) -> jax.Array:
-    """A 3x3 convolution, zero-padded by one, or a 1x1 one; as `resnet.patches`."""
-    if len(kernel) == 1:
-        return images[:, ::stride, ::stride] @ kernel[0, 0]
-    if kernel.shape[2] < LEAST and not interpret:
-        return patches3x3(images, stride) @ kernel.reshape(-1, kernel.shape[-1])
-    return implicit(images, kernel, stride, interpret)
+    """Convolve as `convolve_by_patches` does, but without patches of 3x3 pixels.
+
+    `interpret` runs the programs of the GPU on a CPU, for tests.
+    """
+    if len(kernel) == 1 or (kernel.shape[2] < LEAST and not interpret):
+        return convolve_by_patches(images, kernel, stride)
+    return convolve3x3(images, kernel, stride, interpret)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def implicit(
+def convolve3x3(
     images: jax.Array, kernel: jax.Array, stride: int, interpret: bool
 ) -> jax.Array:
-    """Shapes (n, height, width, c) and (3, 3, c, o) to (n, height / stride, .., o)."""
+    """Convolve (n, height, width, c) with (3, 3, c, o), with a gradient of its own."""
     height, width = images.shape[1:3]
     out = height // stride, width // stride
-    walk = Walk(out, (height, width), stride, 1)
+    geometry = Geometry(out, (height, width), stride, 1)
     taps = kernel.reshape(TAPS, *kernel.shape[2:])
-    return gather(walk, images, taps, interpret)
+    return multiply_neighbours(geometry, images, taps, interpret)
 
 
 def forward(
     images: jax.Array, kernel: jax.Array, stride: int, interpret: bool
 ) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-    return implicit(images, kernel, stride, interpret), (images, kernel)
+    return convolve3x3(images, kernel, stride, interpret), (images, kernel)
 
 
 def backward(
@@ -94,20 +100,24 @@ def backward(
     images, kernel = seen
     source, out = images.shape[1:3], grads.shape[1:3]
     turned = kernel[::-1, ::-1].swapaxes(2, 3).reshape(TAPS, *kernel.shape[:1:-1])
-    of_images = gather(Walk(source, out, 1, stride), grads, turned, interpret)
-    of_kernel = correlate(Walk(out, source, stride, 1), images, grads, interpret)
+    of_images = multiply_neighbours(
+        Geometry(source, out, 1, stride), grads, turned, interpret
+    )
+    of_kernel = kernel_gradient(
+        Geometry(out, source, stride, 1), images, grads, interpret
+    )
     return of_images, of_kernel.reshape(kernel.shape).astype(kernel.dtype)
 
 
-implicit.defvjp(forward, backward)
+convolve3x3.defvjp(forward, backward)
 
 
-def gather(
-    walk: Walk, source: jax.Array, taps: jax.Array, interpret: bool
+def multiply_neighbours(
+    geometry: Geometry, source: jax.Array, taps: jax.Array, interpret: bool
 ) -> jax.Array:
-    """Every pixel of the result: the sum of its neighbours times their matrices."""
+    """Return for every pixel the sum of its neighbours times their matrices."""
     n, (_, features, outs) = len(source), taps.shape
-    pixels = n * walk.out[0] * walk.out[1]
+    pixels = n * geometry.out[0] * geometry.out[1]
     block, together = min(outs, CHANNELS), min(features, CHANNELS)
     parts = features // together
 
@@ -118,7 +128,7 @@ def gather(
         def add(step: Any, total: jax.Array) -> jax.Array:
             tap, part = divide(step, parts)
             channel = part * together + jnp.arange(together)
-            where, inside = walk.neighbours(pixel, tap)
+            where, inside = geometry.neighbours(pixel, tap)
             seen = masked(source, where, channel, inside & (pixel < pixels))
             matrix = gpu.load(taps.at[tap, channel[:, None], out[None]])
             return total + product(seen, matrix)
@@ -133,16 +143,16 @@ def gather(
     grid = pl.cdiv(pixels, PIXELS), outs // block
     shape = jax.ShapeDtypeStruct((pixels, outs), source.dtype)
     flat = source.reshape(-1, features)
-    result = call(program, grid, shape, interpret)(flat, taps)
-    return result.reshape(n, *walk.out, outs)
+    result = launch(program, grid, shape, interpret)(flat, taps)
+    return result.reshape(n, *geometry.out, outs)
 
 
-def correlate(
-    walk: Walk, source: jax.Array, grads: jax.Array, interpret: bool
+def kernel_gradient(
+    geometry: Geometry, source: jax.Array, grads: jax.Array, interpret: bool
 ) -> jax.Array:
-    """The gradient of the matrices, (9, c, o), float32: neighbours times gradients."""
+    """Return the gradient of the matrices, (9, c, o): neighbours times gradients."""
     features, outs = source.shape[-1], grads.shape[-1]
-    pixels = len(grads) * walk.out[0] * walk.out[1]
+    pixels = len(grads) * geometry.out[0] * geometry.out[1]
     rows, columns = min(features, CHANNELS), min(outs, CHANNELS)
     parts = pl.cdiv(pixels, SPLIT)
 
@@ -154,7 +164,7 @@ def correlate(
 
         def add(step: Any, total: jax.Array) -> jax.Array:
             pixel = part * SPLIT + step * PIXELS + jnp.arange(PIXELS)
-            where, inside = walk.neighbours(pixel, tap)
+            where, inside = geometry.neighbours(pixel, tap)
             seen = masked(source, where, channel, inside & (pixel < pixels))
             return total + product(seen.T, masked(grads, pixel, out, pixel < pixels))
 
@@ -165,11 +175,11 @@ def correlate(
     grid = TAPS * parts, (features // rows) * (outs // columns)
     shape = jax.ShapeDtypeStruct((parts, TAPS, features, outs), jnp.float32)
     flat = source.reshape(-1, features), grads.reshape(-1, outs)
-    return call(program, grid, shape, interpret)(*flat).sum(axis=0)
+    return launch(program, grid, shape, interpret)(*flat).sum(axis=0)
 
 
 def divide(number: Any, by: int) -> tuple[Any, Any]:
-    """Quotient and rest, of numbers from 0 on as integers have them in hardware."""
+    """Return quotient and rest of numbers from 0 on, as the hardware divides."""
     if by == 1:
         return number, jnp.zeros_like(number)
     return jax.lax.div(number, jnp.full_like(number, by)), jax.lax.rem(
@@ -178,7 +188,7 @@ def divide(number: Any, by: int) -> tuple[Any, Any]:
 
 
 def masked(array: Any, rows: jax.Array, columns: jax.Array, mask: jax.Array) -> Any:
-    """Entries of a matrix; zeros in the rows that the mask leaves out."""
+    """Load entries of a matrix; zeros in the rows that the mask leaves out."""
     place = array.at[rows[:, None], columns[None]]
     return gpu.load(place, mask=mask[:, None], other=0.0)
 
@@ -187,11 +197,12 @@ def product(a: jax.Array, b: jax.Array) -> jax.Array:
     return jax.lax.dot(a, b, preferred_element_type=jnp.float32)
 
 
-def call(
+def launch(
     program: Callable[..., None], grid: Any, shape: Any, interpret: bool
 ) -> Callable[..., jax.Array]:
+    """Return a function of arrays that runs a program at every place of a grid."""
     params = None if interpret else gpu.CompilerParams(num_warps=4, num_stages=2)
-    call: Callable[..., jax.Array] = pl.pallas_call(
+    launched: Callable[..., jax.Array] = pl.pallas_call(
         program,
         out_shape=shape,
         grid=grid,
@@ -199,4 +210,4 @@ def call(
         interpret=interpret,
         name=program.__qualname__.split(".")[0],
     )
-    return call
+    return launched
