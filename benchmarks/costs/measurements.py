@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from benchmarks.costs import timing
 from benchmarks.records import files
+from benchmarks.report import markdown
 from benchmarks.runs.deadline import Deadline
 
 Row = dict[str, str]
@@ -42,6 +43,31 @@ def add(path: Path, row: Row) -> None:
     writer.writeheader()
     writer.writerows([*read(path), row])
     files.write_text(path, text.getvalue())
+
+
+Column = tuple[str, str | Callable[[Row], str]]
+"""The title of a column, and a name in a row or what makes a cell of a row."""
+
+
+def table(rows: Sequence[Row], columns: Sequence[Column]) -> str:
+    """Return the rows as a Markdown table."""
+    titles = tuple(title for title, _ in columns)
+    lines = [
+        tuple(row[cell] if isinstance(cell, str) else cell(row) for _, cell in columns)
+        for row in rows
+    ]
+    return "\n".join(markdown.align([titles, *lines]))
+
+
+def spread(name: str) -> Callable[[Row], str]:
+    """Return what makes a cell of a median with the least and the most."""
+
+    def cell(row: Row) -> str:
+        if not row[name][:1].isdigit():  # what was not measured, or failed
+            return row[name]
+        return f"{row[name]} ({row[f'{name}_low']} to {row[f'{name}_high']})"
+
+    return cell
 
 
 def is_measured(key: Row, rows: Sequence[Row]) -> bool:

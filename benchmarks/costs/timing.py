@@ -3,7 +3,7 @@
 import statistics
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, NamedTuple, TypeVar
 
@@ -37,13 +37,6 @@ def columns(name: str, times: Times, digits: int = 3) -> dict[str, str]:
     """Return three columns of a row: NAME, NAME_low and NAME_high."""
     names = (name, f"{name}_low", f"{name}_high")
     return {key: f"{x:.{digits}f}" for key, x in zip(names, times, strict=True)}
-
-
-def shown(row: Mapping[str, str], name: str) -> str:
-    """Return the three columns of a name as one cell of a table."""
-    if row[name] == "-":
-        return "-"
-    return f"{row[name]} ({row[f'{name}_low']} to {row[f'{name}_high']})"
 
 
 def seconds(work: Callable[[], Any]) -> float:

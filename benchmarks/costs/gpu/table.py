@@ -9,9 +9,9 @@ import pandas as pd
 from benchmarks.costs import measurements, timing
 from benchmarks.costs.gpu import convolutions, library_tests, update_floor
 from benchmarks.costs.gpu.plan import Plan
-from benchmarks.costs.measurements import Row
+from benchmarks.costs.measurements import Column, Row, spread
 from benchmarks.costs.speed import replicas, throughput
-from benchmarks.costs.speed.table import throughput_table
+from benchmarks.costs.speed.table import THROUGHPUT
 from benchmarks.experiments import Experiment, classify
 from benchmarks.records import files, pooled, run_files
 from benchmarks.report import markdown, tables
@@ -24,35 +24,56 @@ PUBLISHED = classify.PAPER_CIFAR10
 def write(plan: Plan) -> str:
     """Write all tables as Markdown to plan.md, and return them."""
     read = {file: measurements.read(plan.folder / file) for file in CSV_FILES}
-    parts = ["# The plan", *paragraph(status(plan, read))]
-    if found := read[convolutions.FILE]:
-        parts += [
-            "# Convolutions",
-            *paragraph(convolution_rows(found)),
-            CONVOLUTION_NOTES,
-        ]
-    for experiment in plan.pooled:
-        parts += trained_parts(plan, experiment)
-    if found := read[update_floor.FILE]:
-        parts += ["# Updates", *paragraph(update_rows(found)), UPDATE_NOTES]
-    if found := read[replicas.FILE]:
-        parts += ["# Replicas", *paragraph(replica_rows(found)), REPLICA_NOTES]
-        parts += costs(plan, found)
-    if found := read[throughput.FILE]:
-        parts += ["# Processes", *paragraph(throughput_table(found)), PROCESS_NOTES]
-    for experiment in plan.experiments:
-        parts += trained(plan, experiment)
-    if found := read[library_tests.FILE]:
-        parts += ["# The library's tests", *tests_table(found)]
-    parts.append(footer(plan))
+    found = read[replicas.FILE]
+
+    def section(title: str, file: str, columns: Columns, *notes: str) -> list[str]:
+        rows = read[file]
+        return [title, measurements.table(rows, columns), *notes] if rows else []
+
+    failed = [f"Failed: {x['names']}" for x in read[library_tests.FILE] if x["names"]]
+    parts = [
+        "# The plan",
+        "\n".join(markdown.align(status(plan, read))),
+        *section("# Convolutions", convolutions.FILE, CONVOLVED, CONVOLUTION_NOTES),
+        *(text for each in plan.pooled for text in trained_parts(plan, each)),
+        *section("# Updates", update_floor.FILE, UPDATES, UPDATE_NOTES),
+        *section("# Replicas", replicas.FILE, REPLICAS, REPLICA_NOTES),
+        *costs(plan, found),
+        *section("# Processes", throughput.FILE, THROUGHPUT, PROCESS_NOTES),
+        *(text for each in plan.experiments for text in trained(plan, each)),
+        *section("# The library's tests", library_tests.FILE, TESTS, *failed),
+        footer(plan),
+    ]
     whole = "\n\n".join(parts) + "\n"
     files.write_text(plan.folder / "plan.md", whole)
     return whole
 
 
+Columns = Sequence[Column]
 CSV_FILES = (
     *(convolutions.FILE, update_floor.FILE, replicas.FILE),
     *(throughput.FILE, library_tests.FILE),
+)
+UPDATES: Columns = (
+    *((x, x) for x in ("tree", "parameters", "dtype", "optimizer", "arrays")),
+    ("microseconds", "microseconds"),
+    ("floor", "floor_microseconds"),
+    ("GB/s of the floor", "floor_gigabytes_a_second"),
+    ("ratio", spread("ratio")),
+)
+CONVOLVED: Columns = (
+    *(("convolution", "convolution"), ("seeds", "seeds"), ("runs", "lanes")),
+    ("examples a second", spread(replicas.SPEED)),
+    ("seconds to compile", "compile_seconds"),
+    ("error", "error"),
+)
+REPLICAS: Columns = (
+    *(("experiment", "experiment"), ("batch", "batch_size"), ("replicas", "lanes")),
+    ("examples a second", spread(replicas.SPEED)),
+    ("seconds to compile", "compile_seconds"),
+)
+TESTS: Columns = tuple(
+    (x, x) for x in ("device", "jax", "passed", "failed", "skipped", "seconds")
 )
 UPDATE_NOTES = f"""\
 Microseconds of one update in a loop of {update_floor.UPDATES}, with donated params and
@@ -60,7 +81,6 @@ state, over whole periods. Arrays: how many of the size of the parameters an upd
 moves, the mean over a period. Floor: a kernel that reads and writes as many bytes in
 place. The two are interleaved: medians of {timing.REPEATS} calls. Ratio: the median of
 the pairs, with the least and the most."""
-CONVOLVED = ("examples a second", "seconds to compile", "error")
 CONVOLUTION_NOTES = f"""\
 Training of so many seeds of the first pooled experiment, all its optimizers together,
 without evaluation: the median of {timing.REPEATS}, the least and the most. Programs are
@@ -74,11 +94,6 @@ PROCESS_NOTES = """\
 Examples a second of all runs together. Each run is a process; all share the one device.
 PyTorch trains eagerly, in automatic mixed precision, on one batch; it reads and
 augments nothing."""
-
-
-def paragraph(lines: list[Cells]) -> list[str]:
-    """Return a table as one paragraph."""
-    return ["\n".join(markdown.align(lines))]
 
 
 def status(plan: Plan, read: Mapping[str, Sequence[Row]]) -> list[Cells]:
@@ -134,43 +149,6 @@ def experiment_status(
     )
 
 
-def update_rows(timed: Sequence[Row]) -> list[Cells]:
-    """Return a row for each update that was timed against its floor."""
-    header = ("tree", "parameters", "dtype", "optimizer", "arrays", "microseconds")
-    return [
-        (*header, "floor", "GB/s of the floor", "ratio"),
-        *(
-            (
-                *(row[key] for key in header),
-                row["floor_microseconds"],
-                row["floor_gigabytes_a_second"],
-                timing.shown(row, "ratio"),
-            )
-            for row in timed
-        ),
-    ]
-
-
-def replica_rows(found: Sequence[Row]) -> list[Cells]:
-    """Return a row for each number of replicas."""
-    *_, compiling = replicas.MEASURES
-    return [
-        ("experiment", "batch", "replicas", "examples a second", "seconds to compile"),
-        *(
-            (
-                row["experiment"],
-                row["batch_size"],
-                row["lanes"],
-                timing.shown(row, replicas.SPEED)
-                if replicas.fits(row)
-                else replicas.FULL,
-                row[compiling] if replicas.fits(row) else "-",
-            )
-            for row in found
-        ),
-    ]
-
-
 def costs(plan: Plan, found: Sequence[Row]) -> list[str]:
     """Estimate the seconds of the first and the published experiment."""
     paper, *_ = plan.experiments
@@ -186,27 +164,6 @@ def costs(plan: Plan, found: Sequence[Row]) -> list[str]:
         f"trained together, take\n{one:.0f} s; the published {PUBLISHED.epochs} epochs "
         f"in {PUBLISHED.lanes} runs would take {published / 3600:.1f} hours, without "
         "compiling\nand evaluating."
-    ]
-
-
-def convolution_rows(found: Sequence[Row]) -> list[Cells]:
-    """Return a row for each way to convolve."""
-    *_, compiling = replicas.MEASURES
-    return [
-        ("convolution", "seeds", "runs", *CONVOLVED),
-        *(
-            (
-                row["convolution"],
-                row["seeds"],
-                row["lanes"],
-                convolutions.FAILED
-                if row[replicas.SPEED] == convolutions.FAILED
-                else timing.shown(row, replicas.SPEED),
-                row[compiling],
-                row["error"],
-            )
-            for row in found
-        ),
     ]
 
 
@@ -228,7 +185,7 @@ def unfinished(experiment: Experiment, path: Path) -> list[str]:
     metrics = pd.read_csv(path)
     if metrics.empty:
         return []
-    return [*paragraph(so_far(experiment, metrics)), SO_FAR_NOTES]
+    return ["\n".join(markdown.align(so_far(experiment, metrics))), SO_FAR_NOTES]
 
 
 def trained(plan: Plan, experiment: Experiment) -> list[str]:
@@ -259,17 +216,6 @@ def so_far(experiment: Experiment, metrics: pd.DataFrame) -> list[Cells]:
         epochs = f"{last.epoch.iloc[0]} of {experiment.epochs}"
         lines.append((name, f"{rate:g}", epochs, tables.mean(values)))
     return lines
-
-
-def tests_table(tested: Sequence[Row]) -> list[str]:
-    """Return the counts, and the names of the tests that failed."""
-    header = ("device", "jax", "passed", "failed", "skipped", "seconds")
-    lines: list[Cells] = [
-        header,
-        *(tuple(row[key] for key in header) for row in tested),
-    ]
-    names = [f"Failed: {row['names']}" for row in tested if row["names"]]
-    return [*paragraph(lines), *names]
 
 
 def footer(plan: Plan) -> str:

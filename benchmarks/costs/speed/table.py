@@ -1,27 +1,58 @@
 """Tables of the measured speeds, from their files alone."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from benchmarks.costs import measurements, timing
+from benchmarks.costs.measurements import Column, spread
 from benchmarks.costs.speed import replicas, steps, throughput, updates
 from benchmarks.costs.traffic.counted import PERIOD
-from benchmarks.experiments.speed import STEPS
+from benchmarks.experiments import speed
 from benchmarks.records import files
-from benchmarks.report import markdown
 
 NOTES = f"""\
 Medians of {timing.REPEATS} calls with the least and the most, float32 throughout.
 
-- Updates and whole steps take turns in one process; ratios are of the pairs.
+- Updates and whole steps are interleaved in one process; ratios are of the pairs.
 - Updates: one compiled program each, donated params and state, periods of {PERIOD}.
   PyTorch: an eager loop over the parameters, in place, from the same rule.
-- Whole steps: forward, backward and update of one lane in a scan of {STEPS} steps, as
-  `run` trains, with the shuffle of so short an epoch.
-- Ways, timed one after the other: examples a second of all runs together. Lanes train
-  in one program; processes are a run each on a core of its own. Steps are a scan, or a
-  call each. PyTorch trains eagerly on one batch, reads no data and augments nothing.
+- Whole steps: forward, backward and update of one run in a scan of {speed.STEPS} steps,
+  as `run` trains, with the shuffle of so short an epoch.
+- Throughput: examples a second of all runs together, one way after the other. Lanes are
+  replicas that train in one program. Processes are a run each, on a core of its own.
+  Steps are a scan, or a call each. PyTorch trains eagerly on one batch; it reads and
+  augments nothing.
 - Without PyTorch (`pip install torch`) its cells are - and its ways are missing."""
+
+
+UPDATES: Sequence[Column] = (
+    ("parameters", lambda row: f"{row['tree']}, {int(row['parameters']) / 1e6:.1f} M"),
+    ("bare", "bare"),
+    ("ms", "bare_ms"),
+    ("with the anchor", "ours"),
+    ("ms", "ours_ms"),
+    ("to bare", spread("ours_to_bare")),
+    ("PyTorch, ms", "torch_ms"),
+    ("to ours", spread("torch_to_ours")),
+)
+STEPS: Sequence[Column] = (
+    ("whole step", "network"),
+    ("batch", "batch_size"),
+    ("bare", "bare"),
+    ("ms", spread("bare_ms")),
+    ("with the anchor", "ours"),
+    ("ms", spread("ours_ms")),
+    ("to bare", spread("ratio")),
+)
+THROUGHPUT: Sequence[Column] = (
+    ("network", "network"),
+    ("batch", "batch_size"),
+    ("way", "way"),
+    ("runs", "runs"),
+    ("examples a second", spread(replicas.SPEED)),
+    ("seconds to compile", "compile_seconds"),
+)
 
 
 def write(folder: Path, meta: dict[str, Any]) -> str:
@@ -30,11 +61,11 @@ def write(folder: Path, meta: dict[str, Any]) -> str:
     versions = ", ".join(f"{name} {x}" for name, x in meta["versions"].items())
     parts = [
         *(
-            "\n".join(markdown.align(cells(measurements.read(folder / file))))
-            for file, cells in (
-                (updates.FILE, updates_table),
-                (steps.FILE, steps_table),
-                (throughput.FILE, throughput_table),
+            measurements.table(measurements.read(folder / file), columns)
+            for file, columns in (
+                (updates.FILE, UPDATES),
+                (steps.FILE, STEPS),
+                (throughput.FILE, THROUGHPUT),
             )
         ),
         NOTES,
@@ -44,64 +75,3 @@ def write(folder: Path, meta: dict[str, Any]) -> str:
     text = "\n\n".join(parts) + "\n"
     files.write_text(folder / "table.md", text)
     return text
-
-
-def updates_table(found: list[measurements.Row]) -> list[markdown.Cells]:
-    """Return a row for each tree and bare optimizer."""
-    return [
-        (
-            *("parameters", "bare", "ms", "with the anchor", "ms"),
-            *("to bare", "PyTorch, ms", "to ours"),
-        ),
-        *(
-            (
-                f"{row['tree']}, {int(row['parameters']) / 1e6:.1f} M",
-                row["bare"],
-                row["bare_ms"],
-                row["ours"],
-                row["ours_ms"],
-                timing.shown(row, "ours_to_bare"),
-                row["torch_ms"],
-                timing.shown(row, "torch_to_ours"),
-            )
-            for row in found
-        ),
-    ]
-
-
-def steps_table(found: list[measurements.Row]) -> list[markdown.Cells]:
-    """Return a row for each experiment whose whole step was timed."""
-    return [
-        ("whole step", "batch", "bare", "ms", "with the anchor", "ms", "to bare"),
-        *(
-            (
-                row["network"],
-                row["batch_size"],
-                row["bare"],
-                timing.shown(row, "bare_ms"),
-                row["ours"],
-                timing.shown(row, "ours_ms"),
-                timing.shown(row, "ratio"),
-            )
-            for row in found
-        ),
-    ]
-
-
-def throughput_table(found: list[measurements.Row]) -> list[markdown.Cells]:
-    """Return a row for each way to train an experiment."""
-    *_, compiling = replicas.MEASURES
-    return [
-        ("network", "batch", "way", "runs", "examples a second", "seconds to compile"),
-        *(
-            (
-                row["network"],
-                row["batch_size"],
-                row["way"],
-                row["runs"],
-                timing.shown(row, replicas.SPEED),
-                row[compiling],
-            )
-            for row in found
-        ),
-    ]
