@@ -41,15 +41,15 @@ if any(map(importlib.util.find_spec, ("jax_cuda12_plugin", "jax_cuda13_plugin"))
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False)
 
-Name = Annotated[
-    str, typer.Argument(help="Name of an experiment; `list` shows all of them.")
-]
+Name = Annotated[str, typer.Argument(help="An experiment; `list` shows all.")]
 Out = Annotated[
-    Path | None,
-    typer.Option(help="Write the results to this folder; default: results/NAME."),
+    Path | None, typer.Option(help="Write to this folder; default: results/NAME.")
 ]
 DataDir = Annotated[
     Path | None, typer.Option(help="Read the data set from this folder or archive.")
+]
+DataSets = Annotated[
+    Path | None, typer.Option(help="Read CIFAR-10 and a .txt file from this folder.")
 ]
 Resume = Annotated[
     bool, typer.Option("--resume", help="Go on with what was interrupted.")
@@ -162,9 +162,7 @@ def run_experiment(
 
 @app.command("report")
 def report_experiment(
-    name: Annotated[
-        str | None, typer.Argument(help="Name of an experiment; without one, all.")
-    ] = None,
+    name: Annotated[str | None, typer.Argument(help="Without one, all.")] = None,
     tiny: Tiny = False,
     out: Out = None,
     debug: Debug = False,
@@ -196,10 +194,7 @@ def sample(
     prompt: Annotated[str, typer.Option(help="Let the text begin with this.")] = "\n",
     length: Annotated[int, typer.Option(min=1, help="Write this many bytes.")] = 500,
     temperature: Annotated[
-        float,
-        typer.Option(
-            min=0.0, help="Divide logits by this; 0 takes the most probable byte."
-        ),
+        float, typer.Option(min=0.0, help="Divide logits by this; 0 is greedy.")
     ] = 1.0,
     debug: Debug = False,
 ) -> None:
@@ -245,10 +240,7 @@ def count_lanes(out: Out = None, debug: Debug = False) -> None:
 
 @app.command("speed")
 def measure_speed(
-    data_dir: Annotated[
-        Path | None,
-        typer.Option(help="Read CIFAR-10 and one .txt file from this folder."),
-    ] = None,
+    data_dir: DataSets = None,
     tiny: Tiny = False,
     resume: Resume = False,
     out: Out = None,
@@ -276,10 +268,7 @@ def ask_gpu(
             min=0.0, help="Stop after this many minutes; the same command goes on."
         ),
     ] = 8.0,
-    data_dir: Annotated[
-        Path | None,
-        typer.Option(help="Read CIFAR-10 and one .txt file from this folder."),
-    ] = None,
+    data_dir: DataSets = None,
     again: Annotated[
         float,
         typer.Option(

@@ -3,6 +3,7 @@
 import itertools
 from dataclasses import dataclass
 
+import numpy as np
 import optax
 
 from benchmarks.experiments import Experiment
@@ -52,11 +53,24 @@ def numbers(experiment: Experiment, optimizer: str) -> dict[str, tuple[float, ..
     values = list(itertools.product(*own.values()))
     tried = [(x, *others) for others in values for x in rates[:: len(values)]]
     columns = zip(*tried[: len(rates)], strict=True)
-    numbers = dict(zip(("learning_rate", *own), columns, strict=True))
+    by_name = dict(zip(("learning_rate", *own), columns, strict=True))
     if not experiment.strengths:
-        return numbers
-    at_each = {key: x * len(experiment.strengths) for key, x in numbers.items()}
+        return by_name
+    at_each = {key: x * len(experiment.strengths) for key, x in by_name.items()}
     return at_each | {"strength": tuple(x for x in experiment.strengths for _ in rates)}
+
+
+def number_arrays(
+    experiment: Experiment, program: Program
+) -> dict[str, dict[str, np.ndarray]]:
+    """Return the numbers of all trials of a program, by optimizer: float32 arrays."""
+    return {
+        name: {
+            key: np.asarray(values, np.float32)
+            for key, values in numbers(experiment, name).items()
+        }
+        for name in program.optimizers
+    }
 
 
 def labels(experiment: Experiment, optimizer: str) -> tuple[str, ...]:

@@ -85,55 +85,26 @@ def build(
     examples = experiment.problem.examples(data_set)
     steps = grid.total_steps(experiment, examples, program.batch_size)
     methods = grid.methods(experiment, program, steps)
-    numbers = all_numbers(experiment, program)
+    numbers = jax.tree.map(jnp.asarray, grid.number_arrays(experiment, program))
     seeds = experiment.first_seed + jnp.arange(experiment.seeds)
-    init = jax.jit(
-        lambda numbers, seeds: loop.init_lanes(task, methods, numbers, seeds)
-    )
+    init = jax.jit(partial(loop.init_lanes, task, methods))
     like = jax.eval_shape(init, numbers, seeds)
     inputs = data_set.train, numbers, seeds
+    part = grid.parts(experiment, examples, program.batch_size).step
+    train = partial(
+        loop.epoch, task, methods, perturb=perturb(program.noise), part=part
+    )
 
     def compile_epoch(at_once: int | None) -> jax.stages.Compiled:
-        epoch = partial(
-            loop.epoch,
-            task,
-            methods,
-            perturb=perturb(program.noise),
-            at_once=at_once,
-            part=grid.parts(experiment, examples, program.batch_size).step,
-        )
-        zero = jnp.int32(0)
-        return (
-            jax.jit(epoch, donate_argnums=0).lower(like, *inputs, zero, zero).compile()
-        )
+        jitted = jax.jit(partial(train, at_once=at_once), donate_argnums=0)
+        return jitted.lower(like, *inputs, jnp.int32(0), jnp.int32(0)).compile()
 
     began = time.perf_counter()
     trials = sum(len(x["learning_rate"]) for x in numbers.values())
     compiled = compile_to_fit(compile_epoch, trials, MEMORY_USED * device_memory())
-    seconds = time.perf_counter() - began
-    return Built(
-        methods,
-        inputs,
-        partial(init, numbers, seeds),
-        like,
-        compiled,
-        to_arrays,
-        evaluate_networks,
-        seconds,
-    )
-
-
-def all_numbers(
-    experiment: Experiment, program: Program
-) -> dict[str, dict[str, jax.Array]]:
-    """Return, by optimizer, the numbers of its trials as float32 arrays by name."""
-    return {
-        name: {
-            key: jnp.asarray(values, jnp.float32)
-            for key, values in grid.numbers(experiment, name).items()
-        }
-        for name in program.optimizers
-    }
+    seconds, start = time.perf_counter() - began, partial(init, numbers, seeds)
+    networks = to_arrays, evaluate_networks
+    return Built(methods, inputs, start, like, compiled, *networks, seconds)
 
 
 def make_evaluate(experiment: Experiment, data_set: DataSet) -> loop.Evaluate:
@@ -156,13 +127,8 @@ def compile_to_fit(
 def bytes_needed(compiled: Any) -> int:
     """Return the bytes of the device's memory that a compiled function takes."""
     m = compiled.memory_analysis()
-    arguments: int = m.argument_size_in_bytes
-    return (
-        arguments
-        + m.output_size_in_bytes
-        + m.temp_size_in_bytes
-        - m.alias_size_in_bytes
-    )
+    made: int = m.output_size_in_bytes + m.temp_size_in_bytes - m.alias_size_in_bytes
+    return m.argument_size_in_bytes + made
 
 
 def device_memory() -> int:

@@ -317,14 +317,10 @@ def evaluator(task: Task) -> Evaluate:
     Seeds run together and trials one by one, to bound the memory.
     """
 
-    def evaluate(params: Any, stats: Any, data: Any) -> dict[str, jax.Array]:
-        def over_trials(params: Any, stats: Any) -> Any:
-            return jax.lax.map(
-                lambda lane: task.evaluate(lane[0], lane[1], data), (params, stats)
-            )
+    def of_seed(params: Any, stats: Any, data: Any) -> Any:
+        return jax.lax.map(
+            lambda lane: task.evaluate(lane[0], lane[1], data), (params, stats)
+        )
 
-        scores: dict[str, jax.Array] = jax.vmap(over_trials)(params, stats)
-        return scores
-
-    compiled: Evaluate = jax.jit(evaluate)
+    compiled: Evaluate = jax.jit(jax.vmap(of_seed, (0, 0, None)))
     return compiled
