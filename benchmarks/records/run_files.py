@@ -52,7 +52,7 @@ def write_metrics(folder: Path, csv: str) -> None:
 
 
 def write_run(folder: Path, csv: str, meta: dict[str, Any], *further: Path) -> None:
-    """Write metrics.csv, meta.json and last the manifest, which has further files too.
+    """Write metrics.csv, meta.json and last the manifest, which names further files.
 
     A kill in between leaves no meta.json, or one without a manifest.
     """

@@ -32,7 +32,7 @@ class Score(NamedTuple):
         return words(self.name)
 
     def gain(self, values: Any) -> Any:
-        """Turn the sign of scores where less is better, so that more is."""
+        """Return scores as gains: negated where less is better."""
         return values if self.higher else -values
 
 

@@ -26,7 +26,7 @@ NAME = r"(\d+)-(\d+)-(\d+)"
 
 
 class Position(NamedTuple):
-    """The step that comes next: its program and its epoch, all counted from 0."""
+    """The step that comes next, with its epoch and program; all count from 0."""
 
     program: int
     epoch: int

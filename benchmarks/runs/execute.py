@@ -164,7 +164,7 @@ def stopped(run: Run) -> str:
 
 
 def describe(experiment: Experiment, data_set: DataSet) -> dict[str, Any]:
-    """Describe a run: by the same code, the same description gives the same numbers."""
+    """Describe a run: with the same code, equal descriptions give equal numbers."""
     numbers = asdict(experiment)
     for text in ("question", "cost", "gpu_cost"):
         del numbers[text]

@@ -139,7 +139,7 @@ def is_measured(path: Path) -> bool:
 def claim(
     folder: Path, own: dict[str, Callable[[Path], bool]], others: Sequence[str]
 ) -> None:
-    """Refuse a folder in which a name of a run's is something else.
+    """Refuse a folder that holds something foreign under a name of a run's.
 
     Args:
       folder: of the run.
@@ -187,7 +187,7 @@ def clear(folder: Path, *patterns: str) -> None:
 
 
 def is_alive(process: int) -> bool:
-    """Say whether another process has this number."""
+    """Say whether a process other than this one has this number."""
     try:
         os.kill(process, 0)
     except (ProcessLookupError, OverflowError):

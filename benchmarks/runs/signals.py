@@ -27,7 +27,7 @@ def status(number: int) -> int:
 
 @contextmanager
 def listening() -> Iterator[None]:
-    """Note signals for `asked`, as long as this lasts.
+    """Note signals for `asked` while the block runs.
 
     Python's own handlers wait until a call into compiled code returns, which may take
     minutes. So a thread listens to what the interpreter writes when a signal arrives.

@@ -28,7 +28,7 @@ def announce(folder: Path) -> str:
 
 
 class Writer:
-    """An event file that is written in this thread, which so gets the disk's errors."""
+    """An event file, written in this thread so that the disk's errors are raised."""
 
     def __init__(self, folder: Path, first: int):
         """Begin a file whose epochs from `first` on replace those of earlier files."""
@@ -72,7 +72,7 @@ class Writer:
 def writers(
     folder: Path, condition: str, labels: list[str], epoch: int
 ) -> Iterator[dict[str, Any]]:
-    """Open a writer for each label, a run of TensorBoard, going on after `epoch`."""
+    """Open a writer for each label, whose curves go on after `epoch`."""
     opened: dict[str, Any] = {}
     try:
         for label in labels if IS_THERE else ():

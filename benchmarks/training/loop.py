@@ -233,7 +233,7 @@ def gradient_points(method: Method, lane: Lane) -> dict[str, Any]:
 
 
 def concatenate(by_name: Mapping[str, Any]) -> Any:
-    """Make one pytree of all optimizers': their trials one after the other."""
+    """Join the pytrees of all optimizers, their trials one after the other."""
     return jax.tree.map(lambda *xs: jnp.concatenate(xs, axis=1), *by_name.values())
 
 
