@@ -203,7 +203,8 @@ def test_the_plan_in_several_calls(data, tmp_path, monkeypatch):
     def shorter(plan):
         plan = tiny(plan)
         few, lanes = plan.experiments[::2], plan.lanes[::2]
-        return plan._replace(experiments=few, lanes=lanes, apart=())
+        none = tmp_path / "none"
+        return plan._replace(experiments=few, lanes=lanes, apart=(), tests=none)
 
     monkeypatch.setattr(plans, "tiny", shorter)
     ran = ask("--data-dir", data, "--out", whole)
