@@ -177,7 +177,8 @@ def anchored(
     """Build the transformation behind both pulls, and behind those of the aliases.
 
     Args:
-      pull: :func:`pull_gradient` or :func:`pull_step`.
+      pull: what computes the new update of a leaf from the old one, ``w - a`` and
+        lambda: :func:`pull_gradient` or :func:`pull_step`.
       name: what the caller calls ``weights``.
       weights: lambda, as the strength of :func:`proximal`.
       period: S, as in :func:`proximal`.
@@ -216,14 +217,14 @@ def anchored(
         del extra_args
         ws = _states.leaves_at(params, state, updates)
         _states.check_kind(state, ws, kind, anchor_dtype)
-        # Negative, it is ~t: set_anchor wrote it, and this update keeps the anchor.
+        # A negative step is ~t: set_anchor wrote it, and this update keeps the anchor.
         t = jnp.where(state.step < 0, ~state.step, state.step)
         if period is not None:
             due = (state.step >= 0) & (t % period == 0)
             state = _moved_where(due, state, ws, s)  # a <- a + s (w - a)
         gs, rebuild = matched_updates(updates, state[0])
-        ds = state.displacements(ws)  # d = w - a
         lams = lambdas(t, state[0])
+        ds = state.displacements(ws)  # d = w - a
         new = [  # g <- g + 2 lam d, or u <- (u - 2 lam d) / (1 + 2 lam)
             None if g is None else _pulled(pull, g, d, lam)
             for g, d, lam in zip(gs, ds, lams, strict=True)
@@ -238,7 +239,8 @@ def pull_gradient(
 ) -> tuple[jax.Array, jax.Array]:
     """Return ``g + 2 lam (w - a)`` for ``d = w - a``, and where g passes untouched.
 
-    There 0 * inf must not arise, and -0.0 + 0.0 would be 0.0.
+    It passes where the pull is 0: there 0 * inf must not arise, and -0.0 + 0.0 would
+    be 0.0.
     """
     return g + 2 * lam * d, (lam == 0) | (d == 0)
 
@@ -248,8 +250,8 @@ def pull_step(
 ) -> tuple[jax.Array, jax.Array]:
     """Return ``(u - r (w - a)) / (1 + r)`` for ``d = w - a`` and ``r = 2 lam``.
 
-    As :func:`pull_gradient`, beside it, where u passes untouched. Numerator and
-    denominator are divided by 1 + r first, so that no product can overflow.
+    Return also where u passes untouched, as :func:`pull_gradient` does. Both terms are
+    divided by 1 + r before they meet, so that no product can overflow.
     """
     return 0.5 / (0.5 + lam) * u - lam / (0.5 + lam) * d, lam == 0
 

@@ -176,6 +176,14 @@ def test_frozen_parameters_of_a_whole_model(name):
 
 
 @pytest.mark.parametrize("pull", PULLS)
+def test_a_missing_update_beside_a_frozen_one(pull):
+    """A None stands for its own part alone."""
+    tx, w = make(pull), {"v": jnp.ones(2), "w": jnp.ones(2)}
+    with pytest.raises(ValueError, match=r"updates do not fit.*\['w'\] is missing"):
+        tx.update({"v": None}, tx.init(w), w)
+
+
+@pytest.mark.parametrize("pull", PULLS)
 def test_a_new_parameter_is_no_other_leaf(pull):
     tx = make(pull)
     state = tx.init({"w": jnp.ones(2)})

@@ -21,9 +21,10 @@ import pytest
 from test_contract import ALIASES, FACTORIES
 
 # Rosenbrock in 10000 steps needs momentum, as it does with optax.sgd(1e-3): optax tests
-# that with 0.9, but inner decay and 0.9 resonate there. For Adam the rate is optax's.
+# that with 0.9, but inner decay and 0.9 resonate there. For Adam optax takes 0.1, which
+# is too much: 8 of 128 runs of TRAdamW that differ in rounding alone miss its bound.
 SGD = {"learning_rate": 2e-3, "momentum": 0.7}
-SETTINGS = {name: SGD if "sgd" in name else {"learning_rate": 0.1} for name in ALIASES}
+SETTINGS = {name: SGD if "sgd" in name else {"learning_rate": 0.05} for name in ALIASES}
 
 
 def entries(settings, **more):
