@@ -8,7 +8,7 @@ import numpy as np
 import optax
 import pytest
 from flax import nnx
-from test_benchmarks import (
+from test_loop import (
     EPOCHS,
     RATES,
     SEEDS,
@@ -253,7 +253,7 @@ def test_the_optimizer_never_sees_the_statistics(split):
     task = task_with("batch")
     spy = {"spy": Method(make)}
     before = jax.jit(partial(loop.init_lanes, task, spy))(trials_of(spy), SEEDS)
-    epoch = jax.jit(loop.make_epoch(task, spy))
+    epoch = jax.jit(partial(loop.epoch, task, spy))
     after = epoch(before, split, trials_of(spy), SEEDS, 0)
     variables = jax.tree.leaves(seen, is_leaf=lambda x: isinstance(x, nnx.Variable))
     assert {type(variable) for variable in variables} == {nnx.Param}
@@ -315,3 +315,19 @@ def test_convolutions_in_place_are_those_of_patches(side, stride, monkeypatch):
     in_place = partial(models.convolve_in_place, interpret=True)
     for a, b in zip(found(in_place), found(models.convolve_by_patches), strict=True):
         np.testing.assert_allclose(a, b, rtol=0, atol=1e-5 * np.abs(b).max())
+
+
+def test_patches_and_matmul_are_a_convolution():
+    images = jax.random.normal(jax.random.key(0), (2, 8, 6, 3))
+    kernel = jax.random.normal(jax.random.key(1), (3, 3, 3, 4))
+    for stride in (1, 2):
+        ours = models.patches3x3(images, stride) @ kernel.reshape(27, 4)
+        oracle = jax.lax.conv_general_dilated(
+            images,
+            kernel,
+            (stride, stride),
+            ((1, 1), (1, 1)),
+            dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        )
+        # float32: 27 products of order 1, summed in another order.
+        np.testing.assert_allclose(ours, oracle, rtol=1e-5, atol=1e-5)
