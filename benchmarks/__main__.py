@@ -1,9 +1,9 @@
-"""`python -m benchmarks list`, `run`, `report`, `sample`, `lanes`, `gpu`, ..."""
+"""Run the experiments, redraw their reports, measure what updates and training cost."""
 
 import signal
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # ends it, without a traceback
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # end without a traceback
 
 import errno
 import importlib.util
@@ -31,7 +31,7 @@ from benchmarks.records import pooled, run_files
 from benchmarks.records.files import DamagedError
 from benchmarks.report import tables
 from benchmarks.runs import checkpoint, folders, signals, weights
-from benchmarks.runs.execute import prepare, run, stopped
+from benchmarks.runs.execute import execute, prepare, stopped
 from benchmarks.tasks.problem import Request, Sampler
 
 # On a GPU the compiler of jax 0.11.2 dies where it tiles matmuls of patches for Triton.
@@ -41,22 +41,25 @@ if any(map(importlib.util.find_spec, ("jax_cuda12_plugin", "jax_cuda13_plugin"))
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False)
 
-Name = Annotated[str, typer.Argument(help="An experiment, as `list` names it.")]
+Name = Annotated[str, typer.Argument(help="An experiment; `list` shows all.")]
 Out = Annotated[
-    Path | None, typer.Option(help="Folder of the results; default: results/NAME.")
+    Path | None, typer.Option(help="Write to this folder; default: results/NAME.")
 ]
 DataDir = Annotated[
-    Path | None, typer.Option(help="Where the data set is: a folder or an archive.")
+    Path | None, typer.Option(help="Read the data set from this folder or archive.")
+]
+DataSets = Annotated[
+    Path | None, typer.Option(help="Read CIFAR-10 and a .txt file from this folder.")
 ]
 Resume = Annotated[
-    bool, typer.Option("--resume", help="Go on with a run that was interrupted.")
+    bool, typer.Option("--resume", help="Go on with what was interrupted.")
 ]
 Tiny = Annotated[
-    bool, typer.Option("--tiny", help="The same code with less of everything.")
+    bool, typer.Option("--tiny", help="Run the same code with less of everything.")
 ]
 Epochs = Annotated[
     int | None,
-    typer.Option(min=1, help="Passes over the data; the decays move along."),
+    typer.Option(min=1, help="Train for this many epochs; decays are moved along."),
 ]
 Debug = Annotated[
     bool, typer.Option("--debug", help="Show an error with its traceback.")
@@ -66,8 +69,8 @@ FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 @contextmanager
-def told(debug: bool) -> Iterator[None]:
-    """Tell of an error of files or values in a sentence, and exit with 1."""
+def errors_told(debug: bool) -> Iterator[None]:
+    """Print an error of files or values as a sentence, and exit with 1."""
     try:
         yield
     except (OSError, ValueError, UnavailableError) as error:
@@ -92,19 +95,20 @@ def sentence(error: OSError | ValueError | UnavailableError) -> str:
 
 @contextmanager
 def resumable(folder: Path, command: str) -> Iterator[None]:
-    """Say how to go on after an error, where there is something to go on with."""
+    """Add to an error how to go on, if the folder holds an unfinished run."""
     try:
         yield
     except BrokenPipeError:
         raise
     except OSError as error:
-        if os.path.isfile(folder / checkpoint.FOLDER / checkpoint.RUN):
+        if checkpoint.is_unfinished(folder):
             hint = f"What was saved is whole. Go on with: {command} --resume"
             raise type(error)(f"{sentence(error)}\n{hint}") from error
         raise
 
 
 def find(name: str, tiny: bool) -> experiments.Experiment:
+    """Return the experiment of a name, if need be made tiny."""
     if name not in experiments.EXPERIMENTS:
         known = ", ".join(experiments.EXPERIMENTS)
         raise typer.BadParameter(f"No experiment {name!r}; there is: {known}")
@@ -114,7 +118,7 @@ def find(name: str, tiny: bool) -> experiments.Experiment:
 
 @app.command("list")
 def list_experiments() -> None:
-    """Name the experiments, what they answer and what they cost."""
+    """List the experiments: what each answers, and what it costs."""
     for experiment in experiments.EXPERIMENTS.values():
         print(f"{experiment.name}: {experiment.question}")
         print(f"    data: {experiment.problem.data}, {experiment.lanes} runs")
@@ -131,15 +135,15 @@ def run_experiment(
     out: Out = None,
     debug: Debug = False,
 ) -> None:
-    """Train, then print the table and write the results.
+    """Train all runs of an experiment, write the results and print the table.
 
-    SIGINT or SIGTERM stops a run after it has saved where it stands; --resume goes on.
+    SIGINT or SIGTERM stops it after a checkpoint; --resume goes on from there.
     """
     experiment = find(name, tiny)
     command = run_command(name, tiny)
     if epochs is not None:
-        name_of_it = f"{experiment.name}-{epochs}-epochs"
-        experiment = replace(experiment, name=name_of_it, epochs=epochs)
+        longer = f"{experiment.name}-{epochs}-epochs"
+        experiment = replace(experiment, name=longer, epochs=epochs)
         command += f" --epochs {epochs}"
     whole = command
     if data_dir is not None:
@@ -148,24 +152,22 @@ def run_experiment(
     if out is not None:
         whole += f" --out {shlex.quote(str(out))}"
     folder = out or run_files.FOLDER / experiment.name
-    with told(debug), signals.listening(), resumable(folder, whole):
-        prepared = prepare(
-            experiment, command, folder, resume=resume, data_dir=data_dir
-        )
-        if prepared is not None and not run(prepared):
-            print(f"{stopped(prepared)} Go on with: {whole} --resume")
+    with errors_told(debug), signals.listening(), resumable(folder, whole):
+        run = prepare(experiment, command, folder, resume=resume, data_dir=data_dir)
+        if not execute(run):
+            print(f"{stopped(run)} Go on with: {whole} --resume")
             raise typer.Exit(signals.status(signals.asked() or 0))
     show(folder, command, debug)
 
 
 @app.command("report")
 def report_experiment(
-    name: Annotated[str | None, typer.Argument(help="None: all that were run.")] = None,
+    name: Annotated[str | None, typer.Argument(help="Without one, all.")] = None,
     tiny: Tiny = False,
     out: Out = None,
     debug: Debug = False,
 ) -> None:
-    """Redraw the tables and the figures from the results, without training."""
+    """Redraw tables and figures from the results of a run, without training."""
     if name is not None:
         folder = out or run_files.FOLDER / find(name, tiny).name
         show(folder, run_command(name, tiny), debug)
@@ -173,7 +175,7 @@ def report_experiment(
     finished = sorted(
         path
         for path in run_files.FOLDER.glob("*")
-        if (path / run_files.METRICS).is_file() or pooled.finished(path)
+        if (path / run_files.METRICS).is_file() or pooled.finished_parts(path)
     )
     if not finished:
         print(f"No results in {run_files.FOLDER}: name an experiment, as `list` does.")
@@ -188,21 +190,21 @@ def sample(
     tiny: Tiny = False,
     out: Out = None,
     data_dir: DataDir = None,
-    seed: Annotated[int, typer.Option(help="Of what is random.")] = 0,
-    prompt: Annotated[str, typer.Option(help="Text to go on from.")] = "\n",
-    length: Annotated[int, typer.Option(min=1, help="Bytes of text.")] = 500,
+    seed: Annotated[int, typer.Option(help="Draw with this random seed.")] = 0,
+    prompt: Annotated[str, typer.Option(help="Let the text begin with this.")] = "\n",
+    length: Annotated[int, typer.Option(min=1, help="Write this many bytes.")] = 500,
     temperature: Annotated[
-        float, typer.Option(min=0.0, help="0 takes the most probable byte.")
+        float, typer.Option(min=0.0, help="Divide logits by this; 0 is greedy.")
     ] = 1.0,
     debug: Debug = False,
 ) -> None:
-    """Write text or pictures from the weights of a run to its folder samples/."""
+    """Write text or pictures, made with a run's weights, to its folder samples/."""
     experiment = find(name, tiny)
     folder = out or run_files.FOLDER / experiment.name
     if not isinstance(experiment.problem, Sampler):
         raise typer.BadParameter(f"{name} classifies: there is nothing to sample.")
     request = Request(folder / "samples", data_dir, seed, prompt, length, temperature)
-    with told(debug):
+    with errors_told(debug):
         try:
             kept = weights.load(folder, experiment.problem.abstract())
         except (FileNotFoundError, DamagedError) as error:
@@ -216,9 +218,9 @@ def sample(
 
 @app.command("traffic")
 def measure_traffic(out: Out = None, debug: Debug = False) -> None:
-    """Count what an update moves through memory, compiled for CPU, GPU and TPU."""
+    """Count the bytes that an update moves, compiled for CPU, GPU and TPU."""
     folder = out or run_files.FOLDER / "traffic"
-    with told(debug), folders.measuring(folder, ("table.md", "traffic.csv")):
+    with errors_told(debug), folders.measuring(folder, ("table.md", "traffic.csv")):
         found = traffic.run(folder)
     print(found.text)
     if not found.ok:
@@ -227,56 +229,64 @@ def measure_traffic(out: Out = None, debug: Debug = False) -> None:
 
 @app.command("lanes")
 def count_lanes(out: Out = None, debug: Debug = False) -> None:
-    """Count what a training step of lanes moves, compiled for an H100.
+    """Count the bytes that a training step of many runs moves, compiled for an H100.
 
     With the packages of `make traffic`: .venv-traffic/bin/python -m benchmarks lanes
     """
     folder = out or run_files.FOLDER / "traffic"
-    with told(debug), folders.measuring(folder, step.FILES, step.META):
+    with errors_told(debug), folders.measuring(folder, step.FILES, step.META):
         print(step.run(folder))
 
 
 @app.command("speed")
 def measure_speed(
-    data_dir: Annotated[
-        Path | None, typer.Option(help="A folder with CIFAR-10 and one .txt file.")
-    ] = None,
+    data_dir: DataSets = None,
     tiny: Tiny = False,
     resume: Resume = False,
     out: Out = None,
     debug: Debug = False,
 ) -> None:
-    """Time updates, whole steps and lanes on this machine, beside PyTorch.
+    """Time updates, training steps and many runs at once on this machine.
 
-    Less than an hour on 2 CPU cores; --tiny needs the .txt alone.
+    PyTorch is timed beside them if it is installed. It takes less than an hour on 2 CPU
+    cores. With --tiny the .txt file is enough.
     """
     plan = speed.tiny() if tiny else speed.ALL
     folder = out or run_files.FOLDER / ("speed-tiny" if tiny else "speed")
-    with told(debug), folders.measuring(folder, (*speed.FILES, "table.md")):
+    with errors_told(debug), folders.measuring(folder, (*speed.FILES, "table.md")):
         print(speed.run(plan, folder, data_dir, resume=resume))
 
 
 @app.command("gpu")
 def ask_gpu(
-    out: Annotated[Path, typer.Option(help="Folder of the plan; the same goes on.")],
-    minutes: Annotated[float, typer.Option(min=0.0, help="To stop after.")] = 8.0,
-    data_dir: Annotated[
-        Path | None, typer.Option(help="A folder with CIFAR-10 and one .txt file.")
-    ] = None,
+    out: Annotated[
+        Path, typer.Option(help="Write to this folder, or go on with what it holds.")
+    ],
+    minutes: Annotated[
+        float,
+        typer.Option(
+            min=0.0, help="Stop after this many minutes; the same command goes on."
+        ),
+    ] = 8.0,
+    data_dir: DataSets = None,
     again: Annotated[
         float,
         typer.Option(
-            min=0.0, help="Minutes of a next call on this machine with --out."
+            min=0.0,
+            help="Plan for a next call of this many minutes on the same machine.",
         ),
     ] = 0.0,
     tiny: Tiny = False,
     debug: Debug = False,
 ) -> None:
-    """Time one GPU, then train what is made for one, as far as the minutes reach."""
+    """Time one GPU and train the experiments that are made for one.
+
+    A call does as much as fits into its minutes; the same command goes on.
+    """
     began = time.monotonic()
     plan = plans.Plan(out, data_dir, ways=seeds.Ways(again=60 * again))
     plan = plans.tiny(plan) if tiny else plan
-    with told(debug), signals.listening(), folders.measuring(out, plans.FILES):
+    with errors_told(debug), signals.listening(), folders.measuring(out, plans.FILES):
         finished = plans.go_on(plan, plans.begin(plan), minutes, began)
         print(plan_table.write(plan))
         number = signals.asked()
@@ -290,11 +300,13 @@ def ask_gpu(
 
 
 def run_command(name: str, tiny: bool) -> str:
+    """Write the command that runs an experiment."""
     return f"python -m benchmarks run {name}" + (" --tiny" if tiny else "")
 
 
 def show(folder: Path, command: str, debug: bool) -> None:
-    with told(debug):
+    """Redraw the report of a folder, print its tables and name its files."""
+    with errors_told(debug):
         text = tables.report(folder, command)
     names = ", ".join(sorted(path.name for path in folder.iterdir() if path.is_file()))
     print(text)

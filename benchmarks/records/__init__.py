@@ -1,1 +1,1 @@
-"""The files of a run, and what stands in them."""
+"""The files of a run and what they contain; below runs and reports."""

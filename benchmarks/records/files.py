@@ -1,7 +1,7 @@
-"""Files: written whole or not at all, and read back.
+"""Files that are written whole or not at all, and checked when they are read.
 
-A manifest beside files says what was written: their sha256 and its own. It is written
-last, and what does not fit it is refused.
+A manifest beside files holds their sha256 and its own. It is written last. A file that
+does not have the sha256 of its manifest is refused.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ class DamagedError(ValueError):
 
 @contextlib.contextmanager
 def telling(way_out: str) -> Iterator[None]:
-    """Add to what is wrong with a file how to go on without it."""
+    """Add to a DamagedError how to go on without the file."""
     try:
         yield
     except DamagedError as error:
@@ -29,15 +29,15 @@ def telling(way_out: str) -> Iterator[None]:
 
 
 def temporary(path: Path) -> Path:
-    """Where this process writes what is to be put at a path in one step."""
+    """Name the path at which this process writes a file before it is renamed."""
     return path.with_name(f".{os.getpid()}-{path.name}")
 
 
 def write(path: Path, save: Callable[[Path], object]) -> None:
-    """Let `save` write a temporary file, then put it in place in one step.
+    """Let `save` write a temporary file, then rename it.
 
-    A power cut leaves the old file or the new one: what is in a file is on the disk
-    before its name is.
+    A power cut leaves the old file or the new one: the disk has what is in a file
+    before it has the name.
 
     Raises:
       OSError: names the path that could not be written.
@@ -55,7 +55,7 @@ def write(path: Path, save: Callable[[Path], object]) -> None:
 
 
 def make(folder: Path) -> list[Path]:
-    """Make a folder; returns those that were not there, the innermost first."""
+    """Make a folder; return those that were not there, the innermost first."""
     missing = [each for each in (folder, *folder.parents) if not each.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     for each in missing:
@@ -64,7 +64,7 @@ def make(folder: Path) -> list[Path]:
 
 
 def replace(unfinished: Path, path: Path) -> None:
-    """Put a file, or a folder with all that it holds, at a path, for good."""
+    """Rename a file or a folder to a path, once the disk has all that is in it."""
     for each in (*unfinished.rglob("*"), unfinished):
         sync(each)
     os.replace(unfinished, path)
@@ -81,22 +81,24 @@ def sync(path: Path) -> None:
 
 
 def named(error: OSError, path: Path) -> OSError:
-    """The error with the path, which a write to an open file does not name."""
+    """Add the path to an error, as one of an open file does not name it."""
     if error.errno is None:
         return error
     return OSError(error.errno, os.strerror(error.errno), str(path))
 
 
 def write_text(path: Path, text: str) -> None:
+    """Write a text in UTF-8, whole or not at all."""
     write_bytes(path, text.encode())
 
 
 def write_bytes(path: Path, data: bytes) -> None:
+    """Write bytes, whole or not at all."""
     write(path, lambda temporary: temporary.write_bytes(data))
 
 
 def read_text(path: Path) -> str:
-    """A file of ours; DamagedError where there is none, or no text."""
+    """Read a text that was written; DamagedError if there is none."""
     try:
         return path.read_text(encoding="utf-8")
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
@@ -106,7 +108,7 @@ def read_text(path: Path) -> str:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object of ours; DamagedError where there is none."""
+    """Read a JSON object that was written; DamagedError if there is none."""
     text = read_text(path)
     try:
         found = json.loads(text)
@@ -118,7 +120,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def sha256(path: Path) -> str:
-    """Of a file of ours; DamagedError where there is none."""
+    """Return the sha256 of a file that was written; DamagedError if there is none."""
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
@@ -126,31 +128,33 @@ def sha256(path: Path) -> str:
         raise DamagedError(f"There is no file {path}, which was written.") from error
 
 
-def inside(folder: Path) -> list[Path]:
-    """The files in a folder and in those in it."""
+def files_in(folder: Path) -> list[Path]:
+    """List the files in a folder and in the folders in it."""
     return [path for path in folder.rglob("*") if path.is_file()]
 
 
 def seal(folder: Path, files: Iterable[Path], **about: Any) -> None:
-    """Write the manifest of files in a folder, and what it says about them."""
+    """Write the manifest of files in a folder, with further facts about them."""
     digests = {path.relative_to(folder).as_posix(): sha256(path) for path in files}
     content = {"about": about, "files": dict(sorted(digests.items()))}
-    whole = {"sha256": of_content(content), **content}
+    whole = {"sha256": manifest_sha256(content), **content}
     write_text(folder / MANIFEST, json.dumps(whole, indent=2) + "\n")
 
 
-def of_content(content: dict[str, Any]) -> str:
-    """The sha256 of a manifest's own content."""
+def manifest_sha256(content: dict[str, Any]) -> str:
+    """Return the sha256 of a manifest's own content."""
     text = json.dumps(content, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """What the manifest says, under `about` and `files`."""
+    """Read a manifest: the facts in `about`, and the sha256 of its files in `files`."""
     path = folder / MANIFEST
     found = read_json(path)
     content = {key: value for key, value in found.items() if key != "sha256"}
-    if set(content) != {"about", "files"} or found["sha256"] != of_content(content):
+    if set(content) != {"about", "files"} or found["sha256"] != manifest_sha256(
+        content
+    ):
         raise DamagedError(f"{path} is damaged: its sha256 is another.")
     paths = map(PurePosixPath, found["files"])
     if any(path.is_absolute() or ".." in path.parts for path in paths):
@@ -159,11 +163,11 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
 
 def check(folder: Path, *names: str) -> dict[str, Any]:
-    """What a manifest says about its files, if they are what was written.
+    """Check the files of a manifest; return its facts about them.
 
     Args:
       folder: with the manifest.
-      names: of the files that are looked at; all that it names if there are none.
+      names: of the files to check; without any, all that it names.
 
     Raises:
       DamagedError: names the file.
@@ -180,9 +184,9 @@ def check(folder: Path, *names: str) -> dict[str, Any]:
 
 
 def discard(folder: Path) -> None:
-    """Remove the files that a manifest names, it, and the folders if they are empty.
+    """Remove what a manifest names, then the manifest, and the folders left empty.
 
-    The manifest goes last: what a kill leaves can be discarded again.
+    What a kill leaves can be discarded again.
     """
     for name in read_manifest(folder)["files"]:
         (folder / name).unlink(missing_ok=True)

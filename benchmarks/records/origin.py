@@ -1,4 +1,4 @@
-"""Where a result comes from: device, commit, day and versions."""
+"""The origin of a result: device, commit, day and versions."""
 
 import datetime
 import importlib.metadata
@@ -18,14 +18,14 @@ PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "scikit-learn")
 
 
 def versions() -> dict[str, str]:
-    """Of Python and of what the numbers depend on."""
+    """Return the versions of Python and of the packages that numbers depend on."""
     found = {name: importlib.metadata.version(name) for name in PACKAGES}
     own = {"python": platform.python_version(), "prox_optax": prox_optax.__version__}
     return own | found
 
 
 def environment() -> dict[str, Any]:
-    """Device, commit and day."""
+    """Return the device, the commit and the day."""
     device = jax.devices()[0]
     return {
         "device": {
@@ -40,20 +40,20 @@ def environment() -> dict[str, Any]:
 
 
 def cores() -> int | None:
-    """CPU cores this process may use."""
+    """Count the CPU cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count()
 
 
 def _archived_commit() -> str | None:
-    """What `git archive` wrote into commit.txt; None in a checkout."""
+    """Read the commit that `git archive` wrote into commit.txt; None in a checkout."""
     text = (Path(__file__).parent / "commit.txt").read_text(encoding="utf-8").strip()
     return text if re.fullmatch("[0-9a-f]{40}", text) else None
 
 
 def _git_commit() -> str | None:
-    """The commit, with -dirty if files differ from it; None outside a repository."""
+    """Ask git for the commit, with -dirty if files differ; None if it has none."""
     if shutil.which("git") is None:
         return None
     command = ["git", "describe", "--always", "--dirty", "--abbrev=40"]

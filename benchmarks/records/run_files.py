@@ -1,4 +1,4 @@
-"""The files of a run, and what stands in them."""
+"""The files of a finished run: metrics.csv, meta.json and their manifest."""
 
 import io
 import json
@@ -16,18 +16,16 @@ from benchmarks.records.files import (
     read_text,
     seal,
     telling,
+    write_text,
 )
-from benchmarks.records.files import write as write
-from benchmarks.records.files import write_bytes as write_bytes
-from benchmarks.records.files import write_text as write_text
 
 FOLDER = Path("results")
 METRICS, META = "metrics.csv", "meta.json"
-WRITTEN = (
+META_KEYS = (
     *("command", "experiment", "noises", "trials", "baselines", "data_source"),
     *("versions", "device", "lanes", "seconds"),
 )
-"""What every meta.json of a run says."""
+"""The keys that every meta.json of a run has."""
 
 
 def run_columns(numbers: Iterable[str] = ()) -> tuple[str, ...]:
@@ -47,14 +45,14 @@ def own_numbers(metrics: pd.DataFrame) -> list[str]:
 
 
 def write_metrics(folder: Path, csv: str) -> None:
-    """Write metrics.csv of a run that goes on: without manifest and meta.json."""
+    """Write metrics.csv of a run that goes on; remove its manifest and meta.json."""
     (folder / MANIFEST).unlink(missing_ok=True)
     (folder / META).unlink(missing_ok=True)
     write_text(folder / METRICS, csv)
 
 
 def write_run(folder: Path, csv: str, meta: dict[str, Any], *further: Path) -> None:
-    """Write metrics.csv, meta.json and last the manifest, of further files too.
+    """Write metrics.csv, meta.json and last the manifest, which names further files.
 
     A kill in between leaves no meta.json, or one without a manifest.
     """
@@ -64,7 +62,7 @@ def write_run(folder: Path, csv: str, meta: dict[str, Any], *further: Path) -> N
 
 
 def read_csv(path: Path) -> pd.DataFrame:
-    """A table of runs; DamagedError where there is none."""
+    """Read a metrics.csv; DamagedError if it is no table of runs."""
     text = read_text(path)
     try:
         found = pd.read_csv(io.StringIO(text))
@@ -78,10 +76,10 @@ def read_csv(path: Path) -> pd.DataFrame:
 
 
 def read_run(folder: Path, command: str) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """Metrics and meta of a finished run, checked if there is a manifest.
+    """Read metrics and meta data of a finished run; check them if it has a manifest.
 
     Raises:
-      FileNotFoundError: naming the command that makes the files.
+      FileNotFoundError: there is no finished run; names the command that makes one.
       DamagedError: a file does not hold what the run wrote.
     """
     with telling(f"Put it back from a copy, or run anew: {command}"):
@@ -98,8 +96,8 @@ def read_run(folder: Path, command: str) -> tuple[pd.DataFrame, dict[str, Any]]:
 
 
 def check_rows(folder: Path, metrics: pd.DataFrame, meta: dict[str, Any]) -> None:
-    """Raise DamagedError unless a table has the rows that the meta data tell of."""
-    if absent := [key for key in WRITTEN if key not in meta]:
+    """Raise DamagedError unless a table has as many rows as its meta data say."""
+    if absent := [key for key in META_KEYS if key not in meta]:
         raise DamagedError(f"{folder / META} is damaged: it lacks {', '.join(absent)}.")
     try:
         last = int((metrics.epoch == meta["experiment"]["epochs"]).sum())

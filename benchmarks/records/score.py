@@ -1,4 +1,4 @@
-"""What a task is judged by, and the words of its reports; written to meta.json."""
+"""The score by which a task is judged and the words of its reports, for meta.json."""
 
 from typing import Any, NamedTuple
 
@@ -28,15 +28,16 @@ class Score(NamedTuple):
 
     @property
     def title(self) -> str:
+        """Return the name as it is read."""
         return words(self.name)
 
     def gain(self, values: Any) -> Any:
-        """A number or an array of them, so that more is better."""
+        """Return scores as gains: negated where less is better."""
         return values if self.higher else -values
 
 
 class Wording(NamedTuple):
-    """Phrases of the reports.
+    """The phrases that a task puts into its reports.
 
     Attributes:
       items: what the data consist of, in the plural.
@@ -56,9 +57,10 @@ class Wording(NamedTuple):
 
 
 def words(name: str) -> str:
-    """A measure's name as it is read."""
+    """Return a measure's name as it is read."""
     return name.replace("_", " ")
 
 
 def count(number: int, noun: str) -> str:
+    """Write a number with its noun, in the plural if need be."""
     return f"{number} {noun}" + ("s" if number != 1 else "")

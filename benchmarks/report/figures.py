@@ -1,4 +1,4 @@
-"""The figures of a run, from its metrics and meta data."""
+"""The figures of a run, drawn from its metrics and meta data."""
 
 import textwrap
 from collections.abc import Sequence
@@ -13,8 +13,8 @@ from matplotlib.ticker import MaxNLocator, NullFormatter
 from benchmarks.records.score import Score, count
 from benchmarks.report import statistics
 
-# Okabe and Ito's colours, told apart by colour-blind readers, without the yellow,
-# and with two greys for groups of nine.
+# Okabe and Ito's colours, which colour-blind readers can distinguish, without the
+# yellow and with two greys for groups of nine.
 COLOURS = (
     *("#000000", "#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"),
     *("#777777", "#AAAAAA"),
@@ -22,18 +22,19 @@ COLOURS = (
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
 LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1)), (0, (3, 3)), (0, (8, 2)), "-", "--")
 SIZES = (8, 6.5, 5.5, 4.5, 3.5, 3, 2.5, 4, 4)
-MARGIN = 0.16  # beyond the best, of what the enlarged part reaches
+MARGIN = 0.16  # of the height of the enlarged part, above the best
 LEGEND_ENTRY = 2.1  # inches, at least
 LEGEND_HANDLE, LEGEND_CHARACTER = 0.5, 0.065  # inches
-COLUMNS = 3  # of curves
+COLUMNS = 3  # of panels of curves, at most
 CHARACTERS = 11.3  # of a headline in an inch
 
 
 def against_rate(metrics: pd.DataFrame, meta: dict[str, Any]) -> Figure:
-    """Score on validation against learning rate: a row a group, a column a condition.
+    """Draw the validation score against the learning rate.
 
-    With one condition a second column shows the top. Where strengths are compared the
-    optimizers of the first group have a row each, with a curve for each strength.
+    A row is a group and a column a condition. With one condition a second column
+    enlarges the top. Where strengths are compared, a row is an optimizer of the first
+    group, with a curve for each strength.
     """
     e, last = meta["experiment"], statistics.final(metrics)
     score, groups = Score(**meta["score"]), e["groups"]
@@ -45,7 +46,7 @@ def against_rate(metrics: pd.DataFrame, meta: dict[str, Any]) -> Figure:
     conditions = statistics.conditions(meta)
     alone = len(conditions) == 1
     columns = conditions * (2 if alone else 1)
-    drawn, parts = grid(groups, len(columns), 5.0 if alone else 3.2)
+    drawn, parts = figure_of(groups, len(columns), 5.0 if alone else 3.2)
     by_trial = last.groupby(["batch_size", "noise", "optimizer", "trial"])
     means = by_trial[f"validation_{score.name}"].mean()
     best = means.max() if score.higher else means.min()
@@ -74,11 +75,11 @@ def against_rate(metrics: pd.DataFrame, meta: dict[str, Any]) -> Figure:
 
 
 def strengths(metrics: pd.DataFrame, meta: dict[str, Any]) -> Figure:
-    """What strength does: a row a group, the tuned score and the usable rates."""
+    """Draw the tuned score and the usable rates against the strength, a row a group."""
     e, last = meta["experiment"], statistics.final(metrics)
     score = Score(**meta["score"])
     (condition,) = statistics.conditions(meta)
-    drawn, parts = grid(e["groups"], 2, 5.0)
+    drawn, parts = figure_of(e["groups"], 2, 5.0)
     at = np.arange(len(e["strengths"]))
     for part, (title, names) in zip(parts, e["groups"], strict=True):
         panels = part.subplots(1, 2)
@@ -107,60 +108,40 @@ def strengths(metrics: pd.DataFrame, meta: dict[str, Any]) -> Figure:
 
 
 def curves(metrics: pd.DataFrame, meta: dict[str, Any]) -> Figure:
-    """Every measure against the epoch: a panel a measure, rows of them a group.
+    """Draw every measure against the epoch, a panel each, in rows for each group.
 
-    Each method at its best trial, train dashed and test solid (validation, where the
-    test split was used only once). Bands are standard errors.
+    Each method is at its best trial: on the train split dashed, on the test split solid
+    (on validation, where the test split was used only once). Bands are standard errors.
     """
-    e, last = meta["experiment"], statistics.final(metrics)
-    score = Score(**meta["score"])
+    e, score = meta["experiment"], Score(**meta["score"])
     condition = statistics.conditions(meta)[0]
     every = metrics.groupby("epoch")[f"test_{score.name}"].count()
     split = "test" if every.min() > 0 else "validation"
     columns = min(COLUMNS, len(score.labels))
     rows = -(-len(score.labels) // columns)
-    drawn, parts = grid(e["groups"], columns, 5.0, rows)
+    drawn, parts = figure_of(e["groups"], columns, 5.0, rows)
     for part, (title, names) in zip(parts, e["groups"], strict=True):
         panels = part.subplots(rows, columns, squeeze=False).ravel()
-        for name, style in zip(names, styles(), strict=False):
-            trial = statistics.best_trial(
-                statistics.runs_of(last, condition, name), score
-            )
-            runs = statistics.runs_of(metrics, condition, name)
-            runs = runs[runs.trial == trial]
-            for axes, measure in zip(panels, score.labels, strict=True):
-                for part_of, line in (("train", "--"), (split, "-")):
-                    column = f"{part_of}_{measure}"
-                    if column not in runs:
-                        continue
-                    mean_and_band(
-                        axes,
-                        runs.pivot_table(
-                            index="epoch", columns="seed", values=column, dropna=False
-                        ),
-                        {"color": style["color"], "linestyle": line},
-                        f"{name}, {part_of}",
-                    )
         for axes, (measure, label) in zip(panels, score.labels.items(), strict=True):
-            axes.set_xlabel("epoch")
+            for name, style in zip(names, styles(), strict=False):
+                runs = statistics.runs_of(metrics, condition, name)
+                trial = statistics.best_trial(statistics.final(runs), score)
+                draw_splits(axes, runs[runs.trial == trial], measure, split, style)
+            against_epoch(axes, measure, label)
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-            axes.set_ylabel(label)
-            axes.grid(True, which="major", alpha=0.3)
-            if measure == "loss":
-                axes.set_yscale("log")
         finish(part, title, max(panels, key=lambda axes: len(axes.lines)))
     head(drawn, meta, "bands")
     return drawn
 
 
 def panels(metrics: pd.DataFrame, meta: dict[str, Any]) -> Figure:
-    """As published: test accuracy and loss against the epoch, a row a group.
+    """Draw test accuracy and loss against the epoch as published, a row a group.
 
     Bands are standard errors.
     """
     groups, score = meta["experiment"]["groups"], Score(**meta["score"])
     condition = statistics.conditions(meta)[0]
-    drawn, parts = grid(groups, len(score.labels), 6.0)
+    drawn, parts = figure_of(groups, len(score.labels), 6.0)
     for part, (title, names) in zip(parts, groups, strict=True):
         row = part.subplots(1, len(score.labels))
         for axes, (measure, label) in zip(
@@ -168,28 +149,32 @@ def panels(metrics: pd.DataFrame, meta: dict[str, Any]) -> Figure:
         ):
             for name, style in zip(names, styles(), strict=False):
                 runs = statistics.runs_of(metrics, condition, name)
-                values = runs.pivot_table(
-                    index="epoch",
-                    columns="seed",
-                    values=f"test_{measure}",
-                    dropna=False,
-                )
                 line = {key: style[key] for key in ("color", "linestyle")}
-                mean_and_band(axes, values, line, name)
-            axes.set_xlabel("epoch")
-            axes.set_ylabel(f"test {label}")
-            axes.grid(True, which="major", alpha=0.3)
-            if measure == "loss":
-                axes.set_yscale("log")
+                mean_and_band(axes, runs, f"test_{measure}", line, name)
+            against_epoch(axes, measure, f"test {label}")
         finish(part, title, row[0])
     head(drawn, meta, "bands")
     return drawn
 
 
-def mean_and_band(
-    axes: Axes, values: pd.DataFrame, style: dict[str, Any], label: str
+def draw_splits(
+    axes: Axes, runs: pd.DataFrame, measure: str, split: str, style: dict[str, Any]
 ) -> None:
-    """A line of means over the columns, with their standard errors."""
+    """Draw a method's measure on the train split and another, where it has one."""
+    for part_of, line in (("train", "--"), (split, "-")):
+        if (column := f"{part_of}_{measure}") in runs:
+            look = {"color": style["color"], "linestyle": line}
+            label = f"{runs.optimizer.iloc[0]}, {part_of}"
+            mean_and_band(axes, runs, column, look, label)
+
+
+def mean_and_band(
+    axes: Axes, runs: pd.DataFrame, column: str, style: dict[str, Any], label: str
+) -> None:
+    """Draw means over the seeds against the epoch, with their standard errors."""
+    values = runs.pivot_table(
+        index="epoch", columns="seed", values=column, dropna=False
+    )
     estimates = [statistics.estimate(row) for row in values.to_numpy()]
     mean = np.asarray([estimate.mean for estimate in estimates])
     error = np.asarray([estimate.error for estimate in estimates])
@@ -204,16 +189,26 @@ def mean_and_band(
     )
 
 
-def grid(
+def against_epoch(axes: Axes, measure: str, label: str) -> None:
+    """Name the axes of a measure's curves; a loss has a logarithmic one."""
+    axes.set_xlabel("epoch")
+    axes.set_ylabel(label)
+    axes.grid(True, which="major", alpha=0.3)
+    if measure == "loss":
+        axes.set_yscale("log")
+
+
+def figure_of(
     groups: list[Any], columns: int, width: float, rows: int = 1
 ) -> tuple[Figure, Sequence[SubFigure]]:
-    """A figure and its part for each group."""
+    """Make a figure with a part for each group."""
     size = (width * columns, 4.1 * rows * len(groups) + 0.5)
     drawn = Figure(figsize=size, layout="constrained")
     return drawn, list(drawn.subfigures(len(groups), 1, squeeze=False)[:, 0])
 
 
 def styles() -> list[dict[str, Any]]:
+    """List the looks of the methods of a group, in their order."""
     columns = zip(COLOURS, MARKERS, LINES, SIZES, strict=True)
     return [
         {"color": c, "marker": m, "linestyle": line, "markersize": s, "linewidth": 1.4}
@@ -224,7 +219,7 @@ def styles() -> list[dict[str, Any]]:
 def errorbars(
     axes: Axes, x: Any, values: list[np.ndarray], label: str, style: dict[str, Any]
 ) -> None:
-    """Means and standard errors of each entry of `values`."""
+    """Draw the mean and the standard error of each entry of `values`."""
     estimates = [statistics.estimate(each) for each in values]
     axes.errorbar(
         x,
@@ -237,7 +232,7 @@ def errorbars(
 
 
 def finish(part: SubFigure, title: str, axes: Axes) -> None:
-    """Title and legend of a group, in as many columns as fit."""
+    """Add the title of a group, and a legend in as many columns as fit."""
     part.suptitle(title)
     handles, labels = axes.get_legend_handles_labels()
     inches = part.get_figure(root=True).get_figwidth()
@@ -249,7 +244,7 @@ def finish(part: SubFigure, title: str, axes: Axes) -> None:
 
 
 def head(drawn: Figure, meta: dict[str, Any], bars: str) -> None:
-    """What all panels show, in as many lines as it takes."""
+    """Say above the panels what all of them show."""
     e = meta["experiment"]
     train = f", {e['train']} train {meta['wording']['items']}" if e["train"] else ""
     text = (

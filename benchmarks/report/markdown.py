@@ -5,7 +5,7 @@ Cells = tuple[str, ...]
 
 
 def align(rows: list[Cells]) -> list[str]:
-    """Rows of a Markdown table, the first a header, with columns of even width."""
+    """Lay out a Markdown table with even columns; the first row is its header."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     rule = tuple("-" * width for width in widths)
     return [

@@ -1,6 +1,6 @@
 """Statistics of a metrics table: the choice of learning rate, errors, widths.
 
-A metrics table has a row a run, with the columns of `metrics.csv`.
+A metrics table has the columns of `metrics.csv`, and a row for each run and epoch.
 """
 
 from typing import Any, NamedTuple
@@ -15,7 +15,7 @@ from benchmarks.records.score import Score
 CONFIDENCE = 0.95
 MEAN_DIGITS = 5
 RESAMPLES = 1000
-LATE = 0.1  # of the epochs: the published means are of the epochs 180 to 200
+LATE = 0.1  # of the epochs, at the end: the published means are of 180 to 200
 
 
 class Estimate(NamedTuple):
@@ -27,7 +27,7 @@ class Estimate(NamedTuple):
 
 
 class Width(NamedTuple):
-    """The learning rates around the best that are nearly as good.
+    """The range of learning rates around the best that are nearly as good.
 
     Attributes:
       low, high: ends of the range.
@@ -41,18 +41,19 @@ class Width(NamedTuple):
 
     @property
     def decades(self) -> float:
+        """Return the width in powers of ten."""
         return float(np.log10(self.high / self.low))
 
 
 def estimate(values: np.ndarray) -> Estimate:
-    """Mean and standard error; the error of one value is NaN."""
+    """Return the mean and its standard error, which is NaN for one value."""
     n = len(values)
-    error = np.std(values, ddof=1) / np.sqrt(n) if n > 1 else np.nan
+    error = stats.sem(values) if n > 1 else np.nan
     return Estimate(float(np.mean(values)), float(error), n)
 
 
 class Condition(NamedTuple):
-    """Under which optimizers are compared."""
+    """A batch size and a noise: optimizers are compared under the same."""
 
     batch_size: int
     noise: str
@@ -63,25 +64,25 @@ class Condition(NamedTuple):
 
 
 def conditions(meta: dict[str, Any]) -> list[Condition]:
-    """All of a run."""
+    """List the conditions of a run."""
     batch_sizes, noises = meta["experiment"]["batch_sizes"], meta["noises"]
     return [Condition(b, noise) for b in batch_sizes for noise in noises]
 
 
 def label(optimizer: str, strength: float) -> str:
-    """Under which name an optimizer is compared at a strength."""
+    """Name an optimizer at a strength, as it is compared."""
     return f"{optimizer}, strength {strength:g}"
 
 
 def final(metrics: pd.DataFrame) -> pd.DataFrame:
-    """The rows of the last evaluation."""
+    """Select the rows of the last epoch."""
     return metrics[metrics.epoch == metrics.epoch.max()]
 
 
 def runs_of(
     metrics: pd.DataFrame, condition: Condition, optimizer: str
 ) -> pd.DataFrame:
-    """The rows of an optimizer under a condition."""
+    """Select the rows of an optimizer under a condition."""
     return metrics[
         (metrics.batch_size == condition.batch_size)
         & (metrics.noise == condition.noise)
@@ -90,9 +91,10 @@ def runs_of(
 
 
 def best_trial(runs: pd.DataFrame, score: Score) -> int:
-    """The best mean score on validation; of equals, the lowest learning rate.
+    """Return the trial with the best mean score on validation.
 
-    Means are rounded, so that equal numbers of correct images give equal means.
+    Of equal trials it is the one with the lowest learning rate. Means are rounded, so
+    that equal numbers of correct images give equal means.
     """
     measured = f"validation_{score.name}"
     trials = runs.groupby("trial", as_index=False)[[measured, "learning_rate"]].mean()
@@ -111,7 +113,7 @@ def like_best(runs: pd.DataFrame, score: Score) -> pd.DataFrame:
 
 
 def validation_curve(runs: pd.DataFrame, score: Score) -> pd.DataFrame:
-    """Scores on validation: a row a learning rate (increasing), a column a seed."""
+    """Return validation scores: a row a learning rate, increasing, a column a seed."""
     return (
         like_best(runs, score)
         .pivot(index="learning_rate", columns="seed", values=f"validation_{score.name}")
@@ -120,20 +122,23 @@ def validation_curve(runs: pd.DataFrame, score: Score) -> pd.DataFrame:
 
 
 def best_learning_rate(runs: pd.DataFrame, score: Score) -> float:
-    """Of the best trial."""
+    """Return the learning rate of the best trial."""
     return float(runs[runs.trial == best_trial(runs, score)].learning_rate.iloc[0])
 
 
 def final_scores(
     runs: pd.DataFrame, score: Score, measure: str | None = None
 ) -> np.ndarray:
-    """By seed, of the best trial, a measure on the test split; None is the score."""
+    """Return a measure of the best trial on the test split, by seed.
+
+    None is the score.
+    """
     chosen = runs[runs.trial == best_trial(runs, score)]
     return np.asarray(chosen.sort_values("seed")[f"test_{measure or score.name}"])
 
 
 def usable_width(rates: np.ndarray, gain: np.ndarray, tolerance: float) -> Width:
-    """The contiguous range around the best within `tolerance` of its gain.
+    """Find the contiguous range around the best rate within `tolerance` of its gain.
 
     An end is where the curve, linear in log10(learning rate) between the points of the
     grid, first falls below (best gain - tolerance); without such a crossing it is the
@@ -164,17 +169,18 @@ def usable_width(rates: np.ndarray, gain: np.ndarray, tolerance: float) -> Width
 
 
 def width_of(runs: pd.DataFrame, score: Score) -> Width:
-    """The usable width of an optimizer's mean curve."""
+    """Find the usable range of an optimizer's mean curve."""
     curve = validation_curve(runs, score)
     mean = score.gain(curve.to_numpy()).mean(axis=1).round(MEAN_DIGITS)
     return usable_width(curve.index.to_numpy(), mean, score.tolerance)
 
 
 def width_error(curve: pd.DataFrame, score: Score) -> float:
-    """Standard error of the width in decades: a bootstrap over seeds.
+    """Return the standard error of the width in decades, by a bootstrap over seeds.
 
     `curve` is a `validation_curve`.
     """
+    # Not scipy.stats.bootstrap: it refuses the one seed that some runs have.
     rates, gain = curve.index.to_numpy(), score.gain(curve.to_numpy())
     seeds = gain.shape[1]
     draws = np.random.default_rng(0).integers(seeds, size=(RESAMPLES, seeds))
@@ -184,7 +190,7 @@ def width_error(curve: pd.DataFrame, score: Score) -> float:
 
 
 def fails_from(runs: pd.DataFrame, score: Score) -> float | None:
-    """The lowest learning rate above the best at which a seed fails; None if none does.
+    """Return the lowest learning rate above the best at which a seed fails, or None.
 
     A run fails when its loss is not finite or its score on validation ends worse than
     `score.failed`.
@@ -198,7 +204,7 @@ def fails_from(runs: pd.DataFrame, score: Score) -> float | None:
 
 
 def half_width(difference: Estimate) -> float:
-    """Of the confidence interval (Student's t) of a paired difference."""
+    """Return half of the confidence interval (Student's t) of a paired difference."""
     if difference.n < 2:
         return np.inf
     quantile = stats.t.ppf((1 + CONFIDENCE) / 2, difference.n - 1)
@@ -206,16 +212,16 @@ def half_width(difference: Estimate) -> float:
 
 
 def is_equal(difference: Estimate) -> bool:
-    """Whether the confidence interval of a paired difference holds 0."""
+    """Say whether the confidence interval of a paired difference contains 0."""
     return bool(abs(difference.mean) <= half_width(difference))
 
 
 def difference(runs: pd.DataFrame, baseline: pd.DataFrame, score: Score) -> Estimate:
-    """Of the test scores at each one's best trial, paired by seed."""
+    """Return the paired difference of test scores, each method at its best trial."""
     return estimate(final_scores(runs, score) - final_scores(baseline, score))
 
 
-def late(runs: pd.DataFrame, score: Score, part: float = LATE) -> np.ndarray:
-    """Test scores by seed: the mean over the evaluations in the last part."""
+def late_scores(runs: pd.DataFrame, score: Score, part: float = LATE) -> np.ndarray:
+    """Return the mean test score over the last evaluations, by seed."""
     last = runs[runs.epoch > (1 - part) * runs.epoch.max()]
     return np.asarray(last.groupby("seed")[f"test_{score.name}"].mean())

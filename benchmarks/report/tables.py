@@ -1,4 +1,4 @@
-"""The tables and the figures of a run, from its files alone."""
+"""The report of a run, made from its files alone: tables and figures."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -11,14 +11,14 @@ from matplotlib.figure import Figure
 
 from benchmarks.records import files, pooled, run_files
 from benchmarks.records.files import DamagedError
-from benchmarks.records.score import Score, count, words
-from benchmarks.report import figures, statistics
+from benchmarks.records.score import Score, words
+from benchmarks.report import figures, notes, statistics
 from benchmarks.report.markdown import Cells, align
 from benchmarks.report.statistics import Condition
 
 
 def report(folder: Path, command: str) -> str:
-    """Write table.md and the figures to `folder`; return the tables.
+    """Write table.md and the figures to a run's folder; return the tables.
 
     `command` makes the results, for the error if there are none.
 
@@ -26,7 +26,7 @@ def report(folder: Path, command: str) -> str:
       FileNotFoundError: there is no finished run.
       DamagedError: a file is not what the run wrote.
     """
-    if pooled.finished(folder):
+    if pooled.finished_parts(folder):
         metrics, meta = pooled.read(folder, command)
     else:
         metrics, meta = run_files.read_run(folder, command)
@@ -41,7 +41,7 @@ def report(folder: Path, command: str) -> str:
 
 
 def draw(folder: Path, metrics: pd.DataFrame, meta: dict[str, Any]) -> str:
-    """The same, from what was read."""
+    """Write table.md and the figures of a run that was read; return the tables."""
     text = table(metrics, meta)
     files.write_text(folder / "table.md", text)
     if meta["experiment"]["strengths"]:
@@ -56,7 +56,7 @@ def draw(folder: Path, metrics: pd.DataFrame, meta: dict[str, Any]) -> str:
 
 
 def save(folder: Path, name: str, drawn: Figure) -> None:
-    """As PNG and SVG, the same bytes for the same results."""
+    """Write a figure as PNG and SVG, with the same bytes for the same results."""
     files.write(folder / f"{name}.png", lambda path: drawn.savefig(path, dpi=150))
     undated = {"Date": None}
     with matplotlib.rc_context({"svg.hashsalt": "prox_optax"}):  # reproducible ids
@@ -66,12 +66,13 @@ def save(folder: Path, name: str, drawn: Figure) -> None:
 
 
 def has_one_trial(meta: dict[str, Any]) -> bool:
+    """Say whether nothing was chosen, as each optimizer had one trial."""
     e = meta["experiment"]
     return len(e["learning_rates"]) == 1 and not e["strengths"]
 
 
 def table(metrics: pd.DataFrame, meta: dict[str, Any]) -> str:
-    """A Markdown table a condition, a row a method, and how to read them."""
+    """Write a Markdown table for each condition, and how to read them."""
     score = Score(**meta["score"])
     rows_of, header = (fixed_row, FIXED) if has_one_trial(meta) else (tuned_row, TUNED)
     titles: Cells = tuple(cell.format(score=score.title) for cell in header)
@@ -83,11 +84,11 @@ def table(metrics: pd.DataFrame, meta: dict[str, Any]) -> str:
         ]
         parts += [f"{str(condition).capitalize()}:", "", *align([titles, *rows]), ""]
     if score.besides or meta["references"]:
-        parts += [*others(metrics, meta), ""]
+        parts += [*measures_table(metrics, meta), ""]
     if meta["experiment"]["contrasts"]:
-        parts += [*contrasts(metrics, meta), ""]
-    notes_of: Callable[..., str] = fixed_notes if has_one_trial(meta) else tuned_notes
-    return "\n".join([*parts, notes_of(metrics, meta), "", origin(meta), ""])
+        parts += [*contrasts_table(metrics, meta), ""]
+    notes_of: Callable[..., str] = notes.fixed if has_one_trial(meta) else notes.tuned
+    return "\n".join([*parts, notes_of(metrics, meta), "", notes.origin(meta), ""])
 
 
 TUNED = (
@@ -109,7 +110,7 @@ def tuned_row(
     name: str,
     base: str | None,
 ) -> Cells:
-    """At the learning rate chosen on validation, and the rates nearly as good."""
+    """Describe a method at the learning rate that validation chose."""
     runs = statistics.runs_of(statistics.final(metrics), condition, name)
     curve = statistics.validation_curve(runs, score)
     width = statistics.width_of(runs, score)
@@ -145,7 +146,7 @@ def fixed_row(
     name: str,
     base: str | None,
 ) -> Cells:
-    """At the only learning rate that was run."""
+    """Describe a method at the only learning rate that was run."""
     runs = statistics.runs_of(metrics, condition, name)
     last = statistics.final(runs)
     return (
@@ -153,11 +154,12 @@ def fixed_row(
         f"{statistics.best_learning_rate(last, score):.3g}",
         mean(statistics.final_scores(last, score)),
         *against(metrics, score, condition, last, base),
-        mean(statistics.late(runs, score)),
+        mean(statistics.late_scores(runs, score)),
     )
 
 
 def mean(by_seed: np.ndarray) -> str:
+    """Write a mean over seeds with its standard error."""
     estimate = statistics.estimate(by_seed)
     return f"{estimate.mean:.4f} +- {estimate.error:.4f} (n={estimate.n})"
 
@@ -169,7 +171,7 @@ def against(
     runs: pd.DataFrame,
     base: str | None,
 ) -> Cells:
-    """The difference to the base, and its name."""
+    """Write the difference to the base, and the base's name."""
     if base is None:
         return "-", "-"
     baseline = statistics.runs_of(statistics.final(metrics), condition, base)
@@ -179,12 +181,12 @@ def against(
 
 
 def signed(value: float) -> str:
-    """With a sign and 4 digits; no -0.0000."""
+    """Write a number with a sign and 4 digits, and 0 as +0.0000."""
     return f"{round(value, 4) + 0.0:+.4f}"
 
 
-def others(metrics: pd.DataFrame, meta: dict[str, Any]) -> list[str]:
-    """The measures on the test split with intervals, beside what needs no training."""
+def measures_table(metrics: pd.DataFrame, meta: dict[str, Any]) -> list[str]:
+    """Tabulate the measures on the test split, beside those without training."""
     score, last = Score(**meta["score"]), statistics.final(metrics)
     measures = (score.name, *score.besides)
 
@@ -210,14 +212,16 @@ def others(metrics: pd.DataFrame, meta: dict[str, Any]) -> list[str]:
     ]
 
 
-def contrasts(metrics: pd.DataFrame, meta: dict[str, Any]) -> list[str]:
-    """Differences in the test score between methods and controls, all conditions."""
+def contrasts_table(metrics: pd.DataFrame, meta: dict[str, Any]) -> list[str]:
+    """Tabulate differences in the test score between methods and controls."""
     columns, fixed = statistics.conditions(meta), has_one_trial(meta)
     score, last = Score(**meta["score"]), statistics.final(metrics)
 
     def scores(condition: Condition, name: str) -> np.ndarray:
         if fixed:
-            return statistics.late(statistics.runs_of(metrics, condition, name), score)
+            return statistics.late_scores(
+                statistics.runs_of(metrics, condition, name), score
+            )
         return statistics.final_scores(statistics.runs_of(last, condition, name), score)
 
     def cell(condition: Condition, method: str, control: str) -> str:
@@ -249,86 +253,3 @@ def contrasts(metrics: pd.DataFrame, meta: dict[str, Any]) -> list[str]:
         "",
         *align([("difference", *map(str, columns)), *rows]),
     ]
-
-
-def tuned_notes(metrics: pd.DataFrame, meta: dict[str, Any]) -> str:
-    """How the numbers of the tables are defined."""
-    e = meta["experiment"]
-    last = statistics.final(metrics)
-    score, wording = Score(**meta["score"]), meta["wording"]
-    title = score.title
-    best, worse = ("highest", "below") if score.higher else ("lowest", "above")
-    pairs = {*meta["baselines"].items(), *map(tuple, e["contrasts"])}
-    comparisons = (len(pairs) - 1) * len(statistics.conditions(meta))
-    trials = len(e["learning_rates"])
-    return f"""\
-{size(meta)} {trials} trials of each optimizer.
-
-- Best rate: the learning rate of the {best} mean validation {title} (of equals, the
-  lowest). The test {wording["items"]} are used once, at that rate.
-- +-: standard error over seeds (initialisation and data order). It leaves out the
-  sampling error of the one test set{wording["sampling_error"]}.
-- equal: not told apart. The {statistics.CONFIDENCE:.0%} interval (Student's t) of the \
-difference to
-  the base, paired by seed, contains 0. Of the {comparisons} comparisons made \
-here one in
-  twenty is told apart by chance; five seeds that agree by chance look certain.
-- Usable rates: the contiguous range around the best in which mean validation {title}
-  stays within {score.tolerance} of the best, interpolated linearly in \
-log10(learning rate)
-  between the points of the grid; <= and >= mark a range cut off by the grid. The
-  error of its decades is a bootstrap over seeds.
-- Fails from: the lowest learning rate above the best at which a seed's loss became NaN
-  or infinite (diverged: {int(last.diverged.sum())} of {len(last)} runs) or its \
-validation {title} ended
-  {worse} {score.failed}. {wording["failures"]}"""
-
-
-def fixed_notes(metrics: pd.DataFrame, meta: dict[str, Any]) -> str:
-    """How the numbers of the tables are defined."""
-    diverged = int(statistics.final(metrics).diverged.sum())
-    return f"""\
-{size(meta)} One learning rate each: nothing is chosen, and the
-test {words(meta["score"]["name"])} is taken at every evaluation.
-
-- +-: standard error over seeds (initialisation and data order).
-- equal: not told apart. The {statistics.CONFIDENCE:.0%} interval (Student's t) of the \
-difference to
-  the base, paired by seed, contains 0.
-- Diverged (a loss was NaN or infinite): {diverged} of {meta["lanes"]} runs."""
-
-
-def size(meta: dict[str, Any]) -> str:
-    e, wording = meta["experiment"], meta["wording"]
-    train = f"{e['train']} train {wording['items']}, " if e["train"] else ""
-    return (
-        f"{meta['data_source']}, {train}{count(e['epochs'], 'epoch')}, "
-        f"{e['seeds']} seeds; " + wording["setting"]
-    )
-
-
-def origin(meta: dict[str, Any]) -> str:
-    """The command, the device, the time and the versions, a line a part."""
-    if parts := meta.get("parts"):
-        return "\n".join(["Parts:", "", *map(part_origin, parts)])
-    device, versions, seconds = meta["device"], meta["versions"], meta["seconds"]
-    return f"""\
-`{meta["command"]}` ({meta["lanes"]} lanes) on \
-{device["platform"]}, {device["cores"]} cores: {seconds["compile"]} s to compile, \
-{seconds["run"]} s to run; Python {versions["python"]}, jax {versions["jax"]}, \
-flax {versions["flax"]}, optax {versions["optax"]}, \
-prox_optax {versions["prox_optax"]}."""
-
-
-def part_origin(part: dict[str, Any]) -> str:
-    """Seeds of a pooled experiment: when, where and how they were trained."""
-    first, versions, seconds = part["first_seed"], part["versions"], part["seconds"]
-    last = first + part["seeds"] - 1
-    which = f"seed {first}" if first == last else f"seeds {first} to {last}"
-    return (
-        f"- {which}: {part['date']}, "
-        f"{part['device']['kind']}, commit {str(part['git_commit'])[:12]}, "
-        f"{part['network']}, {seconds['compile']} s to compile, {seconds['run']} s "
-        f"to run; jax {versions['jax']}, flax {versions['flax']}, "
-        f"optax {versions['optax']}"
-    )

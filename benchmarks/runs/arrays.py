@@ -1,4 +1,4 @@
-"""Pytrees of arrays on disk, by Orbax, whose errors are told as those of files."""
+"""Pytrees of arrays on disk, written by Orbax; its errors become errors of files."""
 
 import gc
 import logging
@@ -15,11 +15,11 @@ import orbax.checkpoint as ocp
 
 from benchmarks.records.files import DamagedError
 
-SYSTEM = re.compile(r"os_error_code='(\d+)'")  # in an error of TensorStore
+SYSTEM = re.compile(r"os_error_code='(\d+)'")  # as TensorStore's errors say it
 
 
 def save(path: Path, tree: Any) -> None:
-    """Write the arrays to a new folder.
+    """Write a pytree of arrays to a new folder.
 
     Raises:
       OSError: they could not be written.
@@ -34,7 +34,7 @@ def save(path: Path, tree: Any) -> None:
 
 
 def load(path: Path, like: Any) -> Any:
-    """Read them; `like` gives structure, shapes and dtypes.
+    """Read a pytree of arrays; `like` gives structure, shapes and dtypes.
 
     Raises:
       DamagedError: the folder does not hold such arrays.
@@ -52,9 +52,9 @@ def load(path: Path, like: Any) -> Any:
 
 @contextmanager
 def silence() -> Iterator[None]:
-    """Without the tracebacks of Orbax's threads, beside the error that they end in.
+    """Keep Orbax's threads from printing tracebacks; their error is raised anyway.
 
-    After an error the threads go on for a while, and their logs stay silent.
+    After an error the threads go on for a while, so their logs stay silent.
     """
     loggers = [logging.getLogger(name) for name in ("absl", "asyncio")]
     levels = [each.level for each in loggers]

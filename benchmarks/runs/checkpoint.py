@@ -1,9 +1,12 @@
-"""Where a run stands, on disk: it goes on from there after a kill at any moment.
+"""Checkpoints: from the last one a run goes on after a kill at any moment.
 
 A checkpoint is a folder `checkpoints/PROGRAM-EPOCH-STEP`, named by what comes next. It
-holds the rows so far, the lanes by Orbax, and a manifest of both. Written under another
-name, it gets its own when it is whole and on the disk. The last two are kept. Beside
-them `run.json` says which experiment they belong to.
+holds the rows so far, the lanes as Orbax writes them, and a manifest of both. It is
+written under another name, and renamed when it is whole and on the disk. The last two
+are kept. Beside them `run.json` says which experiment they belong to.
+
+Orbax's CheckpointManager does not do this: it renames before the disk has the files,
+restores a file that was changed, and takes or deletes the folders of others.
 """
 
 import contextlib
@@ -18,12 +21,12 @@ from benchmarks.runs import arrays, folders
 
 FOLDER, RUN = "checkpoints", "run.json"
 LANES, ROWS = "lanes", "rows.csv"
-KIND = {"checkpoints": "with manifests"}  # other ones are not gone on with
+KIND = {"checkpoints": "with manifests"}  # a run with other ones is refused
 NAME = r"(\d+)-(\d+)-(\d+)"
 
 
 class Position(NamedTuple):
-    """What is to be run next: a step of an epoch of a program, all counted from 0."""
+    """The step that comes next, with its epoch and program; all count from 0."""
 
     program: int
     epoch: int
@@ -34,12 +37,12 @@ class Position(NamedTuple):
 
 
 class State(NamedTuple):
-    """Holds what is known at a position, besides the lanes.
+    """What a checkpoint holds besides the lanes.
 
     Attributes:
       position: what comes next.
       rows: metrics.csv so far; empty at the very start.
-      seconds: to compile and to run all until then.
+      seconds: that it took to compile and to run all until then.
     """
 
     position: Position
@@ -47,9 +50,14 @@ class State(NamedTuple):
     seconds: dict[str, float]
 
 
+def is_unfinished(folder: Path) -> bool:
+    """Say whether a folder holds a run to go on with."""
+    return (folder / FOLDER / RUN).is_file()
+
+
 def refuse_unfinished(folder: Path) -> None:
     """Raise ValueError if a folder holds an unfinished run."""
-    if (folder / FOLDER / RUN).is_file():
+    if is_unfinished(folder):
         raise ValueError(
             f"{folder} holds an unfinished run: go on with it by --resume, give "
             f"another --out, or delete {folder / FOLDER}."
@@ -57,21 +65,21 @@ def refuse_unfinished(folder: Path) -> None:
 
 
 def start(folder: Path, configuration: dict[str, Any]) -> None:
-    """Say what the run is, in a folder without an unfinished one."""
+    """Write what the run is, into a folder without an unfinished run."""
     finish(folder)
     text = json.dumps(configuration | KIND, indent=2)
     files.write_text(folder / FOLDER / RUN, text)
 
 
 def position(folder: Path, configuration: dict[str, Any]) -> Position | None:
-    """Where to go on; None if the run is finished.
+    """Return where to go on with a run, or None if it is finished.
 
     Raises:
       FileNotFoundError: there is no run to go on with.
-      ValueError: the run in the folder is another one, and where they differ; or a file
-        of it is damaged, and how to go on without it.
+      ValueError: the run in the folder is another one, or a file of it is damaged; says
+        where the two differ, or how to go on without the file.
     """
-    if (folder / FOLDER / RUN).is_file():
+    if is_unfinished(folder):
         compare(folder, folder / FOLDER / RUN, configuration | KIND)
         return state(folder).position
     if saved(folder) and not (folder / run_files.META).is_file():
@@ -88,7 +96,7 @@ def position(folder: Path, configuration: dict[str, Any]) -> Position | None:
 
 
 def compare(folder: Path, path: Path, configuration: dict[str, Any]) -> None:
-    """Raise ValueError unless a file tells of the same run."""
+    """Raise ValueError unless a file describes the same run; name the differences."""
     changed = differences(files.read_json(path), json.loads(json.dumps(configuration)))
     if changed:
         raise ValueError(
@@ -99,16 +107,15 @@ def compare(folder: Path, path: Path, configuration: dict[str, Any]) -> None:
 
 
 def reached(folder: Path) -> Position:
-    """Where an unfinished run goes on."""
+    """Return the position of the last checkpoint; the very start if there is none."""
     return max([*saved(folder), Position(0, 0)])
 
 
 def state(folder: Path) -> State:
-    """Read what is known where an unfinished run goes on.
+    """Read the last checkpoint, without the lanes.
 
     Raises:
-      DamagedError: a file of the last checkpoint is not what was written; says how to
-        go on.
+      DamagedError: one of its files is not what was written; says how to go on.
     """
     last = reached(folder)
     if last not in saved(folder):
@@ -139,12 +146,12 @@ def way_out(folder: Path, last: Position) -> str:
     )
 
 
-def begun(folder: Path, wanted: dict[str, Any]) -> dict[str, Any] | None:
-    """The meta data of measurements begun in a folder; None where there are none.
+def begun_meta(folder: Path, wanted: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the meta data of measurements in a folder, or None if there are none.
 
     Raises:
-      ValueError: they were begun otherwise than `wanted`; numbers of two machines, or
-        of two sets of versions, are not compared.
+      ValueError: they differ from `wanted`: numbers of two machines, or of two sets of
+        versions, are not compared.
     """
     path = folder / run_files.META
     if not path.is_file():
@@ -160,7 +167,7 @@ def begun(folder: Path, wanted: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def differences(found: Any, wanted: Any, name: str = "") -> list[str]:
-    """A line each entry of nested dictionaries that differs."""
+    """Write a line for each entry of nested dictionaries that differs."""
     if not (isinstance(found, dict) and isinstance(wanted, dict)):
         return [] if found == wanted else [f"  {name}: {found} there, {wanted} here"]
     return [
@@ -171,57 +178,51 @@ def differences(found: Any, wanted: Any, name: str = "") -> list[str]:
 
 
 def saved(folder: Path) -> list[Position]:
-    """The whole checkpoints, in their order."""
+    """Return the positions of the whole checkpoints, in their order."""
     names = (path.name for path in (folder / FOLDER).glob("*-*-*"))
     matches = (re.fullmatch(NAME, name) for name in names)
     return sorted(Position(*map(int, m.groups())) for m in matches if m)
 
 
 def save(folder: Path, state: State, lanes: Any = None) -> None:
-    """Save a state with the lanes, whole or not at all; keep the one before it.
+    """Write a checkpoint, whole or not at all, and keep the one before it.
 
     Raises:
       OSError: it could not be written; names the checkpoint.
     """
     older = saved(folder)
     if state.position in older:
-        return  # it goes on from there, and has not moved
-    path = path_of(folder, state.position)
-    unfinished = files.temporary(path)
-    folders.remove(unfinished)
-    try:
-        files.make(unfinished)
+        return  # the run has not moved since it was resumed
+
+    def fill(unfinished: Path) -> None:
+        unfinished.mkdir()
         if lanes is not None:
             arrays.save(unfinished / LANES, lanes)
         (unfinished / ROWS).write_bytes(state.rows.encode())
-        files.seal(
-            unfinished,
-            files.inside(unfinished),
-            position=state.position,
-            run=files.sha256(folder / FOLDER / RUN),
-            seconds=state.seconds,
-        )
-        files.replace(unfinished, path)
-    except OSError as error:
-        raise files.named(error, path) from error
-    finally:
-        folders.remove(unfinished)
+
+    folders.write(
+        path_of(folder, state.position),
+        fill,
+        position=state.position,
+        run=files.sha256(folder / FOLDER / RUN),
+        seconds=state.seconds,
+    )
     for other in older[:-1]:
         discard(path_of(folder, other))
 
 
 def load(folder: Path, position: Position, like: Any) -> Any:
-    """The lanes saved at a position; `like` gives structure, shapes and dtypes."""
+    """Read the lanes at a position; `like` gives structure, shapes and dtypes."""
     return arrays.load(path_of(folder, position) / LANES, like)
 
 
 def seconds(folder: Path) -> dict[str, float]:
-    """Seconds to compile and to run all the programs."""
+    """Return the seconds that a run has taken so far, to compile and to run."""
     return {key: round(x, 1) for key, x in state(folder).seconds.items()}
 
 
 def is_own(path: Path) -> bool:
-    """Whether a folder of this name is a run's: empty, or with what a run writes."""
+    """Say whether a folder `checkpoints` is a run's: empty, or as a run writes it."""
     if not path.is_dir():
         return False
     if (path / RUN).exists():
@@ -236,16 +237,16 @@ def is_own(path: Path) -> bool:
 
 
 def is_checkpoint(path: Path) -> bool:
-    """Whether a run wrote it, or a kill left it when all in it was removed."""
+    """Say whether a run wrote a folder, or emptied it before it was killed."""
     if not (re.fullmatch(NAME, path.name) and path.is_dir()):
         return False
     return folders.OWN[MANIFEST](path / MANIFEST) or not any(path.iterdir())
 
 
 def finish(folder: Path) -> None:
-    """A finished run needs no checkpoint; without run.json nothing goes on from one.
+    """Remove the checkpoints of a finished run, run.json first; keep what is not ours.
 
-    What no run wrote stays.
+    Without run.json no run goes on from what a kill leaves of them.
     """
     (folder / FOLDER / RUN).unlink(missing_ok=True)
     for each in saved(folder):
@@ -256,7 +257,7 @@ def finish(folder: Path) -> None:
 
 
 def discard(path: Path) -> None:
-    """Remove a checkpoint; one without its manifest may be another's, unless empty."""
+    """Remove a checkpoint; without a manifest, only if it is empty."""
     try:
         files.discard(path)
     except DamagedError:

@@ -1,4 +1,4 @@
-"""A moment by which to stop, and whether what comes next ends before it."""
+"""A moment by which to stop, and a guess whether what comes next ends before it."""
 
 import time
 from collections.abc import Iterator, Mapping
@@ -7,15 +7,17 @@ from math import inf
 
 from benchmarks.runs import signals
 
-MARGIN = 1.25  # what comes may take so much longer than the last time
+MARGIN = 1.25  # times the seconds of the last time are allowed for
 
 
 class Deadline:
-    """Work asks before what it cannot interrupt, and has that timed.
+    """The moment by which work has to stop.
+
+    Work asks before each piece that cannot be interrupted, and times the piece.
 
     Attributes:
       at: the moment, on the clock of `time.monotonic`.
-      last: seconds that each kind of work took the last time, or a guess before it.
+      last: seconds by kind of work: those of the last time, or a guess before it.
     """
 
     def __init__(self, at: float = inf, guesses: Mapping[str, float] | None = None):
@@ -23,7 +25,7 @@ class Deadline:
         self.last = dict(guesses or {})
 
     def allows(self, *kinds: str) -> bool:
-        """Whether there is time for all of these, one after the other.
+        """Say whether there is time for these kinds of work, one after the other.
 
         After a signal there is none.
         """
@@ -34,6 +36,7 @@ class Deadline:
 
     @contextmanager
     def timing(self, kind: str) -> Iterator[None]:
+        """Note how long a piece of work takes."""
         began = time.monotonic()
         yield
         self.last[kind] = time.monotonic() - began

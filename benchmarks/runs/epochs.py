@@ -1,4 +1,4 @@
-"""Run a program of an experiment: train, evaluate, write the results as they come."""
+"""A program of a run: trained part by part, evaluated, saved, written to its files."""
 
 import itertools
 import time
@@ -30,27 +30,27 @@ WRITTEN_A_SECOND = 200e6  # bytes of a checkpoint, before one was timed
 
 
 class Run(NamedTuple):
-    """What is to be run.
+    """An experiment in a folder, prepared to be trained.
 
     Attributes:
-      experiment: what.
+      experiment: what is trained.
       data_set: its data, checked.
       folder: of the results.
-      position: where to begin.
-      meta: what meta.json holds besides the time taken.
+      position: where to begin; None if the run is finished.
+      meta: what its meta.json will hold besides the time taken.
       lock: of the folder, until the run ends or stops.
     """
 
     experiment: Experiment
     data_set: DataSet
     folder: Path
-    position: Position
+    position: Position | None
     meta: dict[str, Any]
     lock: folders.Lock
 
 
-def count(experiment: Experiment, data_set: DataSet, program: Program) -> int:
-    """Steps of all the lanes of a program."""
+def lane_steps(experiment: Experiment, data_set: DataSet, program: Program) -> int:
+    """Return the steps of a program's lanes, all together."""
     trials = sum(len(grid.labels(experiment, name)) for name in program.optimizers)
     examples = experiment.problem.examples(data_set)
     steps = grid.total_steps(experiment, examples, program.batch_size)
@@ -58,23 +58,23 @@ def count(experiment: Experiment, data_set: DataSet, program: Program) -> int:
 
 
 class Progress:
-    """The rows of all programs so far, and the seconds that they took."""
+    """What a run has reached in a program: its rows, and the seconds that it took."""
 
-    def __init__(self, run: Run, start: Position, compiled: float, deadline: Deadline):
-        self.run, self.number, self.deadline = run, start.program, deadline
-        self.compiled = compiled
+    def __init__(self, run: Run, compiled: float, deadline: Deadline):
+        """Go on from the last checkpoint, after so many seconds to compile."""
+        self.run, self.compiled, self.deadline = run, compiled, deadline
         none = pd.DataFrame(columns=metric_rows.columns(run.experiment))
         _, self.rows, self.before = checkpoint.state(run.folder)
         self.rows = self.rows or to_csv(none, header=True)
         self.began = self.saved = time.perf_counter()
 
     def add(self, rows: pd.DataFrame) -> None:
-        """Take up rows, and write metrics.csv."""
+        """Add rows to metrics.csv."""
         self.rows += to_csv(rows, header=False)
         run_files.write_metrics(self.run.folder, self.rows)
 
-    def save(self, after: Position, lanes: dict[str, loop.Lane] | None) -> None:
-        """Write a checkpoint, with the lanes unless a program has ended."""
+    def save(self, after: Position, lanes: loop.Lanes | None) -> None:
+        """Write a checkpoint; without lanes where a program has ended."""
         seconds = {
             "compile": self.before["compile"] + self.compiled,
             "run": self.before["run"] + time.perf_counter() - self.began,
@@ -86,6 +86,7 @@ class Progress:
 
     @property
     def is_due(self) -> bool:
+        """Say whether the last checkpoint is old enough to write another."""
         return time.perf_counter() - self.saved > self.run.experiment.save_every
 
 
@@ -98,30 +99,30 @@ def run_program(
     run: Run,
     which: Program,
     start: Position,
-    score: loop.Evaluate,
+    evaluate_networks: loop.Evaluate,
     bar: Any,
     deadline: Deadline,
 ) -> bool:
-    """Train from a position to the end of the program, evaluate and keep its rows.
+    """Train a program from a position to its end, evaluate and keep its rows.
 
-    Returns whether the deadline allowed that; if not, a checkpoint says where it is.
+    Returns whether the deadline allowed that; if not, a checkpoint is written.
     """
-    experiment, folder = run.experiment, run.folder
+    experiment, data_set = run.experiment, run.data_set
     if not deadline.allows("compile", "part", "save"):
         return False
     with deadline.timing("compile"):
-        built = program.build(experiment, run.data_set, which, folder, start, score)
-    lanes, progress = built.start(), Progress(run, start, built.seconds, deadline)
+        built = program.build(experiment, data_set, which, evaluate_networks)
+    lanes, progress = begin(run, built, start), Progress(run, built.seconds, deadline)
     size = sum(x.nbytes for x in jax.tree.leaves(lanes))
     deadline.last.setdefault("save", size / WRITTEN_A_SECOND)
-    parts = grid.parts(
-        experiment, experiment.problem.examples(run.data_set), which.batch_size
-    )
-    done = count(experiment, run.data_set, which) // (experiment.epochs * len(parts))
+    examples = experiment.problem.examples(data_set)
+    parts = grid.parts(experiment, examples, which.batch_size)
+    all_parts = experiment.epochs * len(parts)
+    done = lane_steps(experiment, data_set, which) // all_parts
     bar.update(done * (start.epoch * len(parts) + start.step // parts.step))
-    labels = [x for name in which.optimizers for x in grid.labels(experiment, name)]
-    unique = list(dict.fromkeys(labels))
-    with tensorboard.writers(folder, which.condition, unique, start.epoch) as writers:
+    labels = [x for name in which.optimizers for x in grid.compared(experiment, name)]
+    watched = run.folder, which.condition, labels, start.epoch
+    with tensorboard.writers(*watched) as writers:
         for now, after in itertools.pairwise(positions(experiment, parts, start)):
             ends = after.epoch > now.epoch
             evaluated = ends and is_evaluated(experiment, after.epoch)
@@ -133,17 +134,24 @@ def run_program(
                 jax.block_until_ready(lanes)
             bar.update(done)
             if ends:
-                tensorboard.log(
-                    writers, end_epoch(progress, which, built, lanes, after)
-                )
+                rows = end_epoch(progress, which, built, lanes, after)
+                tensorboard.log(writers, rows)
             if progress.is_due and after.epoch < experiment.epochs:
                 progress.save(after, lanes)
     progress.save(Position(start.program + 1, 0), lanes=None)
     return True
 
 
+def begin(run: Run, built: Built, start: Position) -> loop.Lanes:
+    """Return a program's lanes at a position: new, or from the checkpoint."""
+    if start == Position(start.program, 0):
+        return built.start()
+    lanes: loop.Lanes = checkpoint.load(run.folder, start, built.like)
+    return lanes
+
+
 def positions(experiment: Experiment, parts: range, start: Position) -> list[Position]:
-    """What is left of a program, part by part, and its end."""
+    """List the parts that are left of a program, and last its end."""
     program = start.program
     of_all = itertools.product(range(experiment.epochs), parts)
     left = [Position(program, *x) for x in of_all if Position(program, *x) >= start]
@@ -154,10 +162,10 @@ def end_epoch(
     progress: Progress,
     which: Program,
     built: Built,
-    lanes: dict[str, loop.Lane],
+    lanes: loop.Lanes,
     after: Position,
 ) -> pd.DataFrame:
-    """The rows of the epoch, with scores and kept if it is one that is evaluated."""
+    """Return the rows of an epoch; if it is evaluated, with scores, and keep them."""
     run, experiment = progress.run, progress.run.experiment
     now = metric_rows.training(experiment, which, lanes, after.epoch)
     if not is_evaluated(experiment, after.epoch):
@@ -173,5 +181,6 @@ def end_epoch(
 
 
 def is_evaluated(experiment: Experiment, epoch: int) -> bool:
+    """Say whether an experiment evaluates after so many epochs."""
     every = experiment.evaluate_every or experiment.epochs
     return epoch == experiment.epochs or epoch % every == 0

@@ -9,18 +9,20 @@ from tqdm import tqdm
 
 from benchmarks.experiments import Experiment
 from benchmarks.records import files, origin, run_files
-from benchmarks.runs import (
-    checkpoint,
-    folders,
-    grid,
-    program,
-    tensorboard,
-    weights,
-)
+from benchmarks.runs import checkpoint, folders, grid, program, tensorboard, weights
 from benchmarks.runs.checkpoint import Position
 from benchmarks.runs.deadline import Deadline
-from benchmarks.runs.epochs import Run, count, run_program
+from benchmarks.runs.epochs import Run, lane_steps, run_program
 from benchmarks.tasks.problem import DataSet, Problem
+
+OWN = {
+    **folders.OWN,
+    checkpoint.FOLDER: checkpoint.is_own,
+    # Beside its files, a run only adds to these, or has its own folders in them.
+    tensorboard.FOLDER: Path.is_dir,
+    weights.FOLDER: Path.is_dir,
+}
+"""By name, how to recognise what a run overwrites or removes."""
 
 
 def prepare(
@@ -30,10 +32,11 @@ def prepare(
     *,
     resume: bool,
     data_dir: Path | None = None,
-) -> Run | None:
-    """Read the data and find where to begin; None if the run to resume is finished.
+) -> Run:
+    """Read the data of an experiment and find where to begin.
 
-    Until the `Run` ran, no other process runs anything in its folder.
+    The run's folder is locked until `execute` has trained it: no other process can run
+    anything there.
 
     Args:
       experiment: what to run.
@@ -47,26 +50,23 @@ def prepare(
     """
     lock = folders.Lock(folder)
     try:
-        prepared = begin(experiment, command, lock, resume, data_dir)
+        return prepare_locked(experiment, command, lock, resume, data_dir)
     except BaseException:
         lock.release()
         raise
-    if prepared is None:
-        lock.release()
-    return prepared
 
 
-def begin(
+def prepare_locked(
     experiment: Experiment,
     command: str,
     lock: folders.Lock,
     resume: bool,
     data_dir: Path | None,
-) -> Run | None:
-    """The same, in a folder that is locked."""
+) -> Run:
+    """Prepare a run in a folder that is locked already."""
     folder, problem = lock.folder, experiment.problem
     if not resume:
-        folders.claim(folder, OWN, further(experiment))
+        folders.claim(folder, OWN, report_names(experiment))
         checkpoint.refuse_unfinished(folder)
     environment = origin.environment()  # the commit, before files of it are rewritten
     data_set = problem.load(data_dir)
@@ -74,39 +74,39 @@ def begin(
     if not resume:
         checkpoint.start(folder, configuration)
     position = checkpoint.position(folder, configuration)
-    folders.clear(folder, *map(re.escape, (*OWN, *further(experiment))))
-    folders.clear(folder / checkpoint.FOLDER, checkpoint.NAME, checkpoint.RUN)
+    remove_leftovers(folder, experiment)
     if position is None:
         checkpoint.finish(folder)
-        return None
-    finished = grid.programs(experiment)[: position.program]
-    with files.telling(f"Delete {folder / checkpoint.FOLDER} to start anew."):
-        for path in weights.manifests(folder, experiment, finished):
-            files.check(path.parent)
-    judging = judged(problem, problem.references(data_set))
-    meta = {"command": command, **configuration, **judging, **environment}
+        return Run(experiment, data_set, folder, None, {}, lock)
+    check_weights(folder, experiment, position)
+    words = words_of(problem, problem.references(data_set))
+    meta = {"command": command, **configuration, **words, **environment}
     return Run(experiment, data_set, folder, position, meta, lock)
 
 
-OWN = {
-    **folders.OWN,
-    checkpoint.FOLDER: checkpoint.is_own,
-    # Beside its files, a run only adds to these, or has its own folders in them.
-    tensorboard.FOLDER: Path.is_dir,
-    weights.FOLDER: Path.is_dir,
-}
-"""How what a run overwrites or removes is recognised."""
-
-
-def further(experiment: Experiment) -> list[str]:
-    """The other names that a run and its report write."""
+def report_names(experiment: Experiment) -> list[str]:
+    """Name what a run and its report write besides `OWN`."""
     figures = (experiment.problem.score.name, "strengths", "curves")
     drawn = [f"{name}.{kind}" for name in figures for kind in ("png", "svg")]
     return ["table.md", *drawn, weights.FOLDER]
 
 
-def run(run: Run, deadline: Deadline | None = None) -> bool:
-    """Train, and write metrics.csv as it goes and meta.json at the end.
+def remove_leftovers(folder: Path, experiment: Experiment) -> None:
+    """Remove what killed processes have left half written in a run's folder."""
+    folders.clear(folder, *map(re.escape, (*OWN, *report_names(experiment))))
+    folders.clear(folder / checkpoint.FOLDER, checkpoint.NAME, checkpoint.RUN)
+
+
+def check_weights(folder: Path, experiment: Experiment, position: Position) -> None:
+    """Raise DamagedError unless the weights of the finished programs are whole."""
+    finished = grid.programs(experiment)[: position.program]
+    with files.telling(f"Delete {folder / checkpoint.FOLDER} to start anew."):
+        for path in weights.manifests(folder, experiment, finished):
+            files.check(path.parent)
+
+
+def execute(run: Run, deadline: Deadline | None = None) -> bool:
+    """Train a run; write metrics.csv as it goes on, and meta.json at the end.
 
     A checkpoint is written every `save_every` seconds, after a part of an epoch.
 
@@ -118,27 +118,26 @@ def run(run: Run, deadline: Deadline | None = None) -> bool:
       OSError: a file could not be written; what was saved before is whole.
     """
     try:
-        return train_all(run, deadline or Deadline())
+        if run.position is None:
+            return True
+        return execute_locked(run, run.position, deadline or Deadline())
     finally:
         run.lock.release()
 
 
-def train_all(run: Run, deadline: Deadline) -> bool:
-    """The same, in a folder that is locked."""
-    experiment, folder, position = run.experiment, run.folder, run.position
-    print(announce(experiment, run.data_set, folder), flush=True)
+def execute_locked(run: Run, position: Position, deadline: Deadline) -> bool:
+    """Train a run from a position on, in a folder that is locked already."""
+    experiment, data_set, folder = run.experiment, run.data_set, run.folder
+    print(announce(experiment, data_set, folder), flush=True)
     programs = grid.programs(experiment)
-    score = program.make_score(experiment, run.data_set)
-    with tqdm(unit="lane-step", unit_scale=True, total=0) as bar:
-        lane_steps = [count(experiment, run.data_set, each) for each in programs]
-        bar.total = sum(lane_steps)
-        bar.update(sum(lane_steps[: position.program]))
-        for number, each in enumerate(programs):
-            if number < position.program:
-                continue
-            start = position if number == position.program else Position(number, 0)
+    evaluate_networks = program.make_evaluate(experiment, data_set)
+    steps = [lane_steps(experiment, data_set, each) for each in programs]
+    with tqdm(unit="step", unit_scale=True, total=sum(steps)) as bar:
+        bar.update(sum(steps[: position.program]))
+        for number, each in enumerate(programs[position.program :], position.program):
+            start = max(position, Position(number, 0))
             bar.set_description(f"{each.condition}, {each.optimizers[0]}")
-            if not run_program(run, each, start, score, bar, deadline):
+            if not run_program(run, each, start, evaluate_networks, bar, deadline):
                 return False
     meta = run.meta | {
         "lanes": experiment.lanes,
@@ -152,22 +151,20 @@ def train_all(run: Run, deadline: Deadline) -> bool:
 
 
 def stopped(run: Run) -> str:
-    """Where an unfinished run stands, in a sentence."""
-    reached, programs = (
-        checkpoint.reached(run.folder),
-        grid.programs(run.experiment),
-    )
-    of_all = f", program {reached.program + 1} of {len(programs)}"
+    """Say in a sentence where an unfinished run stands."""
+    reached = checkpoint.reached(run.folder)
+    programs = len(grid.programs(run.experiment))
+    of_all = f", program {reached.program + 1} of {programs}"
     return (
         f"Stopped after epoch {reached.epoch} of {run.experiment.epochs}"
         + (f" and {reached.step} steps" if reached.step else "")
-        + (of_all if len(programs) > 1 else "")
+        + (of_all if programs > 1 else "")
         + "."
     )
 
 
 def describe(experiment: Experiment, data_set: DataSet) -> dict[str, Any]:
-    """What a run is: with the same code, the same description, the same numbers."""
+    """Describe a run: with the same code, equal descriptions give equal numbers."""
     numbers = asdict(experiment)
     for text in ("question", "cost", "gpu_cost"):
         del numbers[text]
@@ -176,7 +173,7 @@ def describe(experiment: Experiment, data_set: DataSet) -> dict[str, Any]:
         "experiment": numbers,
         "noises": [str(noise) for noise in experiment.noises],
         "trials": {
-            name: grid.trials(experiment, name) for name in experiment.optimizers
+            name: grid.numbers(experiment, name) for name in experiment.optimizers
         },
         "baselines": grid.baselines(experiment),
         "data_source": data_set.source,
@@ -184,8 +181,17 @@ def describe(experiment: Experiment, data_set: DataSet) -> dict[str, Any]:
     }
 
 
+def words_of(problem: Problem, references: dict[str, Any]) -> dict[str, Any]:
+    """Return what meta.json tells the reports of a task."""
+    return {
+        "score": problem.score._asdict(),
+        "wording": problem.wording()._asdict(),
+        "references": references,
+    }
+
+
 def announce(experiment: Experiment, data_set: DataSet, folder: Path) -> str:
-    """What is about to be run, in a few lines."""
+    """Say in a few lines what is about to be run."""
     examples = experiment.problem.examples(data_set)
     items = experiment.problem.wording().items
     programs = len(grid.programs(experiment))
@@ -200,17 +206,8 @@ def announce(experiment: Experiment, data_set: DataSet, folder: Path) -> str:
         *([f"{len(experiment.noises)} noises"] if len(experiment.noises) > 1 else []),
     ]
     return (
-        f"{experiment.name}: {' x '.join(factors)} = {experiment.lanes} lanes\n"
+        f"{experiment.name}: {' x '.join(factors)} = {experiment.lanes} runs\n"
         f"{experiment.epochs} epochs of {examples} {items} each, as {programs} "
         f"compiled program{'s' if programs > 1 else ''}\n"
         f"{tensorboard.announce(folder)}"
     )
-
-
-def judged(problem: Problem, references: dict[str, Any]) -> dict[str, Any]:
-    """What meta.json says of the task, for the reports."""
-    return {
-        "score": problem.score._asdict(),
-        "wording": problem.wording()._asdict(),
-        "references": references,
-    }

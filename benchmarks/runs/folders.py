@@ -1,8 +1,7 @@
-"""The folder of a run: whose it is, and who is at work in it.
+"""The folder of a run: how it is locked, and how its files are recognised.
 
-A run overwrites and removes files. It does so only in a folder where these names are
-not there yet, or are recognisably those of a run, and for as long as it alone is at
-work there.
+A run overwrites and removes files. It does so only while its process alone is at work
+in the folder, and only where these names are free or recognisably a run's.
 """
 
 import contextlib
@@ -12,6 +11,7 @@ import re
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from benchmarks.records import files, run_files
 from benchmarks.records.files import MANIFEST, DamagedError
@@ -22,9 +22,9 @@ TEMPORARY = re.compile(r"\.(\d+)-(.+)")  # as `files.temporary` names them
 
 
 class Lock:
-    """A folder in which this process is at work, until it is released or ends.
+    """The lock of a folder, held by this process until it releases it or ends.
 
-    The file holds the number of the process. What locks is the open file, not its
+    A file holds the number of the process. The open file is the lock, not its
     presence: a killed process leaves no lock.
     """
 
@@ -49,7 +49,7 @@ class Lock:
             raise files.named(error, self.path) from error
 
     def open(self) -> int:
-        """Open the file and lock it."""
+        """Open the lock's file and lock it."""
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW
         opened = os.open(self.path, flags, 0o644)
         try:
@@ -70,14 +70,14 @@ class Lock:
         return opened
 
     def is_there(self) -> bool:
-        """Whether the locked file is the one that others find."""
+        """Say whether the locked file is the one that others find."""
         try:
             return os.path.samestat(os.fstat(self.file), self.path.lstat())
         except FileNotFoundError:
             return False
 
     def release(self) -> None:
-        """Leave the folder to others, and no trace if nothing was written into it."""
+        """Unlock the folder; remove it if it is new and nothing was written into it."""
         with contextlib.suppress(OSError):
             self.path.unlink()
         os.close(self.file)
@@ -87,7 +87,7 @@ class Lock:
 
 
 def make(folder: Path) -> list[Path]:
-    """Make a folder to write to; those that were not there, the innermost first.
+    """Make a folder to write to; return those that were not there, innermost first.
 
     Raises:
       OSError: says what to write instead.
@@ -106,7 +106,7 @@ def make(folder: Path) -> list[Path]:
 
 
 def holds(path: Path, *keys: str) -> bool:
-    """Whether a file is a JSON object with these keys."""
+    """Say whether a file is a JSON object with these keys."""
     try:
         return {*keys} <= files.read_json(path).keys()
     except (DamagedError, OSError):
@@ -114,7 +114,7 @@ def holds(path: Path, *keys: str) -> bool:
 
 
 def is_metrics(path: Path) -> bool:
-    """Whether a file is a table of runs, by its first line."""
+    """Say whether a file is a table of runs, by its first line."""
     try:
         with path.open(encoding="utf-8") as file:
             return {*run_files.run_columns()} <= {*file.readline().split(",")}
@@ -127,32 +127,32 @@ OWN: dict[str, Callable[[Path], bool]] = {
     META: lambda path: holds(path, "command", "experiment", "trials", "versions"),
     MANIFEST: lambda path: holds(path, "sha256", "about", "files"),
 }
-"""How files of a run are recognised."""
+"""By name, how to recognise a file of a run."""
 
 
 def is_measured(path: Path) -> bool:
-    """Whether a file is the meta data of measurements, not of a run."""
+    """Say whether a file is the meta data of measurements, not of a run."""
     has_device = holds(path, "command", "versions", "device")
     return has_device and not holds(path, "experiment")
 
 
 def claim(
-    folder: Path, own: dict[str, Callable[[Path], bool]], further: Sequence[str]
+    folder: Path, own: dict[str, Callable[[Path], bool]], others: Sequence[str]
 ) -> None:
-    """Refuse a folder in which something that is not a run's has a run's name.
+    """Refuse a folder that holds something foreign under a name of a run's.
 
     Args:
       folder: of the run.
-      own: how what is overwritten or removed is recognised, by its name.
-      further: other names that a run writes; they are a run's where `own` files are.
+      own: by name, how to recognise what is overwritten or removed.
+      others: further names that a run writes; beside files of `own` they are a run's.
 
     Raises:
-      ValueError: names what is there.
+      ValueError: names what is not a run's.
     """
     there = [name for name in own if os.path.lexists(folder / name)]
     foreign = [name for name in there if not own[name](folder / name)]
     if not any((folder / name).is_file() for name in there):
-        foreign += [name for name in further if os.path.lexists(folder / name)]
+        foreign += [name for name in others if os.path.lexists(folder / name)]
     if foreign:
         raise ValueError(
             f"{folder} holds {', '.join(foreign)}, which no run wrote, or which is "
@@ -162,9 +162,9 @@ def claim(
 
 @contextlib.contextmanager
 def measuring(folder: Path, names: Sequence[str], meta: str = META) -> Iterator[None]:
-    """Be alone at work in a folder of measurements, which writes files of such names.
+    """Lock a folder of measurements, which may write files of these names.
 
-    Those that are there are its own where its meta data are.
+    Files of these names that are there belong to it if its meta data are there too.
 
     Raises:
       OSError, ValueError: of `Lock` and `claim`.
@@ -178,7 +178,7 @@ def measuring(folder: Path, names: Sequence[str], meta: str = META) -> Iterator[
 
 
 def clear(folder: Path, *patterns: str) -> None:
-    """Remove what killed processes left, of things with names like these."""
+    """Remove what killed processes left half written under names like these."""
     for path in folder.glob(".*-*"):
         match = TEMPORARY.fullmatch(path.name)
         of_run = match and any(re.fullmatch(each, match[2]) for each in patterns)
@@ -187,6 +187,7 @@ def clear(folder: Path, *patterns: str) -> None:
 
 
 def is_alive(process: int) -> bool:
+    """Say whether a process other than this one has this number."""
     try:
         os.kill(process, 0)
     except (ProcessLookupError, OverflowError):
@@ -196,8 +197,30 @@ def is_alive(process: int) -> bool:
     return process != os.getpid()
 
 
+def write(path: Path, fill: Callable[[Path], object], **about: Any) -> None:
+    """Let `fill` write a folder under another name, seal it, then rename it.
+
+    The manifest says what is `about` the files. An older folder is removed first.
+
+    Raises:
+      OSError: names the path that could not be written.
+    """
+    unfinished = files.temporary(path)
+    remove(unfinished)
+    try:
+        files.make(path.parent)
+        fill(unfinished)
+        files.seal(unfinished, files.files_in(unfinished), **about)
+        remove(path)
+        files.replace(unfinished, path)
+    except OSError as error:
+        raise files.named(error, path) from error
+    finally:
+        remove(unfinished)
+
+
 def remove(path: Path) -> None:
-    """Remove a file or a folder if it is there; a link, but not what it leads to."""
+    """Remove a file or folder if it is there; of a link, not what it leads to."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:

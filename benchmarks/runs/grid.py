@@ -1,8 +1,9 @@
-"""From an experiment's numbers to what is run: trials, methods, programs."""
+"""The grid of an experiment: its programs, the numbers of its trials, its methods."""
 
 import itertools
 from dataclasses import dataclass
 
+import numpy as np
 import optax
 
 from benchmarks.experiments import Experiment
@@ -14,7 +15,7 @@ from benchmarks.training.noise import Noise
 
 @dataclass(frozen=True)
 class Program:
-    """What is compiled together and trained at once."""
+    """The part of an experiment that is compiled together and trained at once."""
 
     batch_size: int
     noise: Noise
@@ -22,11 +23,12 @@ class Program:
 
     @property
     def condition(self) -> str:
+        """Name the batch size and the noise, as the tables do."""
         return str(Condition(self.batch_size, str(self.noise)))
 
 
 def programs(experiment: Experiment) -> list[Program]:
-    """In the order in which they are run."""
+    """List the programs of an experiment, in the order in which they are run."""
     names = experiment.optimizers
     together = [names] if experiment.together else [(name,) for name in names]
     return [
@@ -37,8 +39,8 @@ def programs(experiment: Experiment) -> list[Program]:
     ]
 
 
-def trials(experiment: Experiment, optimizer: str) -> dict[str, tuple[float, ...]]:
-    """Return the numbers that an optimizer tries, by name.
+def numbers(experiment: Experiment, optimizer: str) -> dict[str, tuple[float, ...]]:
+    """Return the numbers of an optimizer's trials, by name: a value each trial.
 
     Every optimizer makes as many trials as there are learning rates. One with numbers
     of its own tries each of their n combinations at every n-th learning rate, as far as
@@ -51,24 +53,42 @@ def trials(experiment: Experiment, optimizer: str) -> dict[str, tuple[float, ...
     values = list(itertools.product(*own.values()))
     tried = [(x, *others) for others in values for x in rates[:: len(values)]]
     columns = zip(*tried[: len(rates)], strict=True)
-    numbers = dict(zip(("learning_rate", *own), columns, strict=True))
+    by_name = dict(zip(("learning_rate", *own), columns, strict=True))
     if not experiment.strengths:
-        return numbers
-    at_each = {key: x * len(experiment.strengths) for key, x in numbers.items()}
+        return by_name
+    at_each = {key: x * len(experiment.strengths) for key, x in by_name.items()}
     return at_each | {"strength": tuple(x for x in experiment.strengths for _ in rates)}
 
 
+def number_arrays(
+    experiment: Experiment, program: Program
+) -> dict[str, dict[str, np.ndarray]]:
+    """Return the numbers of all trials of a program, by optimizer: float32 arrays."""
+    return {
+        name: {
+            key: np.asarray(values, np.float32)
+            for key, values in numbers(experiment, name).items()
+        }
+        for name in program.optimizers
+    }
+
+
 def labels(experiment: Experiment, optimizer: str) -> tuple[str, ...]:
-    """Return the name under which each trial of an optimizer is compared."""
+    """Name, for each trial of an optimizer, the method that it is a trial of."""
     names = [label(optimizer, x) for x in experiment.strengths] or [optimizer]
     return tuple(name for name in names for _ in experiment.learning_rates)
 
 
-def baselines(experiment: Experiment) -> dict[str, str | None]:
-    """With what every name is compared: the first of its group; None for the first.
+def compared(experiment: Experiment, optimizer: str) -> tuple[str, ...]:
+    """Name each method that an optimizer is compared as, once."""
+    return tuple(dict.fromkeys(labels(experiment, optimizer)))
 
-    The first of a later group is compared with the very first, and a strength with
-    strength 0 of the same optimizer.
+
+def baselines(experiment: Experiment) -> dict[str, str | None]:
+    """Return what each method is compared with: the first of its group.
+
+    The first of a later group is compared with the very first, which has None. A
+    strength is compared with strength 0 of the same optimizer.
     """
     first = experiment.optimizers[0]
     pairs: dict[str, str | None] = {}
@@ -87,12 +107,12 @@ def baselines(experiment: Experiment) -> dict[str, str | None]:
 
 
 def total_steps(experiment: Experiment, examples: int, batch_size: int) -> int:
-    """Steps of a lane; an epoch leaves out the last incomplete batch."""
+    """Return the steps of a run; an epoch leaves out the last incomplete batch."""
     return experiment.epochs * (examples // batch_size)
 
 
 def parts(experiment: Experiment, examples: int, batch_size: int) -> range:
-    """The first steps of the parts of an epoch; its `step` is how long each is.
+    """Return the first steps of an epoch's parts; the range's step is their length.
 
     The parts are of one length, so that one program trains them: the largest divisor of
     the epoch's steps that is allowed.
@@ -103,7 +123,7 @@ def parts(experiment: Experiment, examples: int, batch_size: int) -> range:
 
 
 def methods(experiment: Experiment, program: Program, steps: int) -> dict[str, Method]:
-    """The program's optimizers as the training loop runs them.
+    """Return a program's optimizers as the training loop runs them, by name.
 
     Args:
       experiment: gives the settings.
@@ -118,7 +138,7 @@ def methods(experiment: Experiment, program: Program, steps: int) -> dict[str, M
 def decay_schedule(
     decays: tuple[tuple[float, float], ...], steps: int
 ) -> optax.Schedule:
-    """A piecewise constant factor from 1: `decays` as in `Experiment`."""
+    """Make a piecewise constant factor from 1; `decays` are those of `Experiment`."""
     schedules = [optax.constant_schedule(factor) for _, factor in ((0, 1.0), *decays)]
     boundaries = [round(fraction * steps) for fraction, _ in decays]
     return optax.join_schedules(schedules, boundaries)

@@ -1,4 +1,4 @@
-"""Rows of metrics.csv: what a program's lanes reached after an epoch."""
+"""The rows of metrics.csv: what a program's lanes reached after an epoch."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -23,10 +23,10 @@ def training(
     lanes: Mapping[str, loop.Lane],
     epoch: int,
 ) -> pd.DataFrame:
-    """A row a run after so many epochs; what needs an evaluation is left empty."""
+    """Make a row for each run after an epoch, with empty scores."""
 
     def runs(name: str) -> pd.DataFrame:
-        lane, numbers = lanes[name], grid.trials(experiment, name)
+        lane, numbers = lanes[name], grid.numbers(experiment, name)
         shape = (experiment.seeds, len(numbers["learning_rate"]))
         seeds, trials = np.indices(shape)
 
@@ -56,10 +56,10 @@ def evaluation(
     lanes: Mapping[str, loop.Lane],
     data_set: DataSet,
 ) -> pd.DataFrame:
-    """The rows with the scores on the validation split, and on the test split if due.
+    """Add the scores on the validation split, and on the test split if it is due.
 
-    The test split is used where there is nothing to choose, as only one trial is made,
-    or at the end, by the trials chosen on the validation split.
+    The test split is used where one trial is made and nothing is chosen. Otherwise it
+    is used at the end, by the trials that the validation split chose.
     """
     scores = [
         evaluate(name, lanes[name], data_set.validation) for name in program.optimizers
@@ -70,21 +70,21 @@ def evaluation(
         rows["diverged"] |= ~np.isfinite(values)
     one_trial = len(experiment.learning_rates) == 1 and not experiment.strengths
     if one_trial or rows.epoch.iloc[0] == experiment.epochs:
-        return test(experiment, rows, evaluate, lanes, data_set.test)
+        return add_test_scores(experiment, rows, evaluate, lanes, data_set.test)
     return rows
 
 
-def test(
+def add_test_scores(
     experiment: Experiment,
     rows: pd.DataFrame,
     evaluate: Scores,
     lanes: Mapping[str, loop.Lane],
     split: Any,
 ) -> pd.DataFrame:
-    """The rows with the test scores of the chosen trial of each name."""
+    """Add the test scores of the chosen trial of each name that is compared."""
     score = experiment.problem.score
     for name, lane in lanes.items():
-        for label in dict.fromkeys(grid.labels(experiment, name)):
+        for label in grid.compared(experiment, name):
             runs = rows[rows.optimizer == label]
             trial = statistics.best_trial(runs, score)
             scores = evaluate(name, of_trial(lane, trial), split)
@@ -95,20 +95,20 @@ def test(
 
 
 def of_trial(lane: loop.Lane, trial: int) -> loop.Lane:
-    """The seeds of one trial, stacked on (s, 1)."""
+    """Return the seeds of one trial, stacked on (s, 1)."""
     picked: loop.Lane = jax.tree.map(lambda x: x[:, trial : trial + 1], lane)
     return picked
 
 
 def rounded(values: jax.Array) -> np.ndarray:
-    """Float64, 6 decimals: what the file holds is what the choice was made from."""
+    """Round to 6 decimals: trials are chosen by the numbers that the file holds."""
     return np.asarray(values, np.float64).round(6)
 
 
 def columns(experiment: Experiment) -> tuple[str, ...]:
-    """Return the columns of an experiment's metrics.csv."""
+    """Name the columns of an experiment's metrics.csv."""
     problem = experiment.problem
-    tried = [grid.trials(experiment, name) for name in experiment.optimizers]
+    tried = [grid.numbers(experiment, name) for name in experiment.optimizers]
     which = run_files.run_columns(key for numbers in tried for key in numbers)
     evaluated = tuple(problem.score.labels)
     splits = {"train": problem.measures, "validation": evaluated, "test": evaluated}

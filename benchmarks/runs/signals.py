@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM: the first asks to stop in good order, the second ends at once."""
+"""SIGINT and SIGTERM: the first asks a run to stop, the second ends it at once."""
 
 import math
 import os
@@ -11,23 +11,23 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
-ONE = 0.1  # seconds within which signals are one: `timeout` sends two
+ONE = 0.1  # seconds within which two signals count as one: `timeout` sends two
 _asked: list[int] = []  # the signals since `listening` began
 
 
 def asked() -> int | None:
-    """The signal that asked to stop, if one did."""
+    """Return the signal that asked to stop; None if none did."""
     return _asked[0] if _asked else None
 
 
 def status(number: int) -> int:
-    """What a process that a signal ended exits with."""
+    """Return the exit status of a process that a signal ended."""
     return 128 + number
 
 
 @contextmanager
 def listening() -> Iterator[None]:
-    """Let `asked` know of signals, as long as this lasts.
+    """Note signals for `asked` while the block runs.
 
     Python's own handlers wait until a call into compiled code returns, which may take
     minutes. So a thread listens to what the interpreter writes when a signal arrives.

@@ -1,4 +1,4 @@
-"""What TensorBoard shows while an experiment runs; nothing without tensorboardX."""
+"""Event files for TensorBoard while an experiment runs; none without tensorboardX."""
 
 import contextlib
 import importlib.util
@@ -21,14 +21,14 @@ IS_THERE = importlib.util.find_spec("tensorboardX") is not None
 
 
 def announce(folder: Path) -> str:
-    """How to watch."""
+    """Say how to watch a run, or why it cannot be watched."""
     if IS_THERE:
         return f"To watch: tensorboard --logdir {folder / FOLDER}"
     return "Nothing for TensorBoard to show: tensorboardX is not installed."
 
 
 class Writer:
-    """An event file, written in this thread: an error of the disk is raised here."""
+    """An event file, written in this thread so that the disk's errors are raised."""
 
     def __init__(self, folder: Path, first: int):
         """Begin a file whose epochs from `first` on replace those of earlier files."""
@@ -43,24 +43,27 @@ class Writer:
         self.write(step=first, session_log=SessionLog(status=SessionLog.START))
 
     def add_scalar(self, tag: str, value: float, epoch: int) -> None:
+        """Add a point to a curve."""
         from tensorboardX.summary import scalar
 
         self.write(step=epoch, summary=scalar(tag, value))
 
     def write(self, **content: Any) -> None:
+        """Write an event with the fields of `content`."""
         from tensorboardX.proto.event_pb2 import Event
 
         event = Event(wall_time=time.time(), **content)
         self.file.write(event.SerializeToString())
 
     def flush(self) -> None:
+        """Give the events to the disk; an error names the file."""
         try:
             self.file.flush()
         except OSError as error:
             raise files.named(error, self.path) from error
 
     def close(self) -> None:
-        """Close the file; what could not be written was told of by `flush`."""
+        """Close the file; `flush` has raised what could not be written."""
         with contextlib.suppress(OSError):
             self.file.close()
 
@@ -69,7 +72,7 @@ class Writer:
 def writers(
     folder: Path, condition: str, labels: list[str], epoch: int
 ) -> Iterator[dict[str, Any]]:
-    """A writer each label, going on after `epoch`; a run of TensorBoard each."""
+    """Open a writer for each label, whose curves go on after `epoch`."""
     opened: dict[str, Any] = {}
     try:
         for label in labels if IS_THERE else ():
@@ -82,9 +85,9 @@ def writers(
 
 
 def log(opened: dict[str, Any], rows: pd.DataFrame) -> None:
-    """Means over the seeds against the epoch: a chart each learning rate and measure.
+    """Add means over the seeds: a chart for each learning rate and measure.
 
-    A curve ends where a seed's diverges. For an optimizer with numbers of its own, the
+    A curve ends where a seed diverges. For an optimizer with numbers of its own, the
     means are over all their values at that learning rate.
     """
     if not opened:

@@ -1,12 +1,13 @@
-"""The weights of a run, kept for tasks that make something of them.
+"""The weights that a run keeps, for tasks that make something of them.
 
-A folder `weights/CONDITION/NAME` holds what the chosen trial of an optimizer reached
-with seed 0: parameters by player, as they are evaluated, and statistics; and a manifest
-of its files.
+A folder `weights/CONDITION/NAME` holds the networks that the chosen trial of an
+optimizer reached with the first seed: parameters by player, as they are evaluated, and
+statistics. A manifest says what its files are.
 """
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,51 +35,40 @@ def keep(
     lanes: Mapping[str, loop.Lane],
     rows: pd.DataFrame,
 ) -> None:
-    """Write them, chosen by the rows of the last evaluation."""
+    """Write the weights of the trials that the last epoch's rows choose."""
     where = folder / FOLDER / program.condition
     for name, lane in lanes.items():
-        for label in dict.fromkeys(grid.labels(experiment, name)):
+        for label in grid.compared(experiment, name):
             runs = rows[rows.optimizer == label]
             trial = statistics.best_trial(runs, experiment.problem.score)
             reached = built.weights(name, metric_rows.of_trial(lane, trial))
             first = jax.tree.map(lambda x: x[0, 0], reached)
-            write(where / label, first)
-
-
-def write(path: Path, weights: Any) -> None:
-    """Write a folder of weights whole, in place of those of an earlier run."""
-    folders.clear(path.parent, re.escape(path.name))
-    unfinished = files.temporary(path)
-    try:
-        files.make(path.parent)
-        arrays.save(unfinished, weights)
-        files.seal(unfinished, files.inside(unfinished), weights=name_of(path))
-        folders.remove(path)
-        files.replace(unfinished, path)
-    except OSError as error:
-        raise files.named(error, path) from error
-    finally:
-        folders.remove(unfinished)
+            path = where / label
+            folders.clear(path.parent, re.escape(path.name))
+            folders.write(path, partial(arrays.save, tree=first), weights=name_of(path))
 
 
 def name_of(path: Path) -> str:
+    """Name the weights in a folder as `load` and their manifest do."""
     return f"{path.parent.name}, {path.name}"
 
 
 def manifests(
     folder: Path, experiment: Experiment, programs: Sequence[Program]
 ) -> Iterator[Path]:
-    """Those of all the weights that programs have, once they are finished."""
+    """Yield the manifest of each folder of weights that finished programs wrote."""
     if not isinstance(experiment.problem, Sampler):
         return
     for program in programs:
         for name in program.optimizers:
-            for label in dict.fromkeys(grid.labels(experiment, name)):
+            for label in grid.compared(experiment, name):
                 yield folder / FOLDER / program.condition / label / MANIFEST
 
 
 def load(folder: Path, like: Any) -> dict[str, Any]:
-    """By "CONDITION, NAME"; `like` gives structure, shapes and dtypes.
+    """Read all weights in a run's folder, by "CONDITION, NAME".
+
+    `like` gives their structure, shapes and dtypes.
 
     Raises:
       FileNotFoundError: there are none.
@@ -92,7 +82,7 @@ def load(folder: Path, like: Any) -> dict[str, Any]:
 
 
 def kept(folder: Path) -> list[Path]:
-    """The folders of weights; of a finished run, those that it wrote."""
+    """Return the folders of weights; in a finished run's folder, only its own."""
     if (folder / MANIFEST).exists():
         files.check(folder)
         names = files.read_manifest(folder)["files"]
@@ -103,7 +93,7 @@ def kept(folder: Path) -> list[Path]:
 
 
 def read(path: Path, like: Any) -> Any:
-    """The weights in a folder, checked."""
+    """Read the weights in a folder, and check them."""
     about = files.check(path)
     if about != {"weights": name_of(path)}:
         raise DamagedError(f"{path} holds the weights of {about.get('weights')}.")

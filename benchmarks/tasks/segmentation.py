@@ -1,6 +1,7 @@
 """The segmenter: a network that reads label maps back from photos, to score photos."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -89,7 +90,7 @@ def train_segmenter(config: SegmenterConfig, pairs: Pairs, epochs: int) -> Any:
     methods, trials = {"adam": adam}, {"adam": {"learning_rate": jnp.full(1, RATE)}}
     seeds = jnp.zeros(1, jnp.int32)
     lanes = jax.jit(lambda: loop.init_lanes(task, methods, trials, seeds))()
-    epoch = jax.jit(loop.make_epoch(task, methods), donate_argnums=0)
+    epoch = jax.jit(partial(loop.epoch, task, methods), donate_argnums=0)
     for number in range(epochs):
         lanes = epoch(lanes, pairs, trials, seeds, jnp.int32(number))
     return jax.tree.map(lambda x: x[0, 0], lanes["adam"].params[SEGMENTER])

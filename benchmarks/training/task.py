@@ -1,4 +1,4 @@
-"""A task as the training loop sees it: pure functions."""
+"""What the training loop knows of a task: pure functions."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -15,7 +15,7 @@ class Task(NamedTuple):
     """Pure functions that the training loop calls; it knows nothing else of a task.
 
     A player is what an optimizer of its own updates by a loss of its own: the network,
-    or in turn the discriminator and the generator. Statistics are what networks carry
+    or the discriminator, then the generator. Statistics are what networks carry
     along without training it, such as the running averages of BatchNorm; an empty
     pytree where there are none.
 
@@ -42,7 +42,7 @@ class Task(NamedTuple):
 def shuffled(
     examples: int, batch_size: int
 ) -> Callable[[jax.Array, jax.Array | int], jax.Array]:
-    """A task's `batches`: indices in a new order each epoch.
+    """Return a task's `batches`: indices of examples, in a new order each epoch.
 
     An epoch leaves out the last incomplete batch.
     """

@@ -1,6 +1,6 @@
-"""A network as one vector, for optimizers that treat every parameter alike.
+"""Networks as one vector each, for optimizers that treat every parameter alike.
 
-A step of a lane then takes a few kernels, where it takes some for each array else.
+A step of a lane then takes a few kernels in all, instead of some for each array.
 """
 
 import itertools
@@ -17,46 +17,48 @@ Back = Callable[[dict[str, Any], Any], tuple[dict[str, Any], Any]]
 
 
 def as_they_are(params: dict[str, Any], stats: Any) -> tuple[dict[str, Any], Any]:
-    """The way back from what never became a vector."""
+    """Return both unchanged: the way back from what never became a vector."""
     return params, stats
 
 
 def as_vectors(task: Task) -> tuple[Task, Back]:
-    """The task with a vector for each player's parameters and one for the statistics.
+    """Let a vector hold each player's parameters, and another the statistics.
 
     Returns:
-      The task, and the way back from vectors of parameters by player and of statistics,
-      stacked on any leading axes, to the arrays.
+      The task on vectors, and the way back: a function from the vectors, stacked on any
+      leading axes, to parameters by player and statistics in arrays.
     """
     like, like_stats = jax.eval_shape(task.init, jax.random.key(0))
 
     def back(params: dict[str, Any], stats: Any) -> tuple[dict[str, Any], Any]:
-        arrays = {player: split(x, like[player]) for player, x in params.items()}
-        return arrays, split(stats, like_stats)
+        arrays = {player: to_arrays(x, like[player]) for player, x in params.items()}
+        return arrays, to_arrays(stats, like_stats)
 
     def init(key: jax.Array) -> tuple[dict[str, Any], Any]:
         params, stats = task.init(key)
-        return {player: join(own) for player, own in params.items()}, join(stats)
+        return {player: to_vector(own) for player, own in params.items()}, to_vector(
+            stats
+        )
 
-    def of(loss: Loss) -> Loss:
-        def of_vectors(params: dict[str, Any], stats: Any, *others: Any) -> Any:
+    def on_vectors(loss: Loss) -> Loss:
+        def loss_of_vectors(params: dict[str, Any], stats: Any, *others: Any) -> Any:
             value, (stats, measures) = loss(*back(params, stats), *others)
-            return value, (join(stats), measures)
+            return value, (to_vector(stats), measures)
 
-        return of_vectors
+        return loss_of_vectors
 
-    players = {player: of(loss) for player, loss in task.players.items()}
+    players = {player: on_vectors(loss) for player, loss in task.players.items()}
     return task._replace(init=init, players=players), back
 
 
-def join(tree: Any) -> Any:
-    """All entries one after the other, array by array; nothing stays as it is."""
+def to_vector(tree: Any) -> Any:
+    """Make one vector of all arrays; a pytree without arrays stays as it is."""
     leaves = [x.ravel() for x in jax.tree.leaves(tree)]
     return jnp.concatenate(leaves) if leaves else tree
 
 
-def split(vector: Any, like: Any) -> Any:
-    """The arrays again, in the structure and shapes of `like`."""
+def to_arrays(vector: Any, like: Any) -> Any:
+    """Make arrays of a vector again, in the structure and shapes of `like`."""
     leaves = jax.tree.leaves(like)
     if not leaves:
         return vector

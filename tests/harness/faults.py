@@ -14,7 +14,7 @@ from benchmarks.__main__ import app
 from benchmarks.records import files
 from benchmarks.report import tables as reports
 from benchmarks.runs.deadline import Deadline
-from benchmarks.runs.execute import prepare, run
+from benchmarks.runs.execute import execute, prepare
 
 COMMAND = "python -m benchmarks run small"
 PARTS_UNTIL_HALF = 1 + 6 + 1 + 3  # one program with its six parts, half of the other
@@ -82,7 +82,7 @@ def refused(result, *said):
 
 
 def files_of(folder):
-    """What a folder holds: bytes by name; None for a folder, a text for a link."""
+    """Return what a folder holds by name: bytes, None for a folder, a link's target."""
     return {
         path.relative_to(folder).as_posix(): str(path.readlink())
         if path.is_symlink()
@@ -94,7 +94,7 @@ def files_of(folder):
 
 
 def numbers_of(folder):
-    """The rows, and what is drawn from the weights."""
+    """Return a run's rows, and what is drawn from its weights."""
     assert ended(sample(folder))
     drawn = files_of(folder / "samples")
     shutil.rmtree(folder / "samples")
@@ -109,7 +109,7 @@ def draw_quickly(folder, name, drawn):
 
 @pytest.fixture(scope="module")
 def known(tmp_path_factory):
-    """The commands know the small experiment, and compile it once."""
+    """Let the commands know the small experiment, and compile it once."""
     cache = tmp_path_factory.getbasetemp().parent / "compiled"
     jax.config.update("jax_compilation_cache_dir", str(cache))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
@@ -132,8 +132,8 @@ def finished_run(known, tmp_path_factory):
 @pytest.fixture(scope="module")
 def half_run(known, tmp_path_factory):
     folder = tmp_path_factory.mktemp("half") / "run"
-    prepared = prepare(small_run.SMALL, COMMAND, folder, resume=False)
-    assert not run(prepared, Stop(PARTS_UNTIL_HALF))
+    run = prepare(small_run.SMALL, COMMAND, folder, resume=False)
+    assert not execute(run, Stop(PARTS_UNTIL_HALF))
     return folder
 
 
@@ -143,17 +143,17 @@ def copy(folder, tmp_path):
 
 @pytest.fixture
 def finished(finished_run, tmp_path):
-    """A finished run, for one test."""
+    """Copy a finished run for one test."""
     return copy(finished_run, tmp_path)
 
 
 @pytest.fixture
 def half(half_run, tmp_path):
-    """A run that was stopped in its second program, for one test."""
+    """Copy a run that was stopped in its second program for one test."""
     return copy(half_run, tmp_path)
 
 
 @pytest.fixture(scope="module")
 def undisturbed(finished_run, tmp_path_factory):
-    """What every run has to end with."""
+    """Return what every run has to end with."""
     return numbers_of(copy(finished_run, tmp_path_factory.mktemp("undisturbed")))

@@ -33,7 +33,7 @@ def test_tiny_differs_in_size_only():
 def test_everyone_makes_as_many_trials(experiment):
     assert set(experiment.optimizers) <= set(OPTIMIZERS)
     for name in experiment.optimizers:
-        numbers = grid.trials(experiment, name)
+        numbers = grid.numbers(experiment, name)
         rows = list(zip(*numbers.values(), strict=True))
         assert len(set(rows)) == len(rows)
         labels = grid.labels(experiment, name)
@@ -83,7 +83,7 @@ def test_published_numbers():
     """The learning rates, batch and epochs of the reference implementation."""
     experiment = classify.PAPER_CIFAR10
     rates = {
-        name: grid.trials(experiment, name)["learning_rate"]
+        name: grid.numbers(experiment, name)["learning_rate"]
         for name in experiment.optimizers
     }
     assert rates == {"sgd": (0.1,), "trsgd": (0.1,), "adam": (1e-3,), "tradam": (1e-3,)}

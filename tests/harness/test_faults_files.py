@@ -63,7 +63,7 @@ ARRAYS = (
 
 
 def find(folder, name):
-    """The file; a number stands for the one of that rank, as Orbax draws names."""
+    """Find a file; a number stands for the one of that rank, as Orbax draws names."""
     path = folder / name
     if path.name.isdigit():
         return sorted(path.parent.iterdir())[int(path.name)]

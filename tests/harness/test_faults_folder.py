@@ -175,7 +175,7 @@ def test_a_manifest_leads_to_no_file_of_another_folder(finished, tmp_path):
         content = json.loads(path.read_text())
         content["files"] = {name: "0"}
         del content["sha256"]
-        whole = {"sha256": files.of_content(content), **content}
+        whole = {"sha256": files.manifest_sha256(content), **content}
         path.write_text(json.dumps(whole))
         assert ended(resume(finished))
         assert (tmp_path / "mine").read_text() == "mine"
@@ -252,9 +252,10 @@ def test_nothing_is_left_of_a_run_that_did_not_start(tmp_path):
 
 
 def hold(folder):
-    """A process that is at work in a folder, until its input ends."""
+    """Start a process that is at work in a folder until its input ends."""
     code = (
-        "import sys; from pathlib import Path; from benchmarks.folders import Lock; "
+        "import sys; from pathlib import Path; "
+        "from benchmarks.runs.folders import Lock; "
         "Lock(Path(sys.argv[1])); print(flush=True); sys.stdin.read()"
     )
     process = subprocess.Popen(

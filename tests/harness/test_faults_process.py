@@ -144,7 +144,7 @@ def test_no_file_may_be_larger(undisturbed, tmp_path, monkeypatch, size):
 
 @pytest.fixture
 def small_disk(tmp_path):
-    """A function that makes a disk of so many bytes."""
+    """Yield a function that makes a disk of so many bytes."""
     disk = tmp_path / "disk"
     disk.mkdir()
 
@@ -253,7 +253,7 @@ def test_a_signal_while_it_imports_shows_no_traceback(module):
 
 @pytest.fixture
 def seen(monkeypatch):
-    """What was synced and what was renamed, in order."""
+    """Note what is synced and what is renamed, in order."""
     events, fsync, replace = [], os.fsync, os.replace
 
     def synced(opened):

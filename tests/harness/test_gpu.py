@@ -31,9 +31,8 @@ from benchmarks.experiments import classify, one_gpu
 from benchmarks.records import files, origin
 from benchmarks.records.pooled import Part
 from benchmarks.runs import checkpoint, grid, program, signals
-from benchmarks.runs.checkpoint import Position
 from benchmarks.runs.deadline import Deadline
-from benchmarks.runs.execute import prepare, run
+from benchmarks.runs.execute import execute, prepare
 from benchmarks.tasks import classify as classifying
 
 # Two programs of two epochs of 16 steps, each in parts of 4.
@@ -85,8 +84,8 @@ def test_an_epoch_in_parts_is_the_epoch():
     def trained(part):
         e = replace(SMALL, part=part)
         whole = e.problem.load(None)
-        which, score = grid.programs(e)[1], program.make_score(e, whole)
-        built = program.build(e, whole, which, None, Position(0, 0), score)
+        which, evaluate = grid.programs(e)[1], program.make_evaluate(e, whole)
+        built = program.build(e, whole, which, evaluate)
         lanes = built.start()
         for first in grid.parts(e, 128, 8):
             lanes = built.advance(lanes, 1, first)
@@ -104,7 +103,7 @@ def test_an_epoch_in_parts_is_the_epoch():
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
     folder = tmp_path_factory.mktemp("undisturbed")
-    assert run(prepare(SMALL, "a test", folder, resume=False))
+    assert execute(prepare(SMALL, "a test", folder, resume=False))
     return (folder / "metrics.csv").read_bytes()
 
 
@@ -115,8 +114,8 @@ def test_a_run_stopped_in_time_goes_on_to_the_same_numbers(undisturbed, tmp_path
     calls, places, finished = 0, [], False
     while not finished:
         Stop.left = asks
-        prepared = prepare(SMALL, "a test", tmp_path, resume=calls > 0)
-        finished = run(prepared, Stop())
+        run = prepare(SMALL, "a test", tmp_path, resume=calls > 0)
+        finished = execute(run, Stop())
         calls += 1
         if not finished:
             places.append(checkpoint.reached(tmp_path))
@@ -205,7 +204,8 @@ def test_the_plan_in_several_calls(data, tmp_path, monkeypatch):
     def shorter(plan):
         plan = tiny(plan)
         few, counts = plan.experiments[::2], plan.counts[::2]
-        return plan._replace(experiments=few, counts=counts, processes=())
+        none = tmp_path / "none"
+        return plan._replace(experiments=few, counts=counts, processes=(), tests=none)
 
     monkeypatch.setattr(plans, "tiny", shorter)
     ran = ask("--data-dir", data, "--out", whole)

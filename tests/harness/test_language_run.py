@@ -17,7 +17,7 @@ from benchmarks.experiments.language import LANGUAGE
 from benchmarks.records import run_files
 from benchmarks.report import tables
 from benchmarks.runs import checkpoint, weights
-from benchmarks.runs.execute import prepare, run
+from benchmarks.runs.execute import execute, prepare
 from benchmarks.tasks.classify import Images
 from benchmarks.tasks.language import Text, continuation
 from benchmarks.tasks.problem import Request, Sampler
@@ -45,7 +45,7 @@ def data(tmp_path_factory):
 
 
 def run_into(folder, data, resume=False):
-    run(prepare(SMALL, "a test", folder, resume=resume, data_dir=data))
+    execute(prepare(SMALL, "a test", folder, resume=resume, data_dir=data))
 
 
 @pytest.fixture(scope="module")
@@ -131,7 +131,7 @@ def test_text_is_written_from_the_weights(finished):
 
 
 def test_at_temperature_0_every_byte_is_the_most_probable(tmp_path):
-    """Against a loop that shows the network the last bytes as they are."""
+    """The oracle is a loop that shows the network the last bytes as they are."""
     numbers = Text(shape="tiny", context=5, windows=1, dtype="float32")
     model = numbers.network(nnx.Rngs(2))
     text, forward = list(b"ab"), jax.jit(lambda window: model(window))

@@ -8,7 +8,7 @@ import numpy as np
 import optax
 import pytest
 from flax import nnx
-from test_benchmarks import (
+from test_loop import (
     EPOCHS,
     RATES,
     SEEDS,
@@ -35,7 +35,7 @@ RNGS = partial(nnx.Rngs, 0)
 
 
 def abstract(norm="batch", **arguments):
-    """The network as shapes and dtypes: nothing is computed."""
+    """Return the network as shapes and dtypes; nothing is computed."""
     return nnx.eval_shape(
         lambda: models.ResNet18(10, norm=norm, rngs=nnx.Rngs(0), **arguments)
     )
@@ -123,7 +123,7 @@ def oracle_conv(x, kernel, stride):
 
 
 def oracle_norm(x, norm, groups):
-    """Zero mean and unit variance, over the batch or over groups of channels."""
+    """Normalise over the batch or over groups of channels."""
     b, h, w, c = x.shape
     x = np.asarray(x, np.float64).reshape(b, h, w, groups, c // groups)
     axes = (0, 1, 2) if norm == "batch" else (1, 2, 4)
@@ -180,7 +180,7 @@ class OneBlock(nnx.Module):
 
 @pytest.fixture(scope="module")
 def split():
-    """64 images of noise: 8 steps an epoch, 24 a run."""
+    """Return 64 images of noise: 8 steps an epoch, 24 a run."""
     key = jax.random.key(3)
     labels = jax.random.randint(key, 64, 0, 10)
     return Split(1 + 2 * jax.random.normal(key, (64, 8, 8, 4)), labels)
@@ -253,7 +253,7 @@ def test_the_optimizer_never_sees_the_statistics(split):
     task = task_with("batch")
     spy = {"spy": Method(make)}
     before = jax.jit(partial(loop.init_lanes, task, spy))(trials_of(spy), SEEDS)
-    epoch = jax.jit(loop.make_epoch(task, spy))
+    epoch = jax.jit(partial(loop.epoch, task, spy))
     after = epoch(before, split, trials_of(spy), SEEDS, 0)
     variables = jax.tree.leaves(seen, is_leaf=lambda x: isinstance(x, nnx.Variable))
     assert {type(variable) for variable in variables} == {nnx.Param}
@@ -292,7 +292,7 @@ def test_without_batch_norm_there_are_no_statistics(split):
 @pytest.mark.slow
 @pytest.mark.parametrize(("side", "stride"), [(6, 1), (4, 2)])
 def test_convolutions_in_place_are_those_of_patches(side, stride, monkeypatch):
-    """Values and both gradients of lanes, in float32: sums in another order.
+    """The oracle of values and gradients of runs is the convolution by patches.
 
     Blocks are so small that there are several of pixels, of channels in and out and of
     parts of a kernel's gradient, the last ones not full. Lanes of a seed share images.
@@ -315,3 +315,19 @@ def test_convolutions_in_place_are_those_of_patches(side, stride, monkeypatch):
     in_place = partial(models.convolve_in_place, interpret=True)
     for a, b in zip(found(in_place), found(models.convolve_by_patches), strict=True):
         np.testing.assert_allclose(a, b, rtol=0, atol=1e-5 * np.abs(b).max())
+
+
+def test_patches_and_matmul_are_a_convolution():
+    images = jax.random.normal(jax.random.key(0), (2, 8, 6, 3))
+    kernel = jax.random.normal(jax.random.key(1), (3, 3, 3, 4))
+    for stride in (1, 2):
+        ours = models.patches3x3(images, stride) @ kernel.reshape(27, 4)
+        oracle = jax.lax.conv_general_dilated(
+            images,
+            kernel,
+            (stride, stride),
+            ((1, 1), (1, 1)),
+            dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        )
+        # float32: 27 products of order 1, summed in another order.
+        np.testing.assert_allclose(ours, oracle, rtol=1e-5, atol=1e-5)

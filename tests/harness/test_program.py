@@ -10,13 +10,12 @@ import pytest
 from benchmarks import experiments
 from benchmarks.experiments import classify
 from benchmarks.runs import grid, program
-from benchmarks.runs.checkpoint import Position
 from benchmarks.training.noise import Noise
 
 
 def test_lanes_are_halved_until_they_fit(monkeypatch):
     tried = []
-    monkeypatch.setattr(program, "needed", lambda at_once: 10 * (at_once or 18))
+    monkeypatch.setattr(program, "bytes_needed", lambda at_once: 10 * (at_once or 18))
 
     def compile_epoch(at_once):
         tried.append(at_once)
@@ -28,7 +27,7 @@ def test_lanes_are_halved_until_they_fit(monkeypatch):
     assert tried == [None, None, 9, 5, 3, None, 9, 5, 3, 2, 1]
 
 
-def test_the_trials_of_all_optimizers_are_halved(monkeypatch, tmp_path):
+def test_the_trials_of_all_optimizers_are_halved(monkeypatch):
     together = replace(
         experiments.tiny(classify.DEMO), groups=(("", ("sgd", "trsgd", "adam")),)
     )
@@ -36,7 +35,7 @@ def test_the_trials_of_all_optimizers_are_halved(monkeypatch, tmp_path):
     monkeypatch.setattr(program, "compile_to_fit", lambda *args: found.append(args[1]))
     whole = together.problem.load(None)
     which = grid.Program(8, Noise(), together.optimizers)
-    program.build(together, whole, which, tmp_path, Position(0, 0), None)
+    program.build(together, whole, which, None)
     assert found == [3 * len(together.learning_rates)]
 
 
@@ -45,12 +44,15 @@ def test_memory_needed_grows_with_the_lanes():
         x = jax.ShapeDtypeStruct((n, 1000), jnp.float32)
         return jax.jit(lambda x: jnp.sort(x, axis=0)[::-1]).lower(x).compile()
 
-    assert program.needed(compiled(20)) >= program.needed(compiled(10)) + 2 * 40_000
-    assert program.memory() > 1e9
+    assert (
+        program.bytes_needed(compiled(20))
+        >= program.bytes_needed(compiled(10)) + 2 * 40_000
+    )
+    assert program.device_memory() > 1e9
 
 
 @pytest.mark.slow
-def test_a_program_trains_with_its_noise(tmp_path):
+def test_a_program_trains_with_its_noise():
     """The same program without the noise ends elsewhere."""
     few = replace(
         experiments.tiny(classify.NOISE_DIGITS),
@@ -58,11 +60,11 @@ def test_a_program_trains_with_its_noise(tmp_path):
         problem=replace(classify.DIGITS, train=64),
     )
     whole = few.problem.load(None)
-    score = program.make_score(few, whole)
+    evaluate = program.make_evaluate(few, whole)
 
     def loss(noise):
         which = grid.Program(32, noise, ("sgd",))
-        built = program.build(few, whole, which, tmp_path, Position(0, 0), score)
+        built = program.build(few, whole, which, evaluate)
         return built.advance(built.start(), 0, 0)["sgd"].measures["loss"]
 
     assert not np.allclose(loss(Noise("gaussian", 0.3)), loss(Noise()))

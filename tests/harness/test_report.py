@@ -12,7 +12,7 @@ import pytest
 from benchmarks import experiments
 from benchmarks.experiments import classify, language
 from benchmarks.records import origin, run_files
-from benchmarks.report import figures, tables
+from benchmarks.report import figures, notes, tables
 from benchmarks.report.statistics import Condition
 from benchmarks.runs import execute, grid
 from benchmarks.runs.execute import describe
@@ -41,7 +41,7 @@ def made(experiment, score):
         }
         for program in grid.programs(experiment)
         for name in program.optimizers
-        for numbers in [grid.trials(experiment, name)]
+        for numbers in [grid.numbers(experiment, name)]
         for trial, label in enumerate(grid.labels(experiment, name))
         for seed in range(experiment.seeds)
         for epoch in EPOCHS
@@ -54,7 +54,7 @@ def made(experiment, score):
     meta = {
         "command": "python -m benchmarks run it",
         **describe(experiment, SimpleNamespace(source="made by hand")),
-        **execute.judged(experiment.problem, references={}),
+        **execute.words_of(experiment.problem, references={}),
         "lanes": experiment.lanes,
         "device": {"platform": "cpu", "cores": 2},
         "seconds": {"compile": 1.0, "run": 2.0},
@@ -185,7 +185,7 @@ def test_a_pair_named_twice_is_one_comparison(noisy):
     _, meta = made(noisy, by_seed)
     metrics, _ = made(noisy, by_seed)
     # trsgd, adam and tradam against their bases; the contrasts repeat two of them.
-    assert "Of the 9 comparisons" in tables.tuned_notes(metrics, meta)
+    assert "Of the 9 comparisons" in notes.tuned(metrics, meta)
 
 
 def test_a_task_is_reported_in_its_own_words(tmp_path):
@@ -219,7 +219,9 @@ def test_measures_besides_the_score_have_a_table():
     tiny = experiments.tiny(classify.PAPER_CIFAR10)
     metrics, meta = made(tiny, lambda row: row.epoch / 4)
     meta["score"]["besides"] = ["loss"]
-    rows = [line for line in tables.others(metrics, meta) if line.startswith("|")]
+    rows = [
+        line for line in tables.measures_table(metrics, meta) if line.startswith("|")
+    ]
     cells = [[cell.strip() for cell in row.split("|")[1:-1]] for row in rows]
     assert cells[0] == ["on the test split", "accuracy", "loss"]
     assert cells[2] == ["sgd, batch 8", "0.5000 +- 0.0000", "1.0000 +- 0.0000"]

@@ -30,7 +30,7 @@ from dataclasses import replace
 from pathlib import Path
 from benchmarks import experiments
 from benchmarks.experiments import classify
-from benchmarks.run import prepare, run
+from benchmarks.runs.execute import execute, prepare
 tiny = experiments.tiny(classify.SENSITIVITY_DIGITS)
 two = replace(
     tiny,
@@ -40,11 +40,8 @@ two = replace(
     epochs=20,
     evaluate_every=3,
 )
-prepared = prepare(
-    two, "a test", Path(sys.argv[1]), resume=sys.argv[2:] == ["--resume"]
-)
-if prepared is not None:
-    run(prepared)
+resume = sys.argv[2:] == ["--resume"]
+execute(prepare(two, "a test", Path(sys.argv[1]), resume=resume))
 """
 
 
@@ -108,7 +105,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path):
 
 
 def run_for(seconds, folder, *arguments):
-    """The exit status, or None after a SIGKILL."""
+    """Return the exit status, or None after a SIGKILL."""
     try:
         return subprocess.run(
             [sys.executable, "-c", RUN, str(folder), *arguments],

@@ -14,7 +14,7 @@ from benchmarks.training import vectors
 
 
 def classification(network, channels):
-    """A task on 16 random images with the numbers of an experiment."""
+    """Return a task on 16 random images with the numbers of an experiment."""
     rng = np.random.default_rng(0)
     raw = random_images(rng, cifar10.SPEC, 20)
     split = Split(jnp.asarray(raw.images[:16]), jnp.asarray(raw.labels[:16]))
@@ -54,13 +54,13 @@ def test_vectors_hold_the_same_network_loss_and_gradient(network, channels):
     (value, (new, _)), grads = graded(task, params, stats)
     (same, (carried, _)), slopes = graded(flat, vector, carried)
     np.testing.assert_allclose(same, value, rtol=1e-6)
-    expected = np.asarray(vectors.join(grads))
+    expected = np.asarray(vectors.to_vector(grads))
     np.testing.assert_allclose(
         slopes[NETWORK], expected, rtol=0, atol=1e-5 * np.abs(expected).max()
     )
     np.testing.assert_allclose(
-        vectors.join(back(vector, carried)[1]) if jax.tree.leaves(new) else 0.0,
-        vectors.join(new) if jax.tree.leaves(new) else 0.0,
+        vectors.to_vector(back(vector, carried)[1]) if jax.tree.leaves(new) else 0.0,
+        vectors.to_vector(new) if jax.tree.leaves(new) else 0.0,
         rtol=1e-5,
         atol=1e-6,
     )

@@ -27,7 +27,7 @@ from benchmarks.experiments import Experiment, one_gpu
 from benchmarks.records import files, origin, run_files
 from benchmarks.runs import checkpoint, grid
 from benchmarks.runs.deadline import Deadline
-from benchmarks.runs.execute import prepare, run
+from benchmarks.runs.execute import execute, prepare
 from benchmarks.tasks.classify import Images
 
 COMMAND = "python -m benchmarks gpu --data-dir DIR --out DIR"
@@ -117,7 +117,7 @@ def begin(plan: Plan) -> dict[str, Any]:
         problem.load(replicas.data_of(plan.data_dir, problem.data))
     device = origin.environment()["device"]
     wanted = {"command": plan.command, "device": device, "versions": origin.versions()}
-    return checkpoint.begun(plan.folder, wanted) or wanted | {"calls": []}
+    return checkpoint.begun_meta(plan.folder, wanted) or wanted | {"calls": []}
 
 
 def go_on(plan: Plan, meta: dict[str, Any], minutes: float, began: float) -> bool:
@@ -186,15 +186,15 @@ def train(plan: Plan, experiment: Experiment, at: float) -> bool:
     folder = plan.folder / experiment.name
     if (folder / run_files.META).is_file():
         return True
-    prepared = prepare(
+    run = prepare(
         experiment,
         plan.command,
         folder,
-        resume=(folder / checkpoint.FOLDER / checkpoint.RUN).is_file(),
+        resume=checkpoint.is_unfinished(folder),
         data_dir=replicas.data_of(plan.data_dir, experiment.problem.data),
     )
     found = measurements.read(plan.folder / replicas.FILE)
-    return prepared is None or run(prepared, Deadline(at, guesses(experiment, found)))
+    return execute(run, Deadline(at, guesses(experiment, found)))
 
 
 def guesses(experiment: Experiment, found: Sequence[Row]) -> Mapping[str, float]:

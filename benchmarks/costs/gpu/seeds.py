@@ -14,7 +14,7 @@ from benchmarks.records import files, pooled
 from benchmarks.records.pooled import Part
 from benchmarks.runs import checkpoint, grid
 from benchmarks.runs.deadline import Deadline
-from benchmarks.runs.execute import prepare, run
+from benchmarks.runs.execute import execute, prepare
 
 EVALUATING = 1.15  # seconds of a run over those of its training, about
 GUESS = 90.0  # seconds to compile what was not timed
@@ -78,15 +78,14 @@ def train_next(experiment: Experiment, call: Call) -> bool:
     part, network = interrupted(own) or fresh(experiment, call, found, left)
     some = convolutions.some(experiment, part.seeds, network, part.first)
     path = own / part.folder
-    prepared = prepare(
+    run = prepare(
         some,
         call.command,
         path,
-        resume=(path / checkpoint.FOLDER / checkpoint.RUN).is_file(),
+        resume=checkpoint.is_unfinished(path),
         data_dir=replicas.data_of(call.data_dir, "cifar10"),
     )
-    deadline = Deadline(call.at, guesses(some, call.ways, found))
-    return prepared is not None and run(prepared, deadline)
+    return execute(run, Deadline(call.at, guesses(some, call.ways, found)))
 
 
 def unseen(experiment: Experiment, own: Path) -> list[int]:
@@ -94,7 +93,7 @@ def unseen(experiment: Experiment, own: Path) -> list[int]:
     seen = {
         part.first + k
         for folder in (own, COMMITTED / experiment.name)
-        for part in pooled.finished(folder)
+        for part in pooled.finished_parts(folder)
         for k in range(part.seeds)
     }
     return [seed for seed in range(experiment.seeds) if seed not in seen]
@@ -102,7 +101,9 @@ def unseen(experiment: Experiment, own: Path) -> list[int]:
 
 def interrupted(own: Path) -> tuple[Part, str] | None:
     """Return a part that a deadline stopped, with its network; None if none was."""
-    unfinished = [x for x in pooled.begun(own) if x not in pooled.finished(own)]
+    unfinished = [
+        x for x in pooled.begun_parts(own) if x not in pooled.finished_parts(own)
+    ]
     for part in unfinished:
         if network := network_of(own / part.folder):
             return part, network

@@ -118,7 +118,8 @@ def status(plan: Plan, read: Mapping[str, Sequence[Row]]) -> list[Cells]:
 
 def pooled_status(plan: Plan, experiment: Experiment) -> Cells:
     """Return how many seeds of a pooled experiment are in this folder."""
-    seeds = [part.seeds for part in pooled.finished(plan.folder / experiment.name)]
+    finished = pooled.finished_parts(plan.folder / experiment.name)
+    seeds = [part.seeds for part in finished]
     return experiment.name, f"{sum(seeds)} of {experiment.seeds} seeds here", "-", "-"
 
 
@@ -169,10 +170,10 @@ def costs(plan: Plan, found: Sequence[Row]) -> list[str]:
 def trained_parts(plan: Plan, experiment: Experiment) -> list[str]:
     """Return the report of the finished parts, and how far unfinished ones are."""
     folder, title = plan.folder / experiment.name, f"# {experiment.name}"
-    finished, texts = pooled.finished(folder), [title]
+    finished, texts = pooled.finished_parts(folder), [title]
     if finished:
         texts.append(tables.report(folder, plan.command).rstrip())
-    for part in pooled.begun(folder):
+    for part in pooled.begun_parts(folder):
         path = folder / part.folder / run_files.METRICS
         if part not in finished and path.is_file():
             texts += unfinished(experiment, path)

@@ -53,7 +53,7 @@ def network(experiment: Experiment) -> tuple[nn.Module, torch.Tensor, torch.Tens
 def first_optimizer(experiment: Experiment, model: nn.Module) -> torch.optim.Optimizer:
     """Return the first optimizer of an experiment at its first learning rate."""
     s, name = experiment.settings, experiment.optimizers[0]
-    rate, *_ = grid.trials(experiment, name)["learning_rate"]
+    rate, *_ = grid.numbers(experiment, name)["learning_rate"]
     params, decay = model.parameters(), s.weight_decay
     if name == "sgd":
         return torch.optim.SGD(params, rate, s.momentum, weight_decay=decay)

@@ -87,7 +87,7 @@ def begin(speeds: Speeds, folder: Path, resume: bool) -> dict[str, Any]:
     device = {"device": environment["device"]}
     wanted = {"command": speeds.command, "versions": versions(), **device}
     if resume:
-        meta = checkpoint.begun(folder, wanted)
+        meta = checkpoint.begun_meta(folder, wanted)
         if meta is None:
             raise FileNotFoundError(
                 f"Nothing to resume in {folder}; leave out --resume."

@@ -15,7 +15,6 @@ from benchmarks.costs import measurements, timing
 from benchmarks.costs.measurements import Cell, Row
 from benchmarks.experiments import Experiment
 from benchmarks.runs import grid, program
-from benchmarks.runs.checkpoint import Position
 from benchmarks.runs.deadline import Deadline
 from benchmarks.tasks.problem import DataSet, Problem
 from benchmarks.training import loop
@@ -151,8 +150,8 @@ def compile_training(one: Experiment, data_set: DataSet) -> Training:
 def build(one: Experiment, data_set: DataSet) -> program.Built:
     """Compile the one program of an experiment, at its start."""
     (which,) = grid.programs(one)
-    score = program.make_score(one, data_set)
-    return program.build(one, data_set, which, Path(), Position(0, 0), score)
+    evaluate_networks = program.make_evaluate(one, data_set)
+    return program.build(one, data_set, which, evaluate_networks)
 
 
 def timed(one: Experiment, data_set: DataSet, built: program.Built) -> Training:

@@ -205,22 +205,16 @@ def compile_steps(
     task = task_of(experiment, WAYS[step.convolution], data_set)
     if step.kept == "vectors":
         task, _ = vectors.as_vectors(task)
-    trials = {
-        name: {
-            key: np.asarray(x, np.float32)
-            for key, x in grid.trials(experiment, name).items()
-        }
-        for name in program.optimizers
-    }
+    numbers = grid.number_arrays(experiment, program)
     methods = grid.methods(experiment, program, steps=EXAMPLES)
     seeds, number = np.arange(SEEDS), jax.ShapeDtypeStruct((), jnp.int32)
     start = partial(loop.init_lanes, task, methods)
-    like = jax.eval_shape(start, trials, seeds)
-    epoch = loop.make_epoch(task, methods, part=PART)
+    like = jax.eval_shape(start, numbers, seeds)
+    epoch = partial(loop.epoch, task, methods, part=PART)
     jitted = jax.jit(
         epoch, donate_argnums=0, in_shardings=sharding, out_shardings=sharding
     )
-    lowered = jitted.lower(like, split, trials, seeds, number, number)
+    lowered = jitted.lower(like, split, numbers, seeds, number, number)
     return lowered.compile(WITH_XLA)
 
 

@@ -1,4 +1,4 @@
-"""Two networks trained in turn by the harness's one loop, against NumPy."""
+"""The training loop with two networks that take turns, against NumPy."""
 
 import itertools
 from functools import partial
@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from test_benchmarks import alone, trainer
+from test_loop import alone, trainer
 
 from benchmarks.experiments import classify
 from benchmarks.optimizers import OPTIMIZERS
@@ -23,13 +23,13 @@ TARGETS = np.linspace(-1, 2, STEPS)
 
 
 def first_loss(params, stats, data, batch, key):
-    """The gradient by a: 2 a b^2 + target."""
+    """Have the gradient 2 a b^2 + target by a."""
     value = (params["a"] * params["b"]) ** 2 + batch * params["a"]
     return value, (stats + 1, {"first": value})
 
 
 def second_loss(params, stats, data, batch, key):
-    """The gradient by b: 2 (b - a)."""
+    """Have the gradient 2 (b - a) by b."""
     value = (params["b"] - params["a"]) ** 2
     return value, (stats + 10, {"second": value})
 
@@ -46,7 +46,7 @@ TWO = Task(
 def lanes_of(methods, task=TWO, perturb=lambda grads, key: grads):
     trials = {name: {"learning_rate": jnp.asarray([RATE])} for name in methods}
     lanes = loop.init_lanes(task, methods, trials, SEEDS)
-    epoch = jax.jit(loop.make_epoch(task, methods, perturb))
+    epoch = jax.jit(partial(loop.epoch, task, methods, perturb=perturb))
     for number in range(EPOCHS):
         lanes = epoch(lanes, None, trials, SEEDS, jnp.int32(number))
     return lanes
@@ -95,7 +95,7 @@ def test_lanes_of_several_optimizers_are_those_of_each_alone(method, at_once, pa
     def trained(names, at_once=None, part=None):
         few = {name: methods[name] for name in names}
         lanes = loop.init_lanes(TWO, few, trials, SEEDS)
-        epoch = jax.jit(loop.make_epoch(TWO, few, at_once=at_once, part=part))
+        epoch = jax.jit(partial(loop.epoch, TWO, few, at_once=at_once, part=part))
         parts = range(0, STEPS, part or STEPS)
         for number, first in itertools.product(range(EPOCHS), parts):
             lanes = epoch(lanes, None, trials, SEEDS, jnp.int32(number), first)

@@ -1,4 +1,4 @@
-"""Which split scores whom: the test images are used once, by what validation chose."""
+"""Rows of metrics.csv: the test images are used once, by what validation chose."""
 
 from dataclasses import replace
 

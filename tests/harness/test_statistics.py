@@ -116,7 +116,7 @@ def test_the_final_rows_and_the_late_mean():
     )
     assert set(statistics.final(metrics).epoch) == {20}
     one = metrics[metrics.trial == 0]
-    np.testing.assert_allclose(statistics.late(one, ACCURACY), [0.195, 0.195])
+    np.testing.assert_allclose(statistics.late_scores(one, ACCURACY), [0.195, 0.195])
 
 
 def test_conditions_name_the_noise_if_there_is_any():

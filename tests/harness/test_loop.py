@@ -1,4 +1,4 @@
-"""The benchmark harness: lanes equal single runs, and the choices are honest."""
+"""The training loop: its lanes equal single runs, and see what they should."""
 
 from functools import partial
 
@@ -8,7 +8,7 @@ import numpy as np
 import optax
 import pytest
 
-from benchmarks import experiments, models
+from benchmarks import models
 from benchmarks.data.image_set import ImageSet, Split
 from benchmarks.experiments import classify
 from benchmarks.optimizers.method import Method
@@ -48,9 +48,9 @@ def trials_of(methods, rates=RATES):
 
 
 def trainer(task, methods, split):
-    """A function from learning rates to the lanes after each epoch; compiles once."""
+    """Return a function from learning rates to the lanes after each epoch."""
     init = jax.jit(partial(loop.init_lanes, task, methods))
-    epoch = jax.jit(loop.make_epoch(task, methods))
+    epoch = jax.jit(partial(loop.epoch, task, methods))
 
     def run(rates=RATES):
         trials = trials_of(methods, rates)
@@ -69,7 +69,7 @@ def lanes(task, methods, splits):
 
 
 def alone(start, batches, loss):
-    """A task of one player without statistics, from (own, batch, key) -> scalar."""
+    """Make a task of one player from a loss (own, batch, key) -> scalar."""
 
     def measured(params, stats, data, batch, key):
         value = loss(params["network"], batch, key)
@@ -199,49 +199,8 @@ def test_diverged_lane_leaves_the_others_alone(task, methods, splits):
         jax.tree.leaves(wild.params), jax.tree.leaves(calm.params), strict=True
     ):
         np.testing.assert_array_equal(ours[:, 0], alone[:, 0])
-    scores = loop.make_evaluate(task)(wild.params, wild.stats, splits.validation)
+    scores = loop.evaluator(task)(wild.params, wild.stats, splits.validation)
     np.testing.assert_array_equal(scores["accuracy"][:, 1], 0)
-
-
-def test_non_finite_logits_count_as_wrong():
-    logits = jnp.asarray([[2.0, 1], [jnp.nan, 1], [jnp.inf, 1], [0, 1]])
-    assert classifying.accuracy(logits, jnp.asarray([0, 0, 0, 0])) == 0.25
-
-
-def test_patches_and_matmul_are_a_convolution():
-    images = jax.random.normal(jax.random.key(0), (2, 8, 6, 3))
-    kernel = jax.random.normal(jax.random.key(1), (3, 3, 3, 4))
-    for stride in (1, 2):
-        ours = models.patches3x3(images, stride) @ kernel.reshape(27, 4)
-        oracle = jax.lax.conv_general_dilated(
-            images,
-            kernel,
-            (stride, stride),
-            ((1, 1), (1, 1)),
-            dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        )
-        # float32: 27 products of order 1, summed in another order.
-        np.testing.assert_allclose(ours, oracle, rtol=1e-5, atol=1e-5)
-
-
-@pytest.mark.slow
-def test_the_published_experiment_augments_and_normalises_in_training_only():
-    """A residual network on noise of CIFAR's shape: a step, without an archive."""
-    experiment = experiments.tiny(classify.PAPER_CIFAR10)
-    shape = (16, 32, 32, 3)
-    pixels = jax.random.randint(jax.random.key(0), shape, 0, 256, jnp.uint8)
-    split = Split(pixels, jnp.arange(16) % 10)
-    ones = jnp.ones(3)
-    noise = ImageSet(split, split, split, 10, 128 * ones, 64 * ones, "noise")
-    task = experiment.problem.task(noise, batch_size=8)
-    params, stats = task.init(jax.random.key(1))
-    loss = jax.jit(task.players["network"])
-    losses = [
-        float(loss(params, stats, split, jnp.arange(8), jax.random.key(k))[0])
-        for k in (0, 0, 1)
-    ]
-    assert losses[0] == losses[1] != losses[2]
-    assert np.isfinite(losses).all()
 
 
 @pytest.mark.slow
@@ -250,7 +209,7 @@ def test_lanes_in_parts_equal_lanes_together(task, methods, splits, lanes):
     few = {"trsgd": methods["trsgd"], "lookahead": methods["lookahead"]}
     trials = trials_of(few)
     parts = jax.jit(partial(loop.init_lanes, task, few))(trials, SEEDS)
-    epoch = jax.jit(loop.make_epoch(task, few, at_once=1))
+    epoch = jax.jit(partial(loop.epoch, task, few, at_once=1))
     for number in range(EPOCHS):
         parts = epoch(parts, splits.train, trials, SEEDS, number)
     for name, lane in parts.items():
@@ -271,7 +230,7 @@ def test_noise_is_the_same_in_all_lanes_of_a_seed_and_new_in_every_step():
     )
     sgd = {"sgd": Method(lambda trial: optax.sgd(trial["learning_rate"]))}
     noise = Noise("gaussian", 0.5)
-    epoch = loop.make_epoch(flat, sgd, perturb(noise))
+    epoch = partial(loop.epoch, flat, sgd, perturb=perturb(noise))
     trials = trials_of(sgd, (1.0, 2.0))
     lanes = epoch(
         loop.init_lanes(flat, sgd, trials, SEEDS), None, trials, SEEDS, jnp.int32(1)
