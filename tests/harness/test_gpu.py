@@ -282,7 +282,7 @@ def test_plain_convolutions_are_of_a_network_that_is_there(plain):
 
 def test_the_replicas_end_with_the_memory(tmp_path, monkeypatch):
     def training(one, data_set):
-        return replicas.Training(None, 8 * one.lanes, 128, 1, 0.5)
+        return replicas.Training(None, 8 * one.runs, 128, 1, 0.5)
 
     def full(work):
         if work.examples < 4 * 8:
