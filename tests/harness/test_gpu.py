@@ -126,7 +126,7 @@ def test_a_run_stopped_in_time_goes_on_to_the_same_numbers(undisturbed, tmp_path
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    """A folder with random images for CIFAR-10 and a text."""
+    """Write a folder with random images for CIFAR-10 and a text."""
     whole = cifar10.SPEC
     rng = np.random.default_rng(0)
     parts = (random_images(rng, whole, size) for size in (500, 200))
@@ -321,7 +321,7 @@ def test_a_part_that_was_stopped_goes_on(data, tmp_path, monkeypatch):
 
 
 def timed(way, seeds, speed):
-    """A row of convolutions.csv, of an experiment of 45,000 examples an epoch."""
+    """Make a row of convolutions.csv, of an experiment of 45,000 examples an epoch."""
     row = {"convolution": way, "seeds": str(seeds), "examples_an_epoch": "45000"}
     return row | {"examples_a_second": str(speed)}
 
