@@ -121,7 +121,7 @@ def list_experiments() -> None:
     """List the experiments: what each answers, and what it costs."""
     for experiment in experiments.EXPERIMENTS.values():
         print(f"{experiment.name}: {experiment.question}")
-        print(f"    data: {experiment.problem.data}, {experiment.lanes} runs")
+        print(f"    data: {experiment.problem.data}, {experiment.runs} runs")
         print(f"    cost: {experiment.cost}; on one GPU: {experiment.gpu_cost}")
 
 

@@ -3,10 +3,11 @@
 from importlib.metadata import PackageNotFoundError as _PackageNotFoundError
 from importlib.metadata import version as _version
 
-from prox_optax._alias import tradam, tradamw, trsgd, trsgdw
+from prox_optax._alias import tradam, trsgd
 from prox_optax._anchor import ProximalState
 from prox_optax._carry_over import carry_over
 from prox_optax._compact import CompactState
+from prox_optax._decoupled_alias import tradamw, trsgdw
 from prox_optax._distance import AnchorDistance, anchor_distance, pull_ratio
 from prox_optax._proximal import decoupled_proximal, proximal
 from prox_optax._schedule import inner_decay, rescale_b2

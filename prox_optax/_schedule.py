@@ -70,8 +70,10 @@ class InnerDecayState(NamedTuple):
     inner_step: jax.Array
 
 
-def scale_by_inner_decay(period: Period) -> optax.GradientTransformationExtraArgs:
-    """Divide the k-th update of each period by k + 1; its counter never overflows."""
+def scale_by_inner_decay(period: Period | None) -> optax.GradientTransformation:
+    """Divide the k-th update of each period by k + 1; without a period, do nothing."""
+    if period is None:
+        return optax.identity()
 
     def init_fn(params: optax.Params) -> InnerDecayState:
         del params

@@ -72,7 +72,7 @@ class Experiment:
         return tuple(dict.fromkeys(name for _, names in self.groups for name in names))
 
     @property
-    def lanes(self) -> int:
+    def runs(self) -> int:
         """Return the number of runs."""
         trials = len(self.optimizers) * len(self.learning_rates)
         strengths = max(1, len(self.strengths))

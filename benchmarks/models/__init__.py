@@ -8,14 +8,13 @@ from benchmarks.models.convolutions import (
 )
 from benchmarks.models.implicit_gemm import convolve_in_place
 from benchmarks.models.resnet import STAGES, BasicBlock, Norm, ResNet18
-from benchmarks.models.small import PatchConv, SmallConvNet
+from benchmarks.models.small import SmallConvNet
 
 __all__ = [
     "STAGES",
     "BasicBlock",
     "Convolve",
     "Norm",
-    "PatchConv",
     "ResNet18",
     "SmallConvNet",
     "convolve_by_patches",

@@ -94,11 +94,12 @@ class Layer(nnx.Module):
 
 
 class UNet(nnx.Module):
-    """Halves an image `levels` times and doubles it again, with skips between equals.
+    """A network that halves an image `levels` times, then doubles it as often.
 
-    The first layer, the innermost and the last have no norm. A generator's innermost
-    image is one pixel, which instance normalisation makes zero: the first published
-    code did so and shut the layer off, the later code leaves the norm out.
+    A skip leads from each halved image to the doubled one of its size. The first layer,
+    the innermost and the last have no norm. The innermost image of a generator is one
+    pixel, which instance normalisation would make zero: the first published code did
+    so and shut the layer off, the later code leaves the norm out.
 
     Args:
       in_features, out_features: channels of the images before and after.
@@ -155,10 +156,10 @@ class UNet(nnx.Module):
         return hidden.astype(jnp.float32)
 
     def dropout(self, key: jax.Array, pixels: int) -> list[jax.Array]:
-        """Draw what is kept after each of these layers, flat.
+        """Draw which values are kept after each layer that has dropout, flat.
 
-        `pixels` are those of all innermost images of a batch. There is one draw for all
-        layers: XLA takes a second to compile another.
+        `pixels` counts those of all innermost images of a batch. There is one
+        draw for all layers: XLA takes a second to compile another.
         """
         layers = list(self.up)[:DROPOUT_LAYERS]
         sizes = [
@@ -178,7 +179,7 @@ class Generator(nnx.Module):
     Dropout is the only noise, in training and in use, as published.
 
     Args:
-      classes: of the label maps, a channel each.
+      classes: number of classes of the label maps, a channel each.
       size: pixels a side of the square images, a power of two from 32 on.
       width: channels of the first layer; published: 64.
       dtype: of the activations. Parameters, statistics and the photo are float32.
@@ -213,10 +214,10 @@ class Discriminator(nnx.Module):
 
     With width 64 and three channels of labels it has the published 2.77 million
     parameters, 2,768,705. The patches overlap the edges; in an image of 64 pixels
-    nearly all of them see all of it.
+    nearly every patch covers all of it.
 
     Args:
-      classes: of the label maps, a channel each.
+      classes: number of classes of the label maps, a channel each.
       width: channels of the first layer; published: 64.
       dtype: of the activations. Parameters, statistics and logits are float32.
       rngs: of the initial weights.

@@ -16,7 +16,7 @@ class Segmenter(nnx.Module):
     With 12 classes and width 16 it has 392,364 parameters.
 
     Args:
-      classes: of the label maps.
+      classes: number of classes of the label maps.
       width: channels of the first layer; 8 times as many in the last.
       dtype: of the activations. Parameters, statistics and logits are float32.
       rngs: of the initial weights.

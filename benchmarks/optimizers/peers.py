@@ -22,7 +22,7 @@ def b2_rescaled(setup: Setup) -> optax.GradientTransformation:
 def accumulated(
     base: Base, setup: Setup, gradients: int
 ) -> optax.GradientTransformation:
-    """Return fewer updates, each from the mean of so many gradients."""
+    """Return a bare optimizer that updates from the mean of so many gradients."""
     inner = base(setup, lambda step: setup.rate()(gradients * step))
     return optax.MultiSteps(inner, gradients).gradient_transformation()
 

@@ -140,7 +140,7 @@ def execute_locked(run: Run, position: Position, deadline: Deadline) -> bool:
             if not run_program(run, each, start, evaluate_networks, bar, deadline):
                 return False
     meta = run.meta | {
-        "lanes": experiment.lanes,
+        "lanes": experiment.runs,
         "seconds": checkpoint.seconds(folder),
     }
     rows = checkpoint.state(folder).rows
@@ -206,7 +206,7 @@ def announce(experiment: Experiment, data_set: DataSet, folder: Path) -> str:
         *([f"{len(experiment.noises)} noises"] if len(experiment.noises) > 1 else []),
     ]
     return (
-        f"{experiment.name}: {' x '.join(factors)} = {experiment.lanes} runs\n"
+        f"{experiment.name}: {' x '.join(factors)} = {experiment.runs} runs\n"
         f"{experiment.epochs} epochs of {examples} {items} each, as {programs} "
         f"compiled program{'s' if programs > 1 else ''}\n"
         f"{tensorboard.announce(folder)}"

@@ -25,7 +25,7 @@ EVALUATED_TOGETHER = 500
 
 @dataclass(frozen=True)
 class Images:
-    """Labelled images and the network that classifies them.
+    """The numbers of labelled images and of the network that classifies them.
 
     Attributes:
       data: name of the data set, that of its module in benchmarks/data.

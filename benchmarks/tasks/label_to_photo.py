@@ -77,7 +77,7 @@ class ScoredPairs:
 
 @dataclass(frozen=True)
 class LabelToPhoto:
-    """Pairs of label maps and photos, and the networks.
+    """The numbers of pix2pix: its pairs of label maps and photos, its networks.
 
     Attributes:
       data: name of the pairs, that of their module in benchmarks/data.

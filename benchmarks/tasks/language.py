@@ -25,7 +25,7 @@ EVALUATED_TOGETHER = 32
 
 @dataclass(frozen=True)
 class Text:
-    """A text and the transformer that learns it.
+    """The numbers of a text and of the transformer that learns it.
 
     Attributes:
       shape: of the transformer, a name in `benchmarks.models.transformer.SHAPES`.

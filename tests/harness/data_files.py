@@ -33,7 +33,7 @@ def random_images(rng, whole, size):
 
 
 class Python2Pickler(pickle._Pickler):
-    """Writes what Python 2 and its NumPy did: one type for text and bytes."""
+    """A pickler that writes as Python 2 did: one type for text and bytes."""
 
     dispatch = dict(pickle._Pickler.dispatch)  # noqa: RUF012 (as in the base class)
 

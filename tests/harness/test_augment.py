@@ -55,7 +55,7 @@ def test_images_before_normalisation_are_refused():
 
 
 def enlarge(image, large, nearest):
-    """Rows and columns at (pixel + 1/2) * size / large - 1/2, one by one."""
+    """Interpolate rows and columns at (pixel + 1/2) * size / large - 1/2."""
     size = len(image)
     at = (np.arange(large) + 0.5) * size / large
     if nearest:

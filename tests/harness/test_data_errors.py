@@ -79,7 +79,7 @@ class Evil:
 
 
 def test_a_pickle_runs_no_code():
-    """Even if its checksum were the official one."""
+    """Code is refused even in a file with the official checksum."""
     match = r"it wants to import __builtin__\.eval, which the official files do not"
     with pytest.raises(pickle.UnpicklingError, match=match):
         cifar.parse_python([pickle.dumps(Evil(), 2)], "labels")
@@ -119,7 +119,7 @@ def test_wrong_contents(change, match, small):
 
 @pytest.mark.parametrize("name", ["data_batch_2", "test_batch"])
 def test_unpacked_files_have_checksums(name, small, tmp_path, monkeypatch):
-    """A pixel is another: still a batch, but not the official one."""
+    """One pixel is another: the file is a batch, but not the official one."""
     folder = tmp_path / "cifar-10-batches-py"
     data_files.write_python(folder, "cifar10", *small["cifar10"])
     data_files.admit_python(monkeypatch, folder)

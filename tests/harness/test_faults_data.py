@@ -158,7 +158,7 @@ def test_cut_archives(files, tmp_path, kind, left):
 @pytest.mark.parametrize("where", [0.02, 0.3, 0.6, 0.9])
 @pytest.mark.parametrize("kind", PACKED)
 def test_flipped_archives(files, tmp_path, kind, where):
-    """All three formats have checksums."""
+    """Each of the three formats has checksums, so a flipped bit is seen."""
     name, made = files
     path = pack(tmp_path / f"data.tar.{kind}", made, mode=f"w:{kind}")
     content = bytearray(path.read_bytes())
@@ -251,7 +251,7 @@ def test_two_files_of_one_name(tmp_path, packed, kind):
 
 
 def test_one_name_in_two_folders_of_an_archive(files, tmp_path):
-    """Only the last three parts of a name count."""
+    """The last three parts of a name count, so two files are one."""
     name, made = files
     first = next(iter(made))
     made[f"copy/{first}"] = made[first]
@@ -332,7 +332,7 @@ def test_a_cache_that_is_a_link_is_not_used(archive, tmp_path):
 
 
 def test_md5_where_it_is_not_for_security(monkeypatch):
-    """Python of a strict system knows MD5 only for other uses."""
+    """A Python built for strict systems allows MD5 only for other uses."""
     seen, md5 = [], spec.hashlib.md5
 
     def strict(content, **named):

@@ -126,7 +126,7 @@ def test_a_run_stopped_in_time_goes_on_to_the_same_numbers(undisturbed, tmp_path
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    """A folder with random images for CIFAR-10 and a text."""
+    """Write a folder with random images for CIFAR-10 and a text."""
     whole = cifar10.SPEC
     rng = np.random.default_rng(0)
     parts = (random_images(rng, whole, size) for size in (500, 200))
@@ -204,7 +204,8 @@ def test_the_plan_in_several_calls(data, tmp_path, monkeypatch):
     def shorter(plan):
         plan = tiny(plan)
         few, counts = plan.experiments[::2], plan.counts[::2]
-        return plan._replace(experiments=few, counts=counts, processes=())
+        none = tmp_path / "none"
+        return plan._replace(experiments=few, counts=counts, processes=(), tests=none)
 
     monkeypatch.setattr(plans, "tiny", shorter)
     ran = ask("--data-dir", data, "--out", whole)
@@ -281,7 +282,7 @@ def test_plain_convolutions_are_of_a_network_that_is_there(plain):
 
 def test_the_replicas_end_with_the_memory(tmp_path, monkeypatch):
     def training(one, data_set):
-        return replicas.Training(None, 8 * one.lanes, 128, 1, 0.5)
+        return replicas.Training(None, 8 * one.runs, 128, 1, 0.5)
 
     def full(work):
         if work.examples < 4 * 8:
@@ -320,7 +321,7 @@ def test_a_part_that_was_stopped_goes_on(data, tmp_path, monkeypatch):
 
 
 def timed(way, seeds, speed):
-    """A row of convolutions.csv, of an experiment of 45,000 examples an epoch."""
+    """Make a row of convolutions.csv, of an experiment of 45,000 examples an epoch."""
     row = {"convolution": way, "seeds": str(seeds), "examples_an_epoch": "45000"}
     return row | {"examples_a_second": str(speed)}
 

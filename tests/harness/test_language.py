@@ -83,7 +83,7 @@ def test_bfloat16_is_of_the_activations_alone():
 
 
 def oracle(model, bytes_):
-    """Logits of one window in float64, a position at a time."""
+    """Compute the logits of a window in float64, a position at a time."""
 
     def kernel(linear):
         return np.asarray(linear.kernel[...], np.float64)
@@ -124,7 +124,7 @@ def oracle(model, bytes_):
 
 
 def nats(logits, targets):
-    """Of each target, in float64."""
+    """Compute the nats of each target, in float64."""
     exact = logits - logits.max(axis=-1, keepdims=True)
     of_all = np.log(np.exp(exact).sum(axis=-1))
     return of_all - exact[np.arange(len(targets)), targets]
@@ -153,7 +153,7 @@ def test_loss_is_that_of_a_loop_in_numpy(numbers):
 
 
 def last_byte_alone(task):
-    """Parameters of a network that adds nothing to the embeddings."""
+    """Return parameters of a network that adds nothing to the embeddings."""
 
     def silence(path, x):
         added = re.search("attended|'out'", jax.tree_util.keystr(path))

@@ -131,7 +131,7 @@ def test_text_is_written_from_the_weights(finished):
 
 
 def test_at_temperature_0_every_byte_is_the_most_probable(tmp_path):
-    """Against a loop that shows the network the last bytes as they are."""
+    """The oracle is a loop that shows the network the last bytes as they are."""
     numbers = Text(shape="tiny", context=5, windows=1, dtype="float32")
     model = numbers.network(nnx.Rngs(2))
     text, forward = list(b"ab"), jax.jit(lambda window: model(window))

@@ -35,7 +35,7 @@ RNGS = partial(nnx.Rngs, 0)
 
 
 def abstract(norm="batch", **arguments):
-    """The network as shapes and dtypes: nothing is computed."""
+    """Return the network as shapes and dtypes; nothing is computed."""
     return nnx.eval_shape(
         lambda: models.ResNet18(10, norm=norm, rngs=nnx.Rngs(0), **arguments)
     )
@@ -123,7 +123,7 @@ def oracle_conv(x, kernel, stride):
 
 
 def oracle_norm(x, norm, groups):
-    """Zero mean and unit variance, over the batch or over groups of channels."""
+    """Normalise over the batch or over groups of channels."""
     b, h, w, c = x.shape
     x = np.asarray(x, np.float64).reshape(b, h, w, groups, c // groups)
     axes = (0, 1, 2) if norm == "batch" else (1, 2, 4)
@@ -180,7 +180,7 @@ class OneBlock(nnx.Module):
 
 @pytest.fixture(scope="module")
 def split():
-    """64 images of noise: 8 steps an epoch, 24 a run."""
+    """Return 64 images of noise: 8 steps an epoch, 24 a run."""
     key = jax.random.key(3)
     labels = jax.random.randint(key, 64, 0, 10)
     return Split(1 + 2 * jax.random.normal(key, (64, 8, 8, 4)), labels)
@@ -292,7 +292,7 @@ def test_without_batch_norm_there_are_no_statistics(split):
 @pytest.mark.slow
 @pytest.mark.parametrize(("side", "stride"), [(6, 1), (4, 2)])
 def test_convolutions_in_place_are_those_of_patches(side, stride, monkeypatch):
-    """Values and both gradients of lanes, in float32: sums in another order.
+    """The oracle of values and gradients of runs is the convolution by patches.
 
     Blocks are so small that there are several of pixels, of channels in and out and of
     parts of a kernel's gradient, the last ones not full. Lanes of a seed share images.

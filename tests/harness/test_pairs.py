@@ -16,14 +16,14 @@ SHAPE = (12, 20)  # rows, columns: the middle square has columns 4 to 15
 
 
 def smooth(rng):
-    """A photo of four patches, which survives resizing by half exactly."""
+    """Return a photo of squares of 2x2 pixels, which survives halving exactly."""
     quarters = rng.integers(256, size=(SHAPE[0] // 2, SHAPE[1] // 2, 3), dtype=np.uint8)
     return quarters.repeat(2, axis=0).repeat(2, axis=1)
 
 
 @pytest.fixture
 def written(tmp_path):
-    """The folder, and (labels, photos) of each part in the order of their names."""
+    """Write pairs; return the folder and (labels, photos) of each part in order."""
     rng = np.random.default_rng(0)
     made = {}
     for part, n in SIZES.items():

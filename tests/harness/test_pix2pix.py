@@ -14,7 +14,7 @@ SIZES = (64, 128, 256)
 
 
 def size(make):
-    """Number of parameters; nothing is computed."""
+    """Count the parameters; nothing is computed."""
     model = nnx.eval_shape(lambda: make(nnx.Rngs(0)))
     _, params, rest = nnx.split(model, nnx.Param, ...)
     assert jax.tree.leaves(rest) == []
@@ -22,7 +22,7 @@ def size(make):
 
 
 def hand_counted_unet(channels_in, channels_out, widths):
-    """16 numbers a pair of channels, two a normalised channel, a bias of the last."""
+    """Count 16 numbers a pair of channels, two a normalised channel, the last bias."""
     pairs_down = zip((channels_in, *widths), widths, strict=False)
     down = sum(16 * a * b for a, b in pairs_down)
     up = 16 * widths[-1] * widths[-2]
@@ -94,7 +94,7 @@ def test_double_is_the_transpose_of_halve():
 
 
 def random_values(make):
-    """Structure and parameters of order 1: not the initial ones, to compile less."""
+    """Return structure and parameters of order 1; initial ones take long to compile."""
     graph, params = nnx.split(nnx.eval_shape(lambda: make(rngs=nnx.Rngs(0))))
     random = np.random.default_rng(0)
     return graph, jax.tree.map(
@@ -128,7 +128,7 @@ def test_initial_values_are_those_published():
 
 @pytest.fixture(scope="module")
 def generator():
-    """The smallest, and its forward pass as a compiled function."""
+    """Return the smallest generator's parameters and its compiled forward pass."""
     graph, params = random_values(partial(pix2pix.Generator, 5, size=32, width=2))
     run = jax.jit(
         lambda params, labels, key: nnx.merge(graph, params, copy=True)(labels, key)
@@ -142,7 +142,7 @@ def labels():
 
 
 def test_every_layer_takes_part(generator, labels):
-    """The innermost too: normalised its one pixel would be the bias of the norm."""
+    """The innermost does too: it has no norm, which would make its one pixel a bias."""
     params, run = generator
     key = jax.random.key(0)
     photos = run(params, labels, key)

@@ -55,7 +55,7 @@ def made(experiment, score):
         "command": "python -m benchmarks run it",
         **describe(experiment, SimpleNamespace(source="made by hand")),
         **execute.words_of(experiment.problem, references={}),
-        "lanes": experiment.lanes,
+        "lanes": experiment.runs,
         "device": {"platform": "cpu", "cores": 2},
         "seconds": {"compile": 1.0, "run": 2.0},
         "versions": dict.fromkeys(("python", *origin.PACKAGES, "prox_optax"), "1"),

@@ -14,7 +14,7 @@ from benchmarks.training import vectors
 
 
 def classification(network, channels):
-    """Make a task on 16 random images with the numbers of an experiment."""
+    """Return a task on 16 random images with the numbers of an experiment."""
     rng = np.random.default_rng(0)
     raw = random_images(rng, cifar10.SPEC, 20)
     split = Split(jnp.asarray(raw.images[:16]), jnp.asarray(raw.labels[:16]))

@@ -76,7 +76,7 @@ def run(
             "experiment": experiment.name,
             "convolution": way,
             "seeds": str(seeds),
-            "lanes": str(seeds * experiment.lanes // experiment.seeds),
+            "lanes": str(seeds * experiment.runs // experiment.seeds),
         }
         return Cell(key, partial(ready, experiment, seeds, ways[way], load))
 

@@ -151,7 +151,7 @@ def estimated_seconds(
     if speed is None:
         return 0.0
     examples = int(found[0]["examples_an_epoch"]) * experiment.epochs
-    together = experiment.lanes // experiment.seeds * seeds
+    together = experiment.runs // experiment.seeds * seeds
     return COMPILED + EVALUATING * together * examples / speed
 
 
@@ -165,5 +165,5 @@ def guesses(some: Experiment, ways: Ways, found: Sequence[Row]) -> Mapping[str, 
     return {
         "compile": COMPILED,
         "evaluation": COMPILED,
-        "part": some.lanes * batch_size * steps / speed,
+        "part": some.runs * batch_size * steps / speed,
     }

@@ -140,7 +140,7 @@ def experiment_status(
     estimate = "-"
     if rate:
         examples = int(own[0]["examples_an_epoch"])
-        estimate = f"about {experiment.lanes * experiment.epochs * examples / rate:.0f}"
+        estimate = f"about {experiment.runs * experiment.epochs * examples / rate:.0f}"
     return (
         experiment.name,
         f"{done} of {epochs} epochs",
@@ -158,11 +158,11 @@ def costs(plan: Plan, found: Sequence[Row]) -> list[str]:
     examples = int(replicas.of(paper, found)[0]["examples_an_epoch"])
     at_once = replicas.together(paper)
     one = at_once * paper.epochs * examples / rate
-    published = PUBLISHED.lanes * PUBLISHED.epochs * examples / rate
+    published = PUBLISHED.runs * PUBLISHED.epochs * examples / rate
     return [
         f"At this speed {at_once} runs of {paper.epochs} epochs of {paper.name}, "
         f"trained together, take\n{one:.0f} s; the published {PUBLISHED.epochs} epochs "
-        f"in {PUBLISHED.lanes} runs would take {published / 3600:.1f} hours, without "
+        f"in {PUBLISHED.runs} runs would take {published / 3600:.1f} hours, without "
         "compiling\nand evaluating."
     ]
 

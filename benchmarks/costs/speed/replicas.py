@@ -167,7 +167,7 @@ def timed(one: Experiment, data_set: DataSet, built: program.Built) -> Training:
         return timing.repeated(advance, (built.start(),))
 
     count, epoch = timed_steps(one, data_set), one.problem.examples(data_set)
-    examples = one.lanes * one.batch_sizes[0] * count
+    examples = one.runs * one.batch_sizes[0] * count
     return Training(start, examples, epoch, count, built.seconds)
 
 
@@ -194,7 +194,7 @@ def speed(work: Training) -> Row:
 
 def together(experiment: Experiment) -> int:
     """Return the number of runs in one of an experiment's programs."""
-    return experiment.lanes // len(grid.programs(experiment))
+    return experiment.runs // len(grid.programs(experiment))
 
 
 def best(found: Sequence[Row], experiment: Experiment) -> float | None:

@@ -123,7 +123,7 @@ def measure(step: Step, target: Target) -> measurements.Row:
         for name, x in computation.items()
         if x.opcode == "custom-call"
     }
-    examples = experiment.lanes // experiment.seeds * SEEDS * experiment.batch_sizes[0]
+    examples = experiment.runs // experiment.seeds * SEEDS * experiment.batch_sizes[0]
     memory: Any = compiled.memory_analysis()
     return {
         **step._asdict(),
