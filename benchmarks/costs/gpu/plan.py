@@ -25,14 +25,12 @@ from benchmarks.costs.speed.throughput import Subject
 from benchmarks.costs.trees import TREES
 from benchmarks.experiments import Experiment, one_gpu
 from benchmarks.records import files, origin, run_files
-from benchmarks.runs import checkpoint, grid
+from benchmarks.runs import checkpoint
 from benchmarks.runs.deadline import Deadline
-from benchmarks.runs.execute import execute, prepare
 from benchmarks.tasks.classify import Images
 
 COMMAND = "python -m benchmarks gpu --data-dir DIR --out DIR"
 COMPILED = "compiled"  # what was compiled once: the next call runs the same programs
-GUESS = 90.0  # seconds to compile what no lanes were measured of
 RESERVE = 20.0  # seconds for the imports before and the tables after
 AS_IT_IS = convolutions.Way("small", models.convolve_by_patches)
 FILES = (
@@ -186,29 +184,14 @@ def train(plan: Plan, experiment: Experiment, at: float) -> bool:
     folder = plan.folder / experiment.name
     if (folder / run_files.META).is_file():
         return True
-    run = prepare(
-        experiment,
-        plan.command,
-        folder,
-        resume=checkpoint.is_unfinished(folder),
-        data_dir=replicas.data_of(plan.data_dir, experiment.problem.data),
-    )
-    found = measurements.read(plan.folder / replicas.FILE)
-    return execute(run, Deadline(at, guesses(experiment, found)))
+    call = seeds.Call(plan.folder, plan.command, plan.data_dir, plan.ways, at)
+    guessed = guesses(experiment, measurements.read(plan.folder / replicas.FILE))
+    return seeds.train(experiment, folder, call, guessed)
 
 
 def guesses(experiment: Experiment, found: Sequence[Row]) -> Mapping[str, float]:
-    """Estimate the seconds of the parts of a run from the replicas measured."""
-    own = replicas.of(experiment, found)
-    speed, at_once = replicas.best(found, experiment), replicas.together(experiment)
-    if speed is None:
-        return {"compile": GUESS, "evaluation": GUESS}
-    batch_size = experiment.batch_sizes[0]
-    examples = int(own[0]["examples_an_epoch"])
-    part = grid.parts(experiment, examples, batch_size).step
-    compiling = max(float(row["compile_seconds"]) for row in own if replicas.fits(row))
-    return {
-        "compile": compiling,
-        "evaluation": compiling,
-        "part": at_once * batch_size * part / speed,
-    }
+    """Estimate the seconds of the pieces of a run from the replicas measured."""
+    own, together = replicas.of(experiment, found), replicas.together(experiment)
+    compiling = [float(row["compile_seconds"]) for row in own if replicas.fits(row)]
+    speed = replicas.best(found, experiment)
+    return seeds.pieces(experiment, together, own, speed, max(compiling, default=0.0))

@@ -77,15 +77,26 @@ def train_next(experiment: Experiment, call: Call) -> bool:
     found = measurements.read(call.folder / convolutions.FILE)
     part, network = interrupted(own) or fresh(experiment, call, found, left)
     some = convolutions.some(experiment, part.seeds, network, part.first)
-    path = own / part.folder
+    guessed = guesses(some, call.ways, found)
+    return train(some, own / part.folder, call, guessed)
+
+
+def train(
+    experiment: Experiment, folder: Path, call: Call, guessed: Mapping[str, float]
+) -> bool:
+    """Train a run, or go on with it, until the moment of a call.
+
+    Returns:
+      Whether the run is finished.
+    """
     run = prepare(
-        some,
+        experiment,
         call.command,
-        path,
-        resume=checkpoint.is_unfinished(path),
-        data_dir=replicas.data_of(call.data_dir, "cifar10"),
+        folder,
+        resume=checkpoint.is_unfinished(folder),
+        data_dir=replicas.data_of(call.data_dir, experiment.problem.data),
     )
-    return execute(run, Deadline(call.at, guesses(some, call.ways, found)))
+    return execute(run, Deadline(call.at, guessed))
 
 
 def unseen(experiment: Experiment, own: Path) -> list[int]:
@@ -158,12 +169,28 @@ def estimated_seconds(
 def guesses(some: Experiment, ways: Ways, found: Sequence[Row]) -> Mapping[str, float]:
     """Estimate the seconds that pieces of a run will take."""
     speed = convolutions.estimated_speed(found, fastest(ways, found), some.seeds)
+    return pieces(some, some.runs, found, speed, COMPILED)
+
+
+def pieces(
+    experiment: Experiment,
+    together: int,
+    found: Sequence[Row],
+    speed: float | None,
+    compiling: float,
+) -> Mapping[str, float]:
+    """Estimate the seconds to compile, to evaluate and to train a part of an epoch.
+
+    Args:
+      experiment: what is trained.
+      together: how many runs train together.
+      found: rows of what was measured of it.
+      speed: examples a second of all of them; None where none was measured.
+      compiling: seconds to compile.
+    """
     if speed is None:
         return {"compile": GUESS, "evaluation": GUESS}
-    batch_size = some.batch_sizes[0]
-    steps = grid.parts(some, int(found[0]["examples_an_epoch"]), batch_size).step
-    return {
-        "compile": COMPILED,
-        "evaluation": COMPILED,
-        "part": some.runs * batch_size * steps / speed,
-    }
+    batch_size, examples = experiment.batch_sizes[0], int(found[0]["examples_an_epoch"])
+    steps = grid.parts(experiment, examples, batch_size).step
+    part = together * batch_size * steps / speed
+    return {"compile": compiling, "evaluation": compiling, "part": part}
