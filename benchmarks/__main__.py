@@ -24,7 +24,7 @@ from benchmarks.costs.gpu import convolutions, seeds
 from benchmarks.costs.gpu import plan as plans
 from benchmarks.costs.gpu import table as plan_table
 from benchmarks.costs.speed import plan as speed
-from benchmarks.costs.traffic import count as traffic
+from benchmarks.costs.traffic import plan as traffic
 from benchmarks.costs.traffic import step
 from benchmarks.costs.traffic.targets import UnavailableError
 from benchmarks.records import pooled, run_files

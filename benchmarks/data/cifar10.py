@@ -3,7 +3,7 @@
 from functools import partial
 from pathlib import Path
 
-from benchmarks.data import cifar, image_folder
+from benchmarks.data import cifar_files, image_folder
 from benchmarks.data.spec import ImageSpec, RawSet, require
 
 SPEC = ImageSpec(
@@ -12,28 +12,28 @@ SPEC = ImageSpec(
     10,
     train=50_000,
     test=10_000,
-    get=cifar.how_to_get(10),
+    get=cifar_files.how_to_get(10),
 )
 CLASSES = (  # in the order of the official labels
     *("airplane", "automobile", "bird", "cat", "deer"),
     *("dog", "frog", "horse", "ship", "truck"),
 )
 VERSIONS = (
-    cifar.Version(
+    cifar_files.Version(
         "python version",
         "cifar-10-python.tar.gz",
         "cifar-10-batches-py",
         tuple(f"data_batch_{k}" for k in range(1, 6)),
         ("test_batch",),
-        partial(cifar.parse_python, key="labels"),
+        partial(cifar_files.parse_python, key="labels"),
     ),
-    cifar.Version(
+    cifar_files.Version(
         "binary version",
         "cifar-10-binary.tar.gz",
         "cifar-10-batches-bin",
         tuple(f"data_batch_{k}.bin" for k in range(1, 6)),
         ("test_batch.bin",),
-        partial(cifar.parse_binary, label_bytes=1),
+        partial(cifar_files.parse_binary, label_bytes=1),
     ),
 )
 
@@ -41,7 +41,9 @@ VERSIONS = (
 def read(data_dir: Path | None) -> RawSet:
     """Read an official version or else the images, from a folder or an archive."""
     path = require(SPEC, data_dir)
-    found = cifar.read(SPEC, VERSIONS, path) or image_folder.read(SPEC, CLASSES, path)
+    found = cifar_files.read(SPEC, VERSIONS, path) or image_folder.read(
+        SPEC, CLASSES, path
+    )
     if found is None:
-        raise cifar.missing(SPEC, VERSIONS, path, "train/<class>/*.png or *.jpg")
+        raise cifar_files.missing(SPEC, VERSIONS, path, "train/<class>/*.png or *.jpg")
     return found

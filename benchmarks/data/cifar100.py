@@ -3,7 +3,7 @@
 from functools import partial
 from pathlib import Path
 
-from benchmarks.data import cifar
+from benchmarks.data import cifar_files
 from benchmarks.data.spec import ImageSpec, RawSet, require
 
 SPEC = ImageSpec(
@@ -12,24 +12,24 @@ SPEC = ImageSpec(
     100,
     train=50_000,
     test=10_000,
-    get=cifar.how_to_get(100),
+    get=cifar_files.how_to_get(100),
 )
 VERSIONS = (
-    cifar.Version(
+    cifar_files.Version(
         "python version",
         "cifar-100-python.tar.gz",
         "cifar-100-python",
         ("train",),
         ("test",),
-        partial(cifar.parse_python, key="fine_labels"),
+        partial(cifar_files.parse_python, key="fine_labels"),
     ),
-    cifar.Version(
+    cifar_files.Version(
         "binary version",
         "cifar-100-binary.tar.gz",
         "cifar-100-binary",
         ("train.bin",),
         ("test.bin",),
-        partial(cifar.parse_binary, label_bytes=2),
+        partial(cifar_files.parse_binary, label_bytes=2),
     ),
 )
 
@@ -37,7 +37,7 @@ VERSIONS = (
 def read(data_dir: Path | None) -> RawSet:
     """Read an official version from a folder or an archive."""
     path = require(SPEC, data_dir)
-    found = cifar.read(SPEC, VERSIONS, path)
+    found = cifar_files.read(SPEC, VERSIONS, path)
     if found is None:
-        raise cifar.missing(SPEC, VERSIONS, path)
+        raise cifar_files.missing(SPEC, VERSIONS, path)
     return found

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from benchmarks import data
-from benchmarks.data import cifar, cifar10, fashion_mnist, spec
+from benchmarks.data import cifar10, cifar_files, fashion_mnist, spec
 
 SIZES = {"fashion-mnist": (40, 20), "cifar10": (40, 20), "cifar100": (400, 100)}
 
@@ -139,15 +139,15 @@ def admit_idx(monkeypatch, folder):
 
 def admit_python(monkeypatch, folder):
     """Take the checksums of an unpacked version for the official ones."""
-    for name in cifar.MD5:
+    for name in cifar_files.MD5:
         if (folder / name).is_file():
             md5 = spec.md5((folder / name).read_bytes())
-            monkeypatch.setitem(cifar.MD5, name, md5)
+            monkeypatch.setitem(cifar_files.MD5, name, md5)
 
 
 def pack(monkeypatch, folder, archive):
     """Pack the folder, and take the archive's checksum for the official one."""
     with tarfile.open(archive, "w:gz") as tar:
         tar.add(folder, folder.name)
-    monkeypatch.setitem(cifar.MD5, archive.name, spec.md5(archive.read_bytes()))
+    monkeypatch.setitem(cifar_files.MD5, archive.name, spec.md5(archive.read_bytes()))
     shutil.rmtree(folder)

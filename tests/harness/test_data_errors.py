@@ -13,7 +13,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 from sklearn.utils import Bunch
 
-from benchmarks.data import cifar, cifar10, digits, image_set, spec
+from benchmarks.data import cifar10, cifar_files, digits, image_set, spec
 
 
 @pytest.fixture
@@ -61,14 +61,15 @@ def test_missing_batches(small, tmp_path):
         image_set.load("cifar10", tmp_path, validation=10, seed=0)
 
 
-ARCHIVES = [name for name in cifar.MD5 if name.endswith(".tar.gz")]
+ARCHIVES = [name for name in cifar_files.MD5 if name.endswith(".tar.gz")]
 
 
 @pytest.mark.parametrize("archive", ARCHIVES)
 def test_wrong_checksum(archive, tmp_path):
     (tmp_path / archive).write_bytes(b"half a download")
     name = "cifar100" if "100" in archive else "cifar10"
-    match = rf"{archive} has md5 \w+, the official file {cifar.MD5[archive]}; it is dam"
+    expected = cifar_files.MD5[archive]
+    match = rf"{archive} has md5 \w+, the official file {expected}; it is dam"
     with pytest.raises(ValueError, match=match):
         image_set.load(name, tmp_path, validation=100, seed=0)
 
@@ -82,7 +83,7 @@ def test_a_pickle_runs_no_code():
     """Code is refused even in a file with the official checksum."""
     match = r"it wants to import __builtin__\.eval, which the official files do not"
     with pytest.raises(pickle.UnpicklingError, match=match):
-        cifar.parse_python([pickle.dumps(Evil(), 2)], "labels")
+        cifar_files.parse_python([pickle.dumps(Evil(), 2)], "labels")
 
 
 def test_cut_binary_file(small, tmp_path):

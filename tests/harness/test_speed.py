@@ -19,7 +19,7 @@ from benchmarks.__main__ import app
 from benchmarks.costs import measurements, timing
 from benchmarks.costs.speed import plan as speed_plan
 from benchmarks.costs.speed import processes, replicas, steps, updates
-from benchmarks.costs.traffic.counted import COUNTED, PERIOD
+from benchmarks.costs.traffic.updates import COUNTED, PERIOD
 from benchmarks.experiments import speed as experiments
 from benchmarks.tasks import classify
 

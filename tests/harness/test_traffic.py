@@ -13,11 +13,11 @@ from benchmarks.costs.gpu import convolutions
 from benchmarks.costs.traffic import (
     budgets,
     count,
-    counted,
     hlo,
-    measure,
+    plan,
     step,
     targets,
+    updates,
 )
 
 A = 4 * 1000  # bytes of f32[1000]
@@ -204,20 +204,20 @@ def small(monkeypatch):
     tree = trees.leaves({"kernel": (512, 256), "bias": (256,)})
     for name in trees.TREES:
         monkeypatch.setitem(trees.TREES, name, lambda: tree)
-    return count.SMALL
+    return plan.SMALL
 
 
 def test_sgd_and_its_anchor_cost_the_budget_on_cpu(small):
     """Equal to it, not only within: the counter sees every array."""
     limits = budgets.BUDGETS["cpu", "sgd"]
-    bare = measure.measure(CPU, small, "sgd")
-    ours = measure.measure(CPU, small, "proximal, sgd")
+    bare = count.measure(CPU, small, "sgd")
+    ours = count.measure(CPU, small, "proximal, sgd")
     assert bare.ordinary == pytest.approx(limits.bare, abs=0.002)  # the counters
     assert bare.anchoring is None
     assert ours.ordinary == pytest.approx(limits.ordinary, abs=0.002)
     assert ours.anchoring == pytest.approx(limits.anchoring, abs=0.002)
-    assert measure.is_within(bare)
-    assert measure.is_within(ours)
+    assert count.is_within(bare)
+    assert count.is_within(ours)
 
 
 def selected_anchor():
@@ -236,20 +236,20 @@ def selected_anchor():
 
 
 def test_an_anchor_rewritten_at_each_step_is_over_budget(small, monkeypatch):
-    naive = counted.Update(
-        "sgd", "ours", lambda: optax.chain(selected_anchor(), counted.sgd())
+    naive = updates.Update(
+        "sgd", "ours", lambda: optax.chain(selected_anchor(), updates.sgd())
     )
-    monkeypatch.setitem(counted.COUNTED, "naive", naive)
-    row = measure.measure(CPU, small, "naive")
+    monkeypatch.setitem(updates.COUNTED, "naive", naive)
+    row = count.measure(CPU, small, "naive")
     assert row.ordinary > budgets.BUDGETS["cpu", "sgd"].ordinary + 0.9
-    assert not measure.is_within(row)
+    assert not count.is_within(row)
 
 
 def test_verdict():
-    good = measure.Traffic(
+    good = count.Traffic(
         "tpu", "v5e", "GPT-2 small", "trsgd", 6.03, 8.044, 0.004, 0.0, 0
     )
-    assert measure.is_within(good)
+    assert count.is_within(good)
     for worse in (
         {"ordinary": 6.04},
         {"anchoring": 8.05},
@@ -258,25 +258,25 @@ def test_verdict():
         {"unaliased": 0.006},
         {"copies": 1},
     ):
-        assert measure.is_within(good._replace(**worse)) is False, worse
+        assert count.is_within(good._replace(**worse)) is False, worse
     bare = good._replace(optimizer="sgd", ordinary=5.02, anchoring=None)
-    assert measure.is_within(bare)
-    assert measure.is_within(bare._replace(ordinary=5.03)) is False
-    assert measure.is_within(good._replace(optimizer="lookahead, sgd")) is None
+    assert count.is_within(bare)
+    assert count.is_within(bare._replace(ordinary=5.03)) is False
+    assert count.is_within(good._replace(optimizer="lookahead, sgd")) is None
 
 
 def test_sharded_updates_talk_only_where_they_must(small, monkeypatch):
     """A gradient's norm over all devices needs a sum; the pull needs nothing."""
-    clipped = counted.Update(
+    clipped = updates.Update(
         "sgd",
         "ours",
-        lambda: optax.chain(optax.clip_by_global_norm(1.0), counted.sgd()),
+        lambda: optax.chain(optax.clip_by_global_norm(1.0), updates.sgd()),
     )
-    monkeypatch.setitem(counted.COUNTED, "clipped", clipped)
+    monkeypatch.setitem(updates.COUNTED, "clipped", clipped)
     eight = targets.Target("cpu", "cpu", 8)
-    assert measure.collectives(eight, small, "clipped") == ({"all-reduce"},) * 2
-    assert measure.collectives(eight, small, "trsgd") == (set(), set())
-    compact = measure.collectives(eight, small, "proximal int16, sgd")
+    assert count.collectives(eight, small, "clipped") == ({"all-reduce"},) * 2
+    assert count.collectives(eight, small, "trsgd") == (set(), set())
+    compact = count.collectives(eight, small, "proximal int16, sgd")
     assert compact == (set(), {"all-reduce"})  # the units, once a period
 
 
@@ -289,7 +289,7 @@ def test_trees_are_the_published_networks():
 
 
 def test_every_public_update_is_measured():
-    measured = [name for name, m in counted.COUNTED.items() if m.kind == "ours"]
+    measured = [name for name, m in updates.COUNTED.items() if m.kind == "ours"]
     assert all(any(public in name for name in measured) for public in FACTORIES)
 
 
@@ -298,7 +298,7 @@ def test_unavailable_targets_are_skipped_with_the_reason(monkeypatch):
         raise NotImplementedError("topology not implemented for cuda")
 
     monkeypatch.setattr(targets.topologies, "get_topology_desc", missing)
-    found, skipped = count.available(targets.TARGETS)
+    found, skipped = plan.available(targets.TARGETS)
     assert [target.platform for target in found] == ["cpu"]
     assert skipped[0] == (
         "Skipped H100: jax-cuda13-pjrt is missing or does not load: "
@@ -308,12 +308,12 @@ def test_unavailable_targets_are_skipped_with_the_reason(monkeypatch):
 
 def test_command(small, monkeypatch, tmp_path):
     """Two updates on CPU: the table, the files, and an exit code for the verdict."""
-    for name in set(counted.COUNTED) - {"sgd", "proximal, sgd"}:
-        monkeypatch.delitem(counted.COUNTED, name)
-    monkeypatch.setattr(count, "TARGETS", (CPU,))
-    monkeypatch.setattr(count, "SHARDED", ())
-    monkeypatch.setattr(count, "use_cpu_alone", lambda: None)  # jax runs already
-    monkeypatch.setattr(count, "compile_times", lambda target: "")
+    for name in set(updates.COUNTED) - {"sgd", "proximal, sgd"}:
+        monkeypatch.delitem(updates.COUNTED, name)
+    monkeypatch.setattr(plan, "TARGETS", (CPU,))
+    monkeypatch.setattr(plan, "SHARDED", ())
+    monkeypatch.setattr(plan, "use_cpu_alone", lambda: None)  # jax runs already
+    monkeypatch.setattr(plan, "compile_times", lambda target: "")
 
     result = CliRunner().invoke(app, ["traffic", "--out", str(tmp_path)])
     assert result.exit_code == 0, result.output

@@ -19,7 +19,7 @@ import optax
 from benchmarks.costs import measurements, timing
 from benchmarks.costs.measurements import Cell, Measure, Row
 from benchmarks.costs.traffic.budgets import BUDGETS
-from benchmarks.costs.traffic.counted import COUNTED, PERIOD
+from benchmarks.costs.traffic.updates import COUNTED, PERIOD
 from benchmarks.costs.trees import Tree, size
 from benchmarks.runs.deadline import Deadline
 

@@ -7,7 +7,7 @@ from typing import Any
 from benchmarks.costs import measurements, timing
 from benchmarks.costs.measurements import Column, spread
 from benchmarks.costs.speed import replicas, steps, throughput, updates
-from benchmarks.costs.traffic.counted import PERIOD
+from benchmarks.costs.traffic.updates import PERIOD
 from benchmarks.experiments import speed
 from benchmarks.records import files
 

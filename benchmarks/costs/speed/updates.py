@@ -13,7 +13,7 @@ import optax
 
 from benchmarks.costs import timing
 from benchmarks.costs.measurements import Cell, Measure, Row
-from benchmarks.costs.traffic.counted import COUNTED, MOMENTUM, PERIOD, RATE
+from benchmarks.costs.traffic.updates import COUNTED, MOMENTUM, PERIOD, RATE
 from benchmarks.costs.trees import Tree
 
 FILE = "updates.csv"

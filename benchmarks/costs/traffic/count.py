@@ -1,149 +1,191 @@
-"""The command `python -m benchmarks traffic`: what it measures and writes."""
+"""Compile updates ahead of time and count what their programs move."""
 
-import importlib.metadata
-import json
-import sys
-from pathlib import Path
-from typing import NamedTuple
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
-from benchmarks.costs.traffic import measure, table
-from benchmarks.costs.traffic.budgets import COMPILE_RATIO
-from benchmarks.costs.traffic.counted import COUNTED
-from benchmarks.costs.traffic.measure import Traffic
-from benchmarks.costs.traffic.targets import (
-    PLUGINS,
-    SHARDED,
-    TARGETS,
-    Target,
-    UnavailableError,
-    devices,
-    use_cpu_alone,
+import jax
+import optax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec, SingleDeviceSharding
+
+from benchmarks.costs.traffic import hlo
+from benchmarks.costs.traffic.budgets import (
+    BUDGETS,
+    COPIES,
+    DIGITS,
+    INT16_BUDGETS,
+    UNALIASED,
+    Budget,
 )
-from benchmarks.costs.trees import TREES
-from benchmarks.records import files, origin, run_files
+from benchmarks.costs.traffic.targets import Target, devices
+from benchmarks.costs.traffic.updates import COUNTED, Update
+from benchmarks.costs.trees import TREES, Tree, size
 
-COMMAND = "python -m benchmarks traffic"
-SMALL, LARGE = TREES
-TIMED = (
-    "proximal, sgd",
-    "ema of weights, sgd",
-    "proximal, adam",
-    "ema of weights, adam",
-)
+REPEATS = 3
 
 
-class Finding(NamedTuple):
-    """A text for the report, and whether everything in it is within budget."""
+class Traffic(NamedTuple):
+    """What one update costs, in arrays of the size of the parameters.
 
-    text: str
-    ok: bool
-
-
-def run(folder: Path) -> Finding:
-    """Measure everything; write table.md, traffic.csv and meta.json to a folder."""
-    use_cpu_alone()
-    targets, skipped = available(TARGETS)
-    rows = [row for target in targets for row in measure_all(target)]
-    sharded = sharding()
-    versions = ", ".join(f"{name} {v}" for name, v in all_versions().items())
-    parts = [
-        table.markdown(rows),
-        "\n".join([*skipped, sharded.text, compile_times(targets[0])]),
-        f"`{COMMAND}`; {versions}.",
-    ]
-    text = "\n\n".join(parts)
-    files.write_text(folder / "table.md", text + "\n")
-    files.write_text(folder / "traffic.csv", table.to_csv(rows))
-    meta = {
-        "command": COMMAND,
-        "skipped": skipped,
-        "versions": all_versions(),
-        **origin.environment(),
-    }
-    files.write_text(folder / run_files.META, json.dumps(meta, indent=2) + "\n")
-    return Finding(text, is_kept(rows) and sharded.ok)
-
-
-def available(targets: tuple[Target, ...]) -> tuple[list[Target], list[str]]:
-    """Return the targets that can be compiled for here, and a line on each other."""
-    found, skipped = [], []
-    for target in targets:
-        try:
-            devices(target)
-            found.append(target)
-        except UnavailableError as error:
-            skipped.append(f"Skipped {name(target)}: {error}")
-    return found, skipped
-
-
-def measure_all(target: Target) -> list[Traffic]:
-    """Measure every update on the small tree, those with a budget on the large too."""
-    rows = []
-    for tree in TREES:
-        for update, counted in COUNTED.items():
-            if tree == SMALL or counted.kind != "peer":
-                print(f"{name(target)}: {tree}, {update}", file=sys.stderr)
-                rows.append(measure.measure(target, tree, update))
-    return rows
-
-
-def is_kept(rows: list[Traffic]) -> bool:
-    return all(measure.is_within(row) is not False for row in rows)
-
-
-def sharding() -> Finding:
-    """Find the collectives of our updates on several devices.
-
-    There are to be none, but for the units of an int16 anchor on the step that takes
-    it.
+    Attributes:
+      platform: the target's platform.
+      chip: the target's chip.
+      tree: the name of the parameters in `TREES`.
+      optimizer: the name of the update in `COUNTED`.
+      ordinary: arrays read and written on a step that keeps the anchor.
+      anchoring: arrays read and written on a step that takes the anchor anew; None for
+        an update without an anchor.
+      temporaries: the largest memory in use for intermediate results.
+      unaliased: outputs that do not take the place of a donated argument.
+      copies: arrays copied on a step that keeps the anchor.
     """
-    targets, lines = available(SHARDED)
-    ours = [update for update, counted in COUNTED.items() if counted.kind == "ours"]
-    ok = True
-    for target in targets:
-        found: dict[str, set[str]] = {"whole": set(), "int16": set()}
-        for update in ours:
-            ordinary, anchoring = measure.collectives(target, SMALL, update)
-            found["whole"] |= ordinary
-            found["int16" if COUNTED[update].int16 else "whole"] |= anchoring
-        ok &= not found["whole"]
-        which = {key: ", ".join(sorted(x)) or "none" for key, x in found.items()}
-        lines.append(
-            f"Collectives of {len(ours)} updates ({SMALL}) split over {name(target)}: "
-            f"{which['whole']}; where an int16 anchor is taken: {which['int16']}."
-        )
-    return Finding("\n".join(lines), ok)
+
+    platform: str
+    chip: str
+    tree: str
+    optimizer: str
+    ordinary: float
+    anchoring: float | None
+    temporaries: float
+    unaliased: float
+    copies: int
 
 
-def compile_times(target: Target) -> str:
-    """Time the compiler on the pull and on an average of the weights.
-
-    The average is there to compare with: it needs as much state as the pull.
-    """
-    lines = []
-    for update in TIMED:
-        ratio, bare = measure.compile_ratio(target, LARGE, update)
-        lines.append(
-            f"Compile time of {update} over {COUNTED[update].base} ({LARGE}, "
-            f"{name(target)}): {ratio:.2f} x {bare:.1f} s."
-        )
-    lines.append(
-        f"Tracing and compiling, processor time, medians of {measure.REPEATS}, "
-        f"interleaved; with the anchor it is to be {COMPILE_RATIO} x at most."
+def measure(target: Target, tree_name: str, name: str) -> Traffic:
+    """Compile an update for a target and count what it moves."""
+    tree = TREES[tree_name]()
+    sharding = SingleDeviceSharding(devices(target)[0])
+    compiled = compile_update(COUNTED[name], tree, lambda spec: sharding)
+    module = hlo.parse(compiled.as_text())
+    memory: Any = compiled.memory_analysis()
+    unit, anchors = size(tree), module.has_branches()
+    return Traffic(
+        target.platform,
+        target.chip,
+        tree_name,
+        name,
+        module.step(0).bytes / unit,
+        module.step(1).bytes / unit if anchors else None,
+        memory.temp_size_in_bytes / unit,
+        (memory.output_size_in_bytes - memory.alias_size_in_bytes) / unit,
+        module.step(0).copies,
     )
-    return "\n".join(lines)
 
 
-def name(target: Target) -> str:
-    return target.chip if target.devices == 1 else f"{target.devices} {target.chip}"
+def budget(platform: str, name: str) -> tuple[float, ...] | None:
+    """Return how many arrays an update may move, or None where that is not limited.
+
+    A bare optimizer has one limit, ours one for each kind of step.
+    """
+    kind, limits = COUNTED[name].kind, all_limits(platform, name)
+    if kind == "peer":
+        return None
+    return (limits.bare,) if kind == "bare" else (limits.ordinary, limits.anchoring)
 
 
-def all_versions() -> dict[str, str]:
-    """Return the versions that every run tells, and the compilers'."""
-    found = origin.versions()
-    for package in PLUGINS.values():
-        try:
-            found[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            found[package] = "missing"
-    return found
+def all_limits(platform: str, name: str) -> Budget:
+    """Return the budget of the bare optimizer that an update has as its base."""
+    update = COUNTED[name]
+    return (INT16_BUDGETS if update.int16 else BUDGETS)[platform, update.base]
+
+
+def is_within(row: Traffic) -> bool | None:
+    """Tell whether an update keeps its budget; None for one without a budget."""
+    limits = budget(row.platform, row.optimizer)
+    if limits is None:
+        return None
+    steps = (row.ordinary, row.anchoring)[: len(limits)]
+    return (
+        None not in steps
+        and all(round(x or 0, DIGITS) <= n for x, n in zip(steps, limits, strict=True))
+        and round(row.temporaries, DIGITS)
+        <= all_limits(row.platform, row.optimizer).temporaries
+        and round(row.unaliased, DIGITS) <= UNALIASED
+        and row.copies <= COPIES
+    )
+
+
+def compile_update(
+    counted: Update,
+    tree: Tree,
+    sharding: Callable[[PartitionSpec], jax.sharding.Sharding],
+    specs: dict[str, PartitionSpec] | None = None,
+) -> jax.stages.Compiled:
+    """Compile one step of an update, with parameters and state donated.
+
+    Args:
+      counted: the update.
+      tree: the parameters.
+      sharding: places an array of the partition that it is given.
+      specs: the partition of each of the parameters; None splits nothing.
+    """
+    optimizer = counted.make()
+    params = jax.eval_shape(counted.start, tree)
+    state = jax.eval_shape(optimizer.init, params)
+
+    def update(params: Any, state: Any, grads: Any) -> tuple[Any, Any]:
+        updates, state = optimizer.update(grads, state, params)
+        return optax.apply_updates(params, updates), state
+
+    placed: Any = sharding(PartitionSpec())
+    out: Any = placed
+    if specs is not None:
+        split = {name: sharding(spec) for name, spec in specs.items()}
+        of_state = optax.tree_map_params(
+            optimizer,
+            lambda _, leaf: leaf,
+            state,
+            split,
+            transform_non_params=lambda _: sharding(PartitionSpec()),
+        )
+        placed, out = (split, of_state, split), (split, of_state)
+    jitted = jax.jit(
+        update, donate_argnums=(0, 1), in_shardings=placed, out_shardings=out
+    )
+    return jitted.lower(params, state, tree).compile()
+
+
+def collectives(target: Target, tree_name: str, name: str) -> tuple[set[str], set[str]]:
+    """Return the collectives of an update that is split over a target's devices.
+
+    The first set is of a step that keeps the anchor, the second of one that takes it.
+    """
+    tree, chips = TREES[tree_name](), devices(target)
+    mesh = Mesh(chips, ("data",))
+    compiled = compile_update(
+        COUNTED[name],
+        tree,
+        lambda spec: NamedSharding(mesh, spec),
+        {leaf: longest(x.shape, len(chips)) for leaf, x in tree.items()},
+    )
+    module = hlo.parse(compiled.as_text())
+    return module.collectives(0), module.collectives(1)
+
+
+def longest(shape: tuple[int, ...], parts: int) -> PartitionSpec:
+    """Return the partition of the longest axis that so many devices split evenly."""
+    axes = [i for i, n in enumerate(shape) if n % parts == 0]
+    if not axes:
+        return PartitionSpec()
+    best = max(axes, key=lambda i: shape[i])
+    return PartitionSpec(*("data" if i == best else None for i in range(len(shape))))
+
+
+def compile_ratio(target: Target, tree_name: str, name: str) -> tuple[float, float]:
+    """Return how much longer an update takes to trace and compile than its base.
+
+    The second number is the time of the base in seconds. Both are medians of
+    interleaved runs, after one that warms up. The time is the processor's, so that
+    other work on the machine hardly counts.
+    """
+    tree = TREES[tree_name]()
+    sharding = SingleDeviceSharding(devices(target)[0])
+    seconds: dict[str, list[float]] = {COUNTED[name].base: [], name: []}
+    for _ in range(1 + REPEATS):
+        for each, times in seconds.items():
+            began = time.process_time()
+            compile_update(COUNTED[each], tree, lambda spec: sharding)
+            times.append(time.process_time() - began)
+    bare, ours = (statistics.median(times[1:]) for times in seconds.values())
+    return ours / bare, bare

@@ -2,10 +2,10 @@
 
 import pandas as pd
 
-from benchmarks.costs.traffic import measure
+from benchmarks.costs.traffic import count
 from benchmarks.costs.traffic.budgets import DIGITS
-from benchmarks.costs.traffic.counted import COUNTED
-from benchmarks.costs.traffic.measure import Traffic
+from benchmarks.costs.traffic.count import Traffic
+from benchmarks.costs.traffic.updates import COUNTED
 from benchmarks.report.markdown import align
 
 HEADER = (
@@ -45,8 +45,8 @@ def line(group: list[Traffic]) -> tuple[str, ...]:
     platform, name = group[0].platform, group[0].optimizer
     chips = ", ".join(dict.fromkeys(row.chip for row in group))
     anchoring = [row.anchoring for row in group if row.anchoring is not None]
-    limits = measure.budget(platform, name)
-    within = all(measure.is_within(row) for row in group)
+    limits = count.budget(platform, name)
+    within = all(count.is_within(row) for row in group)
     return (
         chips,
         name,
@@ -66,6 +66,6 @@ def number(arrays: float) -> str:
 
 def to_csv(rows: list[Traffic]) -> str:
     """Return the counts in full, with the verdict of each."""
-    table = pd.DataFrame(rows).assign(within_budget=[*map(measure.is_within, rows)])
+    table = pd.DataFrame(rows).assign(within_budget=[*map(count.is_within, rows)])
     csv: str = table.to_csv(index=False, float_format="%.6f", lineterminator="\n")
     return csv
