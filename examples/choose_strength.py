@@ -11,7 +11,7 @@ should train as well at rates far above it, on any schedule common to both, as
 momentum, a dense network). Predicted before its first run on Fashion-MNIST (`--data
 fashion-mnist`: Adam, a convolutional network), at 10 x safe:
 
-1. the rule's test accuracy is not told apart from that at the safe rate;
+1. the rule's test accuracy does not differ significantly from that at the safe rate;
 2. without a pull it is lower (known from sensitivity-fashion-mnist);
 3. the distance from the anchor at the end of a period is on average 0.5 to 2 times that
    at the safe rate, the pull ratio there 0.7 to 1.1 (lambda_w and S alone say 0.99);

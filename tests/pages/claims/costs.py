@@ -182,8 +182,8 @@ CLAIMS = [
         lambda: (100 * (step(WIDE)[0] - 1), *step(WIDE), *step(TRANSFORMER)),
     ),
     Claim(
-        "16 lanes of the transformer make {:.0f} examples a second after one's {:.0f}, "
-        "two processes {:.0f}.",
+        "16 replicas of the transformer make {:.0f} examples a second after one's "
+        "{:.0f}, two processes {:.0f}.",
         lambda: tuple(
             way(TRANSFORMER, *x)[0]
             for x in (("lanes", 16), ("lanes", 1), ("processes", 2))
@@ -204,7 +204,7 @@ CLAIMS = [
         ),
     ),
     Claim(
-        "({:.0f} examples a second at width 16, {:.1f} at 64), so lanes are matmuls "
+        "({:.0f} examples a second at width 16, {:.1f} at 64), so replicas are matmuls "
         "of patches ({:.0f} to {:.0f} and {:.0f}). In processes that call a step at a "
         "time they are the fastest at width 16: {:.0f}, where patches in a scan make "
         "{:.0f}; at width 64 {:.0f} and {:.0f}.",

@@ -123,15 +123,15 @@ CLAIMS = [
         ),
     ),
     Claim(
-        "{:,.0f} examples a second alone, {:,.0f} in 8 lanes, {:,.0f} in 32, {:,.0f} "
-        "in 128.",
+        "{:,.0f} examples a second alone, {:,.0f} in 8 replicas, {:,.0f} in 32, "
+        "{:,.0f} in 128.",
         lanes,
     ),
     Claim(
         "of {} that train together, {} optimizers, took {:.1f} s an epoch, evaluation "
         "included ({:,.0f} examples a second); at width 16, of {}, about {:.1f} s. "
         "From there the published 200 epochs would take {:.0f} minutes a run, and "
-        "{:.1f} hours for the published 20; plan.md says 2.3, from SGD's lanes "
+        "{:.1f} hours for the published 20; plan.md says 2.3, from SGD's replicas "
         "without evaluation. The plan's 30 epochs would take {} minutes.",
         runs,
     ),

@@ -32,7 +32,7 @@ KINDS = {
     ),
     "a setting behind its number": (
         rf"{SOME} (?:seeds|epochs?|steps|optimizers|forms|strengths|train images|bytes|"
-        r"lanes|windows|CPU cores|M parameters|x safe|x the rule)"
+        r"replicas|windows|CPU cores|M parameters|x safe|x the rule)"
     ),
     "the mean of the inner decay over a period of 10, and with the pull": (
         r"(?:SGD|Adam|at) (?:at )?0\.(?:293|212)(?: x)?|0\.293 (?:times|of)"

@@ -138,7 +138,7 @@ CLAIMS = [
         ),
     ),
     Claim(
-        "33 lanes of ResNet-18 of width 16, 11 optimizers, batch 8, bfloat16, train "
+        "33 replicas of ResNet-18 of width 16, 11 optimizers, batch 8, bfloat16, train "
         "{:,.0f} examples a second with convolutions in place (kernels of our own that "
         "read an image's neighbours where they are), {:,.0f} with patches and {:,.0f} "
         "with XLA's grouped convolutions",
@@ -147,8 +147,9 @@ CLAIMS = [
     Claim("medians of seven, all within 0.5 %", spread_of_speeds),
     Claim(
         "a step takes {:.1f} ms for 88 examples and {:.1f} ms for 264. So about {:.1f} "
-        "ms of it does not depend on the number of lanes. The aim of 150,000 was not "
-        "reached with 33 lanes; a line through the two would reach it with {:.0f},",
+        "ms of it does not depend on the number of replicas. The aim of 150,000 was "
+        "not reached with 33 replicas; a line through the two would reach it with "
+        "{:.0f},",
         steps,
     ),
     Claim(
@@ -162,7 +163,7 @@ CLAIMS = [
     Claim("At the measured speed {:.1f} MB an example are {:.1f} TB/s", terabytes),
     Claim(
         "**Compiling** took {:.0f} s beside another program, an evaluation of 15,000 "
-        "images of 33 lanes about {:.1f} s an epoch of {:.1f} s. Three seeds of 30 "
+        "images of 33 replicas about {:.1f} s an epoch of {:.1f} s. Three seeds of 30 "
         "epochs took {:.0f} s, two {:.0f} s, one seed {:.0f} s.",
         seconds,
     ),
