@@ -52,14 +52,19 @@ DataSets = Annotated[
     Path | None, typer.Option(help="Read CIFAR-10 and a .txt file from this folder.")
 ]
 Resume = Annotated[
-    bool, typer.Option("--resume", help="Go on with what was interrupted.")
+    bool,
+    typer.Option(
+        "--resume", help="Continue the interrupted run or measurements in the folder."
+    ),
 ]
 Tiny = Annotated[
     bool, typer.Option("--tiny", help="Run the same code with less of everything.")
 ]
 Epochs = Annotated[
     int | None,
-    typer.Option(min=1, help="Train for this many epochs; decays are moved along."),
+    typer.Option(
+        min=1, help="Train for this many epochs; the rate decays at the same fractions."
+    ),
 ]
 Debug = Annotated[
     bool, typer.Option("--debug", help="Show an error with its traceback.")
@@ -162,7 +167,10 @@ def run_experiment(
 
 @app.command("report")
 def report_experiment(
-    name: Annotated[str | None, typer.Argument(help="Without one, all.")] = None,
+    name: Annotated[
+        str | None,
+        typer.Argument(help="An experiment; without a name, all that have results."),
+    ] = None,
     tiny: Tiny = False,
     out: Out = None,
     debug: Debug = False,

@@ -10,7 +10,7 @@ from jax.typing import ArrayLike
 from prox_optax import _validation
 from prox_optax._proximal import anchored, pull_gradient
 from prox_optax._schedule import scale_by_inner_decay
-from prox_optax._validation import Period, Weights, check_start, is_schedule, value_at
+from prox_optax._validation import Period, Weights, is_schedule, value_at
 
 _NO_STEP = 1e-20  # a learning rate that moves no weight; lambda_w over it stays finite
 
@@ -191,14 +191,12 @@ def with_judged_schedules(
     lambda_w: Any,
 ) -> optax.GradientTransformationExtraArgs:
     """Make ``init`` of an alias check what its schedules start with."""
-
-    def init_fn(params: optax.Params) -> optax.OptState:
-        check_start("learning_rate", learning_rate, _validation.check_rate)
-        check_start("weight_decay", weight_decay, _validation.check_rate)
-        check_start("lambda_w", lambda_w, _validation.check_weights)
-        return tx.init(params)
-
-    return optax.GradientTransformationExtraArgs(init_fn, tx.update)
+    return _validation.judged_at_init(
+        tx,
+        ("learning_rate", learning_rate, _validation.check_rate),
+        ("weight_decay", weight_decay, _validation.check_rate),
+        ("lambda_w", lambda_w, _validation.check_weights),
+    )
 
 
 def _coupled(

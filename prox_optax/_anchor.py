@@ -78,6 +78,23 @@ class ProximalState(NamedTuple):
 
         _tree_checks.check_held("anchor", self.anchor, ws, fits)
 
+    def check_dtype(self, ws: list[jax.Array], anchor_dtype: Any) -> None:
+        """Raise where the anchor is kept less precisely than ``anchor_dtype`` says."""
+        for index, (a, w) in enumerate(
+            zip(jax.tree.leaves(self.anchor), ws, strict=True)
+        ):
+            dtype = w.dtype if anchor_dtype is None else anchor_dtype
+            kept = jax.dtypes.canonicalize_dtype(dtype)
+            if jnp.promote_types(kept, a.dtype) != a.dtype:
+                raise ValueError(
+                    f"anchor{keys_to(self.anchor, index)} in the state is {a.dtype} "
+                    f"and this optimizer keeps it as {kept}; {_tree_checks.RESTORE}, "
+                    f"or write anchor_dtype='{a.dtype}'."
+                )
+
+    def check_settable(self) -> None:
+        """Do nothing: an anchor that is kept whole may lie anywhere."""
+
     def moved(self, ws: list[jax.Array], s: ArrayLike | None) -> "ProximalState":
         """Return the state with the anchor at ``a + s (w - a)``, at w if s is None."""
         anchors, structure = jax.tree.flatten(self.anchor)
@@ -159,5 +176,5 @@ def _warn_of_rounding(
             )
         else:
             continue
-        warnings.warn(message, stacklevel=4)
+        warnings.warn(message, stacklevel=5)
         return

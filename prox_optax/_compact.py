@@ -151,13 +151,20 @@ class CompactState(NamedTuple):
         """Return ``a`` of each leaf, in the dtype of ``w``."""
         return list(map(jnp.subtract, ws, self.displacements(ws)))
 
-    def set_to(self, ws: list[jax.Array]) -> NoReturn:
-        """Refuse to set the anchor to any values: it is known only near the params."""
+    def check_dtype(self, ws: list[jax.Array], anchor_dtype: Any) -> None:
+        """Do nothing: `check` has judged the only dtype that codes have."""
+
+    def check_settable(self) -> NoReturn:
+        """Raise: the anchor is known only near the params."""
         raise ValueError(
             "an anchor of anchor_dtype='int16' cannot be set: it is known only near "
             "the params; build the optimizer with anchor_dtype=None, or name another "
             "anchor by name=."
         )
+
+    def set_to(self, ws: list[jax.Array]) -> NoReturn:
+        """Raise as `check_settable`."""
+        self.check_settable()
 
     def _away(self, ws: list[jax.Array]) -> list[jax.Array]:
         """Return ``int16(n(w) - n(a))``: the difference wraps."""

@@ -13,7 +13,7 @@ from prox_optax import _states, _tree_checks, _validation
 from prox_optax._match import matched_updates, spread
 from prox_optax._placement import in_manual_mesh, placed_like, wide_dtype
 from prox_optax._states import State
-from prox_optax._validation import Period, Weights, check_start, is_schedule, value_at
+from prox_optax._validation import Period, Weights, is_schedule, value_at
 
 _Pull: TypeAlias = Callable[..., tuple[jax.Array, jax.Array]]
 _LAST_STEP = 2**31 - 1
@@ -93,8 +93,12 @@ def proximal(
       Zhang et al., "Taming the Noisy Gradient", IJCAI 2019,
       https://doi.org/10.24963/ijcai.2019/604
     """
-    return anchored(
+    _validation.check_weights("strength", strength)
+    tx = anchored(
         pull_gradient, "strength", strength, period, anchor_step, anchor_dtype
+    )
+    return _validation.judged_at_init(
+        tx, ("strength", strength, _validation.check_weights)
     )
 
 
@@ -161,7 +165,11 @@ def decoupled_proximal(
       as in Loshchilov and Hutter, "Decoupled Weight Decay Regularization", ICLR 2019,
       https://arxiv.org/abs/1711.05101
     """
-    return anchored(pull_step, "lambda_w", lambda_w, period, anchor_step, anchor_dtype)
+    _validation.check_weights("lambda_w", lambda_w)
+    tx = anchored(pull_step, "lambda_w", lambda_w, period, anchor_step, anchor_dtype)
+    return _validation.judged_at_init(
+        tx, ("lambda_w", lambda_w, _validation.check_weights)
+    )
 
 
 def anchored(
@@ -186,7 +194,6 @@ def anchored(
       anchor_dtype: as in :func:`proximal`.
       repeats: whether a schedule of ``weights`` repeats itself with the period.
     """
-    _validation.check_weights(name, weights)
     _validation.check_period(period)
     hint = (
         "write 1.0 to take a copy of params at each period, or period=None for an "
@@ -195,14 +202,13 @@ def anchored(
     _validation.check_constant("anchor_step", anchor_step, _validation.FRACTION, hint)
     kind = _states.kind_of_state(anchor_dtype, period, anchor_step)
     whole = isinstance(anchor_step, int | float) and anchor_step == 1
-    s = None if whole else anchor_step
+    s = None if whole else anchor_step  # None: a <- w itself, not rounded
     counts_on = is_schedule(weights) and not repeats
 
     def lambdas(t: jax.Array, like: optax.Params) -> list[Any]:
         return spread(name, value_at(t, weights), like)
 
     def init_fn(params: optax.Params) -> State:
-        check_start(name, weights, _validation.check_weights)
         _tree_checks.check_params(params)
         state = kind.start(params, anchor_dtype, anchor_step)  # a <- w, t <- 0
         lambdas(state.step, params)
@@ -281,7 +287,8 @@ def _moved_where(
     return jax.lax.switch(due.astype(jnp.int32), branches, state, ws, s)
 
 
-# Branches have to be the same functions in each call: a new one is compiled anew.
+# The branches of an eager update are the same functions in each call: new ones would be
+# compiled anew.
 def _keep(state: State, ws: list[jax.Array], s: Any) -> State:
     del ws, s
     return state

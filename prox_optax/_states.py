@@ -65,6 +65,7 @@ def set_anchor(
     def reset(path: Any, node: Any) -> Any:
         if names(path) not in chosen:
             return node
+        node.check_settable()
         return node.set_to(fitted(params, node, "in this state"))
 
     return jax.tree_util.tree_map_with_path(reset, opt_state, is_leaf=is_anchored)
@@ -203,7 +204,6 @@ def leaves_at(
     """
     if not is_anchored(state):
         _tree_checks.refuse_foreign_state(state)
-    _tree_checks.check_step("step", state.step)
     return fitted(params, state, "taken at init", updates)
 
 
@@ -231,18 +231,11 @@ def check_kind(
     state: State, ws: list[jax.Array], kind: type[State], anchor_dtype: Any
 ) -> None:
     """Raise unless a state is what an optimizer with ``anchor_dtype`` makes."""
+    _tree_checks.check_step("step", state.step)
     if not isinstance(state, kind):
         raise ValueError(
             f"the state is a {type(state).__name__} and the optimizer has "
             f"anchor_dtype={anchor_dtype!r}; build it as it was when the state was "
             "made, or call prox_optax.carry_over(saved_state, init(params), step)."
         )
-    for index, (a, w) in enumerate(zip(jax.tree.leaves(state[0]), ws, strict=True)):
-        dtype = w.dtype if anchor_dtype is None else anchor_dtype
-        kept = jax.dtypes.canonicalize_dtype(dtype)
-        if jnp.promote_types(kept, a.dtype) != a.dtype:
-            raise ValueError(
-                f"{state._fields[0]}{keys_to(state[0], index)} in the state is "
-                f"{a.dtype} and this optimizer keeps it as {kept}; "
-                f"{_tree_checks.RESTORE}, or write anchor_dtype='{a.dtype}'."
-            )
+    state.check_dtype(ws, anchor_dtype)

@@ -94,7 +94,7 @@ def refuse_foreign_state(state: Any) -> NoReturn:
         raise ValueError(
             "this is a state as a checkpoint gives it back without a target: dicts and "
             "lists, not what init makes; restore it with a target such as "
-            "jax.eval_shape(init, params), or write prox_optax.carry_over("
+            "init(params), or write prox_optax.carry_over("
             "restored_state, init(params), step), which takes a new anchor."
         )
     raise ValueError(

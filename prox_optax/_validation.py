@@ -67,11 +67,11 @@ _RATE_HINT = "write a number such as 0.1, or a schedule of such"
 
 def check_number(name: str, value: Any, allowed: Numbers, hint: str) -> None:
     """Raise unless ``value`` is one number that is ``allowed``, also in float32."""
-    _check_each(name, value, allowed, hint)
-    if jnp.shape(value) != ():
+    if _is_a(value, allowed.dtypes) and jnp.shape(value) != ():
         raise TypeError(
             f"{name} must be {allowed.one}, got shape {jnp.shape(value)}; {hint}."
         )
+    _check_each(name, value, allowed, hint)
 
 
 def _check_each(name: str, value: Any, allowed: Numbers, hint: str) -> None:
@@ -229,6 +229,19 @@ def check_start(name: str, value: Any, check: Check) -> None:
         # It may ask which worker it runs on, and init may be run on none.
         with contextlib.suppress(NameError):
             start_of(name, value, check)
+
+
+def judged_at_init(
+    tx: optax.GradientTransformationExtraArgs, *arguments: tuple[str, Any, Check]
+) -> optax.GradientTransformationExtraArgs:
+    """Make ``init`` check what those arguments start with that are schedules."""
+
+    def init_fn(params: optax.Params) -> optax.OptState:
+        for argument in arguments:
+            check_start(*argument)
+        return tx.init(params)
+
+    return optax.GradientTransformationExtraArgs(init_fn, tx.update)
 
 
 def start_of(name: str, schedule: optax.Schedule, check: Check) -> Any:

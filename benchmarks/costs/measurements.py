@@ -20,12 +20,12 @@ class Cell(NamedTuple):
 
     Attributes:
       key: the columns that say what is measured.
-      compiled: compiles it, and returns the function that measures it: the columns that
-        follow.
+      prepared: does what may be done beside other cells, such as compiling, and returns
+        the function that measures: the columns that follow.
     """
 
     key: Row
-    compiled: Callable[[], Measure]
+    prepared: Callable[[], Measure]
 
 
 def read(path: Path) -> list[Row]:
@@ -59,8 +59,8 @@ def table(rows: Sequence[Row], columns: Sequence[Column]) -> str:
     return "\n".join(markdown.align([titles, *lines]))
 
 
-def spread(name: str) -> Callable[[Row], str]:
-    """Return what makes a cell of a median with the least and the most."""
+def with_range(name: str) -> Callable[[Row], str]:
+    """Return a function that writes a row's median as "median (least to most)"."""
 
     def cell(row: Row) -> str:
         if not row[name][:1].isdigit():  # what was not measured, or failed
@@ -71,7 +71,7 @@ def spread(name: str) -> Callable[[Row], str]:
 
 
 def is_measured(key: Row, rows: Sequence[Row]) -> bool:
-    """Return whether a row has the columns of the key."""
+    """Return whether one of the rows holds the values of the key."""
     return any(key.items() <= row.items() for row in rows)
 
 
@@ -84,13 +84,13 @@ def complete(
     guess: float = 0.0,
     is_decided: Callable[[Row, Sequence[Row]], bool] = is_measured,
 ) -> bool:
-    """Measure the cells that have no row yet, all of them compiled side by side first.
+    """Measure the cells that have no row yet, all of them prepared side by side first.
 
     Args:
       path: of the file.
       cells: the rows that are wanted.
-      deadline: is asked before all are compiled, and before each is measured.
-      compile_guess: seconds to compile one beside the others.
+      deadline: is asked before all are prepared, and before each is measured.
+      compile_guess: seconds to prepare one beside the others.
       guess: seconds to measure one, before one was measured.
       is_decided: (key, rows so far) -> whether a row is there or not needed.
 
@@ -105,8 +105,8 @@ def complete(
     if not deadline.allows("compile", "measurement"):
         return False
     with deadline.timing("compile"):
-        compiled = timing.in_threads([cell.compiled for cell in left])
-    for cell, measure in zip(left, compiled, strict=True):
+        prepared = timing.in_threads([cell.prepared for cell in left])
+    for cell, measure in zip(left, prepared, strict=True):
         if is_decided(cell.key, read(path)):
             continue
         if not deadline.allows("measurement"):

@@ -10,8 +10,9 @@ from benchmarks.experiments.experiment import Experiment, log_grid, tiny
 
 __all__ = ["EXPERIMENTS", "Experiment", "log_grid", "tiny"]
 
-EXPERIMENTS: dict[str, Experiment] = {
-    experiment.name: experiment
-    for module in pkgutil.iter_modules(__path__, f"{__name__}.")
-    for experiment in getattr(importlib.import_module(module.name), "EXPERIMENTS", ())
-}
+EXPERIMENTS: dict[str, Experiment] = {}
+for _module in pkgutil.iter_modules(__path__, f"{__name__}."):
+    for _each in getattr(importlib.import_module(_module.name), "EXPERIMENTS", ()):
+        if _each.name in EXPERIMENTS:
+            raise ValueError(f"{_module.name}: there is an experiment {_each.name!r}.")
+        EXPERIMENTS[_each.name] = _each

@@ -9,10 +9,9 @@ import pkgutil
 
 from benchmarks.optimizers.method import Method
 
-OPTIMIZERS: dict[str, Method] = {
-    name: method
-    for module in pkgutil.iter_modules(__path__, f"{__name__}.")
-    for name, method in getattr(
-        importlib.import_module(module.name), "OPTIMIZERS", {}
-    ).items()
-}
+OPTIMIZERS: dict[str, Method] = {}
+for _module in pkgutil.iter_modules(__path__, f"{__name__}."):
+    _rows = getattr(importlib.import_module(_module.name), "OPTIMIZERS", {})
+    if _twice := OPTIMIZERS.keys() & _rows:
+        raise ValueError(f"{_module.name}: there is an optimizer {min(_twice)!r}.")
+    OPTIMIZERS |= _rows

@@ -81,7 +81,7 @@ def sync(path: Path) -> None:
 
 
 def named(error: OSError, path: Path) -> OSError:
-    """Add the path to an error, as one of an open file does not name it."""
+    """Return the error with the path, which errors of open files do not name."""
     if error.errno is None:
         return error
     return OSError(error.errno, os.strerror(error.errno), str(path))

@@ -132,7 +132,7 @@ def execute_locked(run: Run, position: Position, deadline: Deadline) -> bool:
     programs = grid.programs(experiment)
     evaluate_networks = program.make_evaluate(experiment, data_set)
     steps = [lane_steps(experiment, data_set, each) for each in programs]
-    with tqdm(unit="step", unit_scale=True, total=sum(steps)) as bar:
+    with tqdm(unit="run-step", unit_scale=True, total=sum(steps)) as bar:
         bar.update(sum(steps[: position.program]))
         for number, each in enumerate(programs[position.program :], position.program):
             start = max(position, Position(number, 0))

@@ -112,10 +112,10 @@ def total_steps(experiment: Experiment, examples: int, batch_size: int) -> int:
 
 
 def parts(experiment: Experiment, examples: int, batch_size: int) -> range:
-    """Return the first steps of an epoch's parts; the range's step is their length.
+    """Divide an epoch into equal parts; return their first steps.
 
-    The parts are of one length, so that one program trains them: the largest divisor of
-    the epoch's steps that is allowed.
+    The range's step is the length of a part: the largest divisor of the epoch's steps
+    that is allowed. All parts have it, so that one program trains them.
     """
     steps = examples // batch_size
     allowed = range(min(experiment.part or steps, steps), 0, -1)

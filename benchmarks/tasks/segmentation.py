@@ -83,16 +83,17 @@ def train_segmenter(config: SegmenterConfig, pairs: Pairs, epochs: int) -> Any:
     examples = len(pairs.labels)
     task, steps = segmentation(config, examples), epochs * (examples // BATCH)
     adam = Method(
-        lambda trial: optax.adam(
-            optax.cosine_decay_schedule(trial["learning_rate"], steps)
+        lambda numbers: optax.adam(
+            optax.cosine_decay_schedule(numbers["learning_rate"], steps)
         )
     )
-    methods, trials = {"adam": adam}, {"adam": {"learning_rate": jnp.full(1, RATE)}}
+    methods = {"adam": adam}
+    numbers = {"adam": {"learning_rate": jnp.full(1, RATE)}}
     seeds = jnp.zeros(1, jnp.int32)
-    lanes = jax.jit(lambda: loop.init_lanes(task, methods, trials, seeds))()
+    lanes = jax.jit(lambda: loop.init_lanes(task, methods, numbers, seeds))()
     epoch = jax.jit(partial(loop.epoch, task, methods), donate_argnums=0)
     for number in range(epochs):
-        lanes = epoch(lanes, pairs, trials, seeds, jnp.int32(number))
+        lanes = epoch(lanes, pairs, numbers, seeds, jnp.int32(number))
     return jax.tree.map(lambda x: x[0, 0], lanes["adam"].params[SEGMENTER])
 
 

@@ -17,7 +17,7 @@ Back = Callable[[dict[str, Any], Any], tuple[dict[str, Any], Any]]
 
 
 def as_they_are(params: dict[str, Any], stats: Any) -> tuple[dict[str, Any], Any]:
-    """Return both unchanged: the way back from what never became a vector."""
+    """Return both unchanged, where networks were not turned into vectors."""
     return params, stats
 
 

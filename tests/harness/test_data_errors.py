@@ -29,9 +29,18 @@ def images_tar(small, tmp_path):
 def test_unknown_name():
     with pytest.raises(
         ValueError,
-        match="No data set 'mnist'; there is: cifar10, cifar100, digits, fash",
+        match=r"No data set 'mnist'; there is: .*cifar10, cifar100, .*digits, .*fash",
     ):
         image_set.load("mnist", None, validation=10, seed=0)
+
+
+def test_digits_of_other_pixels_are_refused(monkeypatch):
+    halved = load_digits()
+    halved.images = halved.images / 2
+    monkeypatch.setattr(digits, "load_digits", lambda: halved)
+    match = r"digits: pixels in \[0\.0, 8\.0\], expected \[0, 16\]\. Reinstall"
+    with pytest.raises(ValueError, match=match):
+        image_set.load("digits", None, validation=360, seed=0)
 
 
 @pytest.mark.parametrize("number", [10, 100])

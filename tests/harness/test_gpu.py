@@ -452,3 +452,15 @@ def test_a_pytest_that_does_not_start_is_told(tmp_path, monkeypatch, capsys):
     tests.touch()
     assert library_tests.run(tmp_path, tests, Deadline())
     assert "did not run: pytest ended with 4." in capsys.readouterr().out
+
+
+@pytest.mark.slow  # starts processes
+def test_tests_of_the_library_that_were_stopped_are_not_counted(tmp_path, monkeypatch):
+    """Neither at the deadline nor by an interrupt: the next call runs them again."""
+    tests = tmp_path / "test_one.py"
+    tests.write_text("def test_long():\n    import time\n    time.sleep(60)\n")
+    soon = Deadline(time.monotonic() + 4, {"library tests": 0.0})
+    assert not library_tests.run(tmp_path, tests, soon)
+    tests.write_text("def test_interrupted():\n    raise KeyboardInterrupt\n")
+    assert not library_tests.run(tmp_path, tests, Deadline())
+    assert not measurements.read(tmp_path / library_tests.FILE)

@@ -21,6 +21,10 @@ FLOORS = (
 
 def imported(path):
     for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            assert not any(x.name.startswith("benchmarks") for x in node.names), path
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, path
         if isinstance(node, ast.ImportFrom) and node.module == "benchmarks":
             yield from (name.name for name in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module.startswith("benchmarks."):

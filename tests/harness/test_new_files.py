@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks import data
+from benchmarks import data, experiments, optimizers
 from benchmarks.data import image_set
 
 ROOT = Path(__file__).parents[2]
@@ -217,3 +217,25 @@ def test_new_files_are_run_and_reported(name, measure, source, house):
     assert f"validation {measure}" in command(house, "report", name, "--out", "out")
     assert (out / "table.md").read_bytes() == table
     shutil.rmtree(out)
+
+
+@pytest.mark.parametrize(
+    ("package", "line", "match"),
+    [
+        (optimizers, "OPTIMIZERS = {'muon': None}", "there is an optimizer 'muon'"),
+        (
+            experiments,
+            "from benchmarks.experiments.classify import DEMO\nEXPERIMENTS = (DEMO,)",
+            "there is an experiment 'demo'",
+        ),
+    ],
+    ids=["optimizer", "experiment"],
+)
+def test_a_name_that_is_there_is_refused(tmp_path, monkeypatch, package, line, match):
+    (tmp_path / "zzz.py").write_text(f"{line}\n")
+    monkeypatch.setattr(package, "__path__", [*package.__path__, str(tmp_path)])
+    source = Path(package.__file__).read_text()
+    names = {"__name__": package.__name__, "__path__": package.__path__}
+    with pytest.raises(ValueError, match=rf"{package.__name__}\.zzz: {match}"):
+        exec(source, names)
+    monkeypatch.delitem(sys.modules, f"{package.__name__}.zzz")

@@ -210,7 +210,7 @@ def test_the_examples_of_a_call_are_those_of_all_replicas(monkeypatch):
     monkeypatch.setattr(replicas.program, "build", lambda *args: built)
     monkeypatch.setattr(replicas.program, "make_evaluate", lambda *args: None)
     data_set = SimpleNamespace(train=SimpleNamespace(labels=range(160)))
-    two = replicas.replicas(experiments.RESNET_64, "sgd", 2)
+    two = replicas.several(experiments.RESNET_64, "sgd", 2)
     work = replicas.compile_training(two, data_set)
     assert work[1:] == (320, 160, 20, 5.0)
 

@@ -370,3 +370,23 @@ def test_rescaled_b2_of_arrays():
     assert jax.jit(prox_optax.rescale_b2)(0.999, 1.0, 65536.0) == 1
     with pytest.raises(ValueError, match="write batch_size=2 or more"):
         prox_optax.rescale_b2(jnp.float32(0.999), 1, 65536)
+
+
+@pytest.mark.parametrize("alias", ALIASES)
+def test_init_reads_no_number_that_is_an_array(alias):
+    """It may lie on other devices, and its value is not judged, as is documented."""
+    w = {"w": jnp.ones(2)}
+    tx = getattr(prox_optax, alias)(0.1, lambda_w={"w": jnp.array(-1.0)})
+    with jax.transfer_guard_device_to_host("disallow"):
+        tx.init(w)
+    rising = getattr(prox_optax, alias)(
+        lambda step: 0.1 + 0 * step, lambda_w={"w": jnp.array(-1.0)}
+    )
+    rising.init(w)
+
+
+def test_several_periods_are_told_by_their_shape():
+    with pytest.raises(
+        TypeError, match=r"period must be one integer, got shape \(2,\)"
+    ):
+        prox_optax.proximal(period=np.array([0, 1]))

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -19,13 +20,18 @@ TESTS = ROOT / "tests" / "library"
 FILE, REPORT = "library-tests.csv", "library-tests.xml"
 NEEDED = ("pytest", "xdist")
 GUESS = 240.0  # seconds
+POLL = 0.2  # seconds between two looks at the deadline
+FAILED, INTERRUPTED = 1, 2  # exit statuses of pytest
 SHARED = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}  # several processes, one device
 # pytest-benchmark warns beside xdist, and warnings are errors.
 OPTIONS = ("-m", "not slow", "-q", "-p", "no:cacheprovider", "-p", "no:benchmark")
 
 
 def run(folder: Path, tests: Path, deadline: Deadline) -> bool:
-    """Run the tests unless they ran before; return whether the deadline allowed it."""
+    """Run the tests unless they ran before; return whether the deadline allowed it.
+
+    They are stopped at the deadline, and counted when they run again from the start.
+    """
     if measurements.read(folder / FILE):
         return True
     if missing := [name for name in NEEDED if not importlib.util.find_spec(name)]:
@@ -40,9 +46,11 @@ def run(folder: Path, tests: Path, deadline: Deadline) -> bool:
     print("library tests", flush=True)
     began, report = time.monotonic(), (folder / REPORT).absolute()
     report.unlink(missing_ok=True)
-    ended = subprocess.run(command(tests, report), cwd=ROOT, env=os.environ | SHARED)
-    if not report.is_file():
-        print(f"The library's tests did not run: pytest ended with {ended.returncode}.")
+    ended = finish(command(tests, report), deadline)
+    if ended in (None, INTERRUPTED):
+        return False
+    if ended not in (0, FAILED) or not report.is_file():
+        print(f"The library's tests did not run: pytest ended with {ended}.")
         return True
     here = origin.environment()
     found = {
@@ -55,6 +63,17 @@ def run(folder: Path, tests: Path, deadline: Deadline) -> bool:
     }
     measurements.add(folder / FILE, found)
     return True
+
+
+def finish(command: Sequence[str], deadline: Deadline) -> int | None:
+    """Run a command to its end; return its exit status, None if the deadline came."""
+    with subprocess.Popen(command, cwd=ROOT, env=os.environ | SHARED) as process:
+        while process.poll() is None:
+            if not deadline.allows():
+                process.terminate()
+                return None
+            time.sleep(POLL)
+        return process.returncode
 
 
 def command(tests: Path, report: Path) -> list[str]:

@@ -18,7 +18,7 @@ from benchmarks.runs.execute import execute, prepare
 
 EVALUATING = 1.15  # seconds of a run over those of its training, about
 GUESS = 90.0  # seconds to compile what was not timed
-COMPILED = 30.0  # seconds to trace what was compiled when it was timed
+TRACED = 30.0  # seconds to trace what was compiled when it was timed
 
 COMMITTED = Path(__file__).parents[2] / "results"
 """The parts of earlier calls; a call trains the seeds that are not there."""
@@ -163,13 +163,13 @@ def estimated_seconds(
         return 0.0
     examples = int(found[0]["examples_an_epoch"]) * experiment.epochs
     together = experiment.runs // experiment.seeds * seeds
-    return COMPILED + EVALUATING * together * examples / speed
+    return TRACED + EVALUATING * together * examples / speed
 
 
 def guesses(some: Experiment, ways: Ways, found: Sequence[Row]) -> Mapping[str, float]:
     """Estimate the seconds that pieces of a run will take."""
     speed = convolutions.estimated_speed(found, fastest(ways, found), some.seeds)
-    return pieces(some, some.runs, found, speed, COMPILED)
+    return pieces(some, some.runs, found, speed, TRACED)
 
 
 def pieces(

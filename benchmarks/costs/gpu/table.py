@@ -9,7 +9,7 @@ import pandas as pd
 from benchmarks.costs import measurements, timing
 from benchmarks.costs.gpu import convolutions, library_tests, update_floor
 from benchmarks.costs.gpu.plan import Plan
-from benchmarks.costs.measurements import Column, Row, spread
+from benchmarks.costs.measurements import Column, Row, with_range
 from benchmarks.costs.speed import replicas, throughput
 from benchmarks.costs.speed.table import THROUGHPUT
 from benchmarks.experiments import Experiment, classify
@@ -59,18 +59,21 @@ UPDATES: Columns = (
     ("microseconds", "microseconds"),
     ("floor", "floor_microseconds"),
     ("GB/s of the floor", "floor_gigabytes_a_second"),
-    ("ratio", spread("ratio")),
+    ("ratio", with_range("ratio")),
 )
 CONVOLVED: Columns = (
     *(("convolution", "convolution"), ("seeds", "seeds"), ("runs", "lanes")),
-    ("examples a second", spread(replicas.SPEED)),
+    ("examples a second", with_range(replicas.SPEED)),
     ("seconds to compile", "compile_seconds"),
     ("error", "error"),
 )
 REPLICAS: Columns = (
     *(("experiment", "experiment"), ("batch", "batch_size"), ("replicas", "lanes")),
-    ("examples a second", spread(replicas.SPEED)),
-    ("seconds to compile", "compile_seconds"),
+    ("examples a second", with_range(replicas.SPEED)),
+    (
+        "seconds to compile",
+        lambda row: row["compile_seconds"] if replicas.fits(row) else "-",
+    ),
 )
 TESTS: Columns = tuple(
     (x, x) for x in ("device", "jax", "passed", "failed", "skipped", "seconds")

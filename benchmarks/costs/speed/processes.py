@@ -43,7 +43,7 @@ def number() -> int:
 
 
 def speed(
-    train: Train, one: Experiment, data_dir: Path | None, number: int
+    train: Train, one: Experiment, data_dir: Path | None, processes: int
 ) -> timing.Times:
     """Return examples a second of all processes, which train at the same time.
 
@@ -51,16 +51,16 @@ def speed(
       RuntimeError: one of them failed.
     """
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # they share a GPU
-    pinned = number > 1 and jax.default_backend() == "cpu"
+    pinned = processes > 1 and jax.default_backend() == "cpu"
     spawn = multiprocessing.get_context("spawn")
-    together, found = spawn.Barrier(number), spawn.Queue()
+    together, found = spawn.Barrier(processes), spawn.Queue()
     started = [
         spawn.Process(
             target=train_and_time,
             args=(train, one, data_dir, n if pinned else None, together, found),
             daemon=True,
         )
-        for n in range(number)
+        for n in range(processes)
     ]
     for process in started:
         process.start()

@@ -89,7 +89,7 @@ def ready(
     experiment: Experiment, count: int, load: Callable[[], DataSet]
 ) -> measurements.Measure:
     """Compile the training of so many replicas; return what measures its speed."""
-    one = replicas(experiment, experiment.optimizers[0], count)
+    one = several(experiment, experiment.optimizers[0], count)
     work = compile_training(one, load())
 
     def measure() -> Row:
@@ -112,7 +112,7 @@ def data_of(folder: Path | None, name: str) -> Path | None:
     return folder
 
 
-def replicas(experiment: Experiment, optimizer: str, seeds: int) -> Experiment:
+def several(experiment: Experiment, optimizer: str, seeds: int) -> Experiment:
     """Return an experiment of one optimizer at its first rate, in short parts."""
     return replace(
         experiment,

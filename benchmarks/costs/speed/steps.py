@@ -27,7 +27,7 @@ def measure(experiment: Experiment, data_set: DataSet) -> Row:
     """Return milliseconds of a step of one run, and the paired ratio."""
     bare = experiment.optimizers[0]
     both = [
-        replicas.compile_training(replicas.replicas(experiment, name, 1), data_set)
+        replicas.compile_training(replicas.several(experiment, name, 1), data_set)
         for name in (bare, updates.OURS[bare])
     ]
     turns = timing.interleaved(*(work.start() for work in both))

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.costs import measurements, timing
-from benchmarks.costs.measurements import Column, spread
+from benchmarks.costs.measurements import Column, with_range
 from benchmarks.costs.speed import replicas, steps, throughput, updates
 from benchmarks.costs.traffic.updates import PERIOD
 from benchmarks.experiments import speed
@@ -32,25 +32,25 @@ UPDATES: Sequence[Column] = (
     ("ms", "bare_ms"),
     ("with the anchor", "ours"),
     ("ms", "ours_ms"),
-    ("to bare", spread("ours_to_bare")),
+    ("to bare", with_range("ours_to_bare")),
     ("PyTorch, ms", "torch_ms"),
-    ("to ours", spread("torch_to_ours")),
+    ("to ours", with_range("torch_to_ours")),
 )
 STEPS: Sequence[Column] = (
     ("whole step", "network"),
     ("batch", "batch_size"),
     ("bare", "bare"),
-    ("ms", spread("bare_ms")),
+    ("ms", with_range("bare_ms")),
     ("with the anchor", "ours"),
-    ("ms", spread("ours_ms")),
-    ("to bare", spread("ratio")),
+    ("ms", with_range("ours_ms")),
+    ("to bare", with_range("ratio")),
 )
 THROUGHPUT: Sequence[Column] = (
     ("network", "network"),
     ("batch", "batch_size"),
     ("way", "way"),
     ("runs", "runs"),
-    ("examples a second", spread(replicas.SPEED)),
+    ("examples a second", with_range(replicas.SPEED)),
     ("seconds to compile", "compile_seconds"),
 )
 

@@ -19,7 +19,7 @@ from benchmarks.runs.deadline import Deadline
 from benchmarks.tasks.problem import DataSet
 
 FILE = "ways.csv"
-PLAIN = "lanes, plain convolutions"
+XLA_CONVOLUTIONS = "lanes, plain convolutions"
 STEP_BY_STEP = "processes, plain convolutions, a step a call"
 GUESS = 60.0  # seconds of one, before it was timed
 UNKNOWN = dict.fromkeys(replicas.MEASURES, "-")
@@ -67,7 +67,7 @@ def cells(subject: Subject, data_dir: Path | None) -> list[Cell]:
     def apart(
         way: str, train: processes.Train, runs: int, one: Experiment = experiment
     ) -> Cell:
-        one = replicas.replicas(one, one.optimizers[0], 1)
+        one = replicas.several(one, one.optimizers[0], 1)
         return cell(way, runs, partial(in_processes, train, one, place, runs))
 
     found = [together("lanes", experiment, n) for n in subject.counts]
@@ -79,7 +79,7 @@ def cells(subject: Subject, data_dir: Path | None) -> list[Cell]:
         plain = with_plain_convolutions(experiment)
         step = replace(plain, part=1)
         found.append(apart(STEP_BY_STEP, processes.in_jax, many, step))
-        found += [together(PLAIN, plain, n) for n in subject.plain]
+        found += [together(XLA_CONVOLUTIONS, plain, n) for n in subject.plain]
     return found
 
 
@@ -87,7 +87,7 @@ def in_one_program(
     experiment: Experiment, runs: int, load: Callable[[], DataSet]
 ) -> Row:
     """Return the speed of replicas that train in one program."""
-    several = replicas.replicas(experiment, experiment.optimizers[0], runs)
+    several = replicas.several(experiment, experiment.optimizers[0], runs)
     return replicas.speed(replicas.compile_training(several, load()))
 
 

@@ -5,9 +5,10 @@ taking it anew 2. A TPU pads the last two axes to tiles of 8 x 128: 0.5 % more o
 ResNet-50, whose first kernels have 64 channels. A CPU's compiler makes two or three
 kernels of an update, which pass arrays on through memory.
 
-An int16 anchor adds a half, and three more where it is taken: parameters and codes are
-read for the largest displacement, parameters once more for the codes that are written.
-On that step a CPU's compiler writes the displacements down first, a TPU's keeps some.
+An int16 anchor adds a half, and three more where it is refreshed: parameters and codes
+are read for the largest displacement, parameters once more for the codes that are
+written. On that step a CPU's compiler writes the displacements down first; a TPU's
+keeps some.
 """
 
 from typing import NamedTuple

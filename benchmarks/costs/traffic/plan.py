@@ -110,7 +110,7 @@ def sharding() -> Finding:
         which = {key: ", ".join(sorted(x)) or "none" for key, x in found.items()}
         lines.append(
             f"Collectives of {len(ours)} updates ({SMALL}) split over {name(target)}: "
-            f"{which['whole']}; where an int16 anchor is taken: {which['int16']}."
+            f"{which['whole']}; where an int16 anchor is refreshed: {which['int16']}."
         )
     return Finding("\n".join(lines), ok)
 

@@ -24,7 +24,7 @@ In arrays of the size of the parameters (float32), read and written by one updat
 donated params and state, period 10; the largest over the target's chips and both trees:
 ResNet-50 without its norms (60 leaves, 25.5 M) and GPT-2 small (148 leaves, 124.4 M).
 Those without a budget are compiled for ResNet-50 alone. Ordinary: the anchor stays;
-re-anchoring: it is taken anew, once in 10 steps; -: no branch. Copies: of arrays, on an
+re-anchoring: it is refreshed, once in 10 steps; -: no branch. Copies: of arrays, on an
 ordinary step. An output that takes no donated buffer's place is over budget too.
 Counted in the compiled programs, not timed."""
 
