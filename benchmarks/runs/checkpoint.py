@@ -11,6 +11,7 @@ restores a file that was changed, and takes or deletes the folders of others.
 
 import contextlib
 import json
+import os
 import re
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -52,7 +53,7 @@ class State(NamedTuple):
 
 def is_unfinished(folder: Path) -> bool:
     """Say whether a folder holds a run to go on with."""
-    return (folder / FOLDER / RUN).is_file()
+    return os.path.isfile(folder / FOLDER / RUN)  # false for a name that is too long
 
 
 def refuse_unfinished(folder: Path) -> None:

@@ -212,6 +212,7 @@ def test_the_plan_in_several_calls(data, tmp_path, monkeypatch):
     assert ran.exit_code == 0, ran.output
     assert len(metrics_of(whole)) == 2 + 2
     monkeypatch.setattr(plans, "Deadline", Stop)
+    monkeypatch.setattr(seeds, "Deadline", Stop)
     shutil.copytree(whole / plans.COMPILED, stopped / plans.COMPILED)  # to save time
     outputs = []
     while not outputs or "Stopped in time" in outputs[-1]:
