@@ -5,6 +5,9 @@ results to it, in place or not; what a fusion computes inside stays in registers
 in another memory (layouts with S(n): a TPU's vector or scalar memory) cost nothing, the
 copies that fill and empty it cost their side in the main one. A tile's padding is moved
 too. A branch is counted where it is taken.
+
+JAX's own `cost_analysis` does not do: of a conditional it counts one branch alone, the
+costlier one where it was tried, and an ordinary step takes the other.
 """
 
 import math
