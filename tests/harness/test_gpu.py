@@ -208,7 +208,7 @@ def test_the_plan_in_several_calls(data, tmp_path, monkeypatch):
         return plan._replace(experiments=few, counts=counts, processes=(), tests=none)
 
     monkeypatch.setattr(plans, "tiny", shorter)
-    ran = ask("--data-dir", data, "--out", whole)
+    ran = ask("--minutes", 60, "--data-dir", data, "--out", whole)
     assert ran.exit_code == 0, ran.output
     assert len(metrics_of(whole)) == 2 + 2
     monkeypatch.setattr(plans, "Deadline", Stop)
@@ -217,7 +217,7 @@ def test_the_plan_in_several_calls(data, tmp_path, monkeypatch):
     outputs = []
     while not outputs or "Stopped in time" in outputs[-1]:
         Stop.left = 26
-        again = ask("--data-dir", data, "--out", stopped)
+        again = ask("--minutes", 60, "--data-dir", data, "--out", stopped)
         assert again.exit_code == 0, again.output
         outputs.append(again.output)
     assert len(outputs) > 2
