@@ -1,12 +1,14 @@
 """The parameters whose updates are measured, as shapes: nothing is allocated."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import jax
 import jax.numpy as jnp
 
 Tree = dict[str, jax.ShapeDtypeStruct]
+Trees = Mapping[str, Callable[[], Tree]]
+"""How to make trees, by their names."""
 
 STAGES = ((3, 64), (4, 128), (6, 256), (3, 512))  # blocks and inner width
 OUTER = 4  # outer width of a bottleneck over its inner one

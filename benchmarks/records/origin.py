@@ -7,6 +7,7 @@ import platform
 import re
 import shutil
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,11 @@ def versions() -> dict[str, str]:
     found = {name: importlib.metadata.version(name) for name in PACKAGES}
     own = {"python": platform.python_version(), "prox_optax": prox_optax.__version__}
     return own | found
+
+
+def listed(versions: Mapping[str, str]) -> str:
+    """Return versions as a line of text."""
+    return ", ".join(f"{name} {version}" for name, version in versions.items())
 
 
 def environment() -> dict[str, Any]:

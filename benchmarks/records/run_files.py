@@ -51,13 +51,18 @@ def write_metrics(folder: Path, csv: str) -> None:
     write_text(folder / METRICS, csv)
 
 
+def write_meta(path: Path, meta: dict[str, Any]) -> None:
+    """Write the meta data of a run or of measurements."""
+    write_text(path, json.dumps(meta, indent=2) + "\n")
+
+
 def write_run(folder: Path, csv: str, meta: dict[str, Any], *further: Path) -> None:
     """Write metrics.csv, meta.json and last the manifest, which names further files.
 
     A kill in between leaves no meta.json, or one without a manifest.
     """
     write_metrics(folder, csv)
-    write_text(folder / META, json.dumps(meta, indent=2) + "\n")
+    write_meta(folder / META, meta)
     seal(folder, (folder / METRICS, folder / META, *further))
 
 

@@ -5,7 +5,6 @@ experiment, plan.md and meta.json. What is there is done. What a deadline stoppe
 on from where it was.
 """
 
-import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -22,9 +21,9 @@ from benchmarks.costs.gpu import convolutions, library_tests, seeds, update_floo
 from benchmarks.costs.measurements import Row
 from benchmarks.costs.speed import replicas, throughput
 from benchmarks.costs.speed.throughput import Subject
-from benchmarks.costs.trees import TREES
+from benchmarks.costs.trees import TREES, Trees
 from benchmarks.experiments import Experiment, one_gpu
-from benchmarks.records import files, origin, run_files
+from benchmarks.records import origin, run_files
 from benchmarks.runs import checkpoint
 from benchmarks.runs.deadline import Deadline
 from benchmarks.tasks.classify import Images
@@ -68,7 +67,7 @@ class Plan(NamedTuple):
     command: str = COMMAND
     ways: seeds.Ways = seeds.Ways()
     pooled: tuple[Experiment, ...] = one_gpu.POOLED
-    trees: update_floor.Trees = TREES
+    trees: Trees = TREES
     counts: replicas.Counts = one_gpu.LANES
     plain: replicas.Counts = one_gpu.PLAIN
     processes: tuple[Experiment, ...] = (one_gpu.PAPER,)
@@ -127,8 +126,8 @@ def go_on(plan: Plan, meta: dict[str, Any], minutes: float, began: float) -> boo
 
     def keep(seconds: float | None) -> None:
         call = {"minutes": minutes, "seconds": seconds, "git_commit": commit}
-        text = json.dumps(meta | {"calls": [*meta["calls"], call]}, indent=2)
-        files.write_text(plan.folder / run_files.META, text + "\n")
+        calls = {"calls": [*meta["calls"], call]}
+        run_files.write_meta(plan.folder / run_files.META, meta | calls)
 
     keep(None)
     finished = all(work(at) for work in works(plan))

@@ -14,6 +14,7 @@ from benchmarks.costs.speed import replicas, throughput
 from benchmarks.costs.speed.table import THROUGHPUT
 from benchmarks.experiments import Experiment, classify
 from benchmarks.records import files, pooled, run_files
+from benchmarks.records.origin import listed
 from benchmarks.report import markdown, tables
 from benchmarks.report.markdown import Cells
 from benchmarks.runs import checkpoint, grid
@@ -225,7 +226,7 @@ def footer(plan: Plan) -> str:
     """Return the command, the device, the time and the versions."""
     meta = files.read_json(plan.folder / run_files.META)
     device, calls = meta["device"], meta["calls"]
-    versions = ", ".join(f"{name} {x}" for name, x in meta["versions"].items())
+    versions = listed(meta["versions"])
     return (
         f"`{meta['command']}`, called {len(calls)} times for "
         f"{sum(call['seconds'] or 0 for call in calls):.0f} s in all, on "

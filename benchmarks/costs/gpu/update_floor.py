@@ -7,7 +7,7 @@ often. The array's size makes it move as many bytes as the update must.
 
 import itertools
 import statistics
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from benchmarks.costs import measurements, timing
 from benchmarks.costs.measurements import Cell, Measure, Row
 from benchmarks.costs.traffic.budgets import BUDGETS
 from benchmarks.costs.traffic.updates import COUNTED, PERIOD
-from benchmarks.costs.trees import Tree, size
+from benchmarks.costs.trees import Tree, Trees, size
 from benchmarks.runs.deadline import Deadline
 
 FILE = "kernel.csv"
@@ -29,8 +29,6 @@ DTYPES = ("float32", "bfloat16")
 ALIGNED = 1024  # elements: XLA's copy of an odd number of them is slow on a GPU
 UPDATES = 4 * PERIOD  # in a call
 GUESS = 2.5  # seconds to compile one beside others, or to time it
-
-Trees = Mapping[str, Callable[[], Tree]]
 
 
 def run(folder: Path, trees: Trees, deadline: Deadline) -> bool:

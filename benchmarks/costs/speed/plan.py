@@ -1,7 +1,6 @@
 """What `python -m benchmarks speed` measures, and its files."""
 
 import importlib.metadata
-import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,9 +11,9 @@ from benchmarks import experiments
 from benchmarks.costs import measurements
 from benchmarks.costs.speed import replicas, steps, table, throughput, updates
 from benchmarks.costs.speed.throughput import Subject
-from benchmarks.costs.trees import TREES
+from benchmarks.costs.trees import TREES, Trees
 from benchmarks.experiments import Experiment, speed
-from benchmarks.records import files, origin, run_files
+from benchmarks.records import origin, run_files
 from benchmarks.runs import checkpoint
 from benchmarks.runs.deadline import Deadline
 
@@ -32,7 +31,7 @@ class Speeds(NamedTuple):
     """
 
     command: str
-    trees: updates.Trees
+    trees: Trees
     whole: tuple[Experiment, ...]
     subjects: tuple[Subject, ...]
 
@@ -96,7 +95,7 @@ def begin(speeds: Speeds, folder: Path, resume: bool) -> dict[str, Any]:
     for file in FILES:
         (folder / file).unlink(missing_ok=True)
     meta = wanted | environment
-    files.write_text(folder / run_files.META, json.dumps(meta, indent=2) + "\n")
+    run_files.write_meta(folder / run_files.META, meta)
     return meta
 
 

@@ -9,7 +9,7 @@ from benchmarks.costs.measurements import Column, with_range
 from benchmarks.costs.speed import replicas, steps, throughput, updates
 from benchmarks.costs.traffic.updates import PERIOD
 from benchmarks.experiments import speed
-from benchmarks.records import files
+from benchmarks.records import files, origin
 
 NOTES = f"""\
 Medians of {timing.REPEATS} calls with the least and the most, float32 throughout.
@@ -58,7 +58,7 @@ THROUGHPUT: Sequence[Column] = (
 def write(folder: Path, meta: dict[str, Any]) -> str:
     """Write all tables as Markdown to table.md, and return them."""
     device = meta["device"]
-    versions = ", ".join(f"{name} {x}" for name, x in meta["versions"].items())
+    versions = origin.listed(meta["versions"])
     parts = [
         *(
             measurements.table(measurements.read(folder / file), columns)

@@ -2,7 +2,7 @@
 
 import importlib.util
 import statistics
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -14,15 +14,13 @@ import optax
 from benchmarks.costs import timing
 from benchmarks.costs.measurements import Cell, Measure, Row
 from benchmarks.costs.traffic.updates import COUNTED, MOMENTUM, PERIOD, RATE
-from benchmarks.costs.trees import Tree
+from benchmarks.costs.trees import Tree, Trees
 
 FILE = "updates.csv"
 TORCH = ("torch_ms", "torch_to_ours", "torch_to_ours_low", "torch_to_ours_high")
 OURS = {"sgd": "trsgd", "adam": "tradam"}
 STRENGTH = 0.1  # lambda, trsgd's and tradam's own: lambda_w / RATE
 B1, B2, EPS = 0.9, 0.999, 1e-8  # optax's own
-
-Trees = Mapping[str, Callable[[], Tree]]
 
 
 def cells(trees: Trees) -> list[Cell]:

@@ -1,7 +1,6 @@
 """The command `python -m benchmarks traffic`: what it measures and writes."""
 
 import importlib.metadata
-import json
 import sys
 from pathlib import Path
 from typing import NamedTuple
@@ -45,7 +44,7 @@ def run(folder: Path) -> Finding:
     targets, skipped = available(TARGETS)
     rows = [row for target in targets for row in measure_all(target)]
     sharded = sharding()
-    versions = ", ".join(f"{name} {v}" for name, v in all_versions().items())
+    versions = origin.listed(all_versions())
     parts = [
         table.markdown(rows),
         "\n".join([*skipped, sharded.text, compile_times(targets[0])]),
@@ -60,7 +59,7 @@ def run(folder: Path) -> Finding:
         "versions": all_versions(),
         **origin.environment(),
     }
-    files.write_text(folder / run_files.META, json.dumps(meta, indent=2) + "\n")
+    run_files.write_meta(folder / run_files.META, meta)
     return Finding(text, is_kept(rows) and sharded.ok)
 
 

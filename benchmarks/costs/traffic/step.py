@@ -6,7 +6,6 @@ that part.
 """
 
 import importlib.metadata
-import json
 import math
 import re
 from collections.abc import Mapping
@@ -26,7 +25,7 @@ from benchmarks.costs.traffic import hlo
 from benchmarks.costs.traffic.targets import PLUGINS, Target, devices, use_cpu_alone
 from benchmarks.data.image_set import ImageSet, Split
 from benchmarks.experiments import Experiment, one_gpu
-from benchmarks.records import files, origin
+from benchmarks.records import files, origin, run_files
 from benchmarks.report.markdown import align
 from benchmarks.runs import grid
 from benchmarks.tasks import classify
@@ -85,10 +84,12 @@ def run(folder: Path) -> str:
     table = align([header, *(tuple(row.values()) for row in found)])
     plugin = PLUGINS["cuda"]
     versions = origin.versions() | {plugin: importlib.metadata.version(plugin)}
-    text = "\n".join([*table, "", NOTES, "", f"`{COMMAND}`; {listed(versions)}.", ""])
+    text = "\n".join(
+        [*table, "", NOTES, "", f"`{COMMAND}`; {origin.listed(versions)}.", ""]
+    )
     files.write_text(folder / TABLE, text)
     meta = {"command": COMMAND, "versions": versions, **origin.environment()}
-    files.write_text(folder / META, json.dumps(meta, indent=2) + "\n")
+    run_files.write_meta(folder / META, meta)
     return text
 
 
@@ -99,10 +100,6 @@ augmentation and BatchNorm. Megabytes read and written an example; of products: 
 matmuls, convolutions and our kernels, with their workspaces. Kernels: launches a step.
 Rebuilt: the patches are made again in the backward pass. Counted in the compiled
 programs, not timed; caches make some of it cheaper."""
-
-
-def listed(versions: Mapping[str, str]) -> str:
-    return ", ".join(f"{name} {x}" for name, x in versions.items())
 
 
 def measure(step: Step, target: Target) -> measurements.Row:
