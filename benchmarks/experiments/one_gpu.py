@@ -112,9 +112,20 @@ POOLED_200 = replace(
     epochs=200,
     seeds=3,
 )
-POOLED = (POOLED_30, POOLED_200)
+POOLED_FULL_WIDTH = replace(
+    POOLED_200,
+    name="paper-cifar10-15-epochs",
+    question="The published rates, schedule and width in 15 of the 200 epochs, beside "
+    "the controls: does the anchor do more than a smaller rate?",
+    problem=classify.CIFAR10,
+    epochs=15,
+    seeds=5,
+)
+POOLED = (POOLED_30, POOLED_200, POOLED_FULL_WIDTH)
 """Experiments that are trained a few seeds at a time, in this order."""
 EXPERIMENTS = (*PLANNED, *POOLED)
+TIMED = ((POOLED_30, 3), (POOLED_FULL_WIDTH, 2))
+"""What ways to convolve are timed on: for each network an experiment and its seeds."""
 
 LANES = (
     (PAPER, (1, 8, 32, 128)),

@@ -307,7 +307,7 @@ def test_a_part_that_was_stopped_goes_on(data, tmp_path, monkeypatch):
     plan = plans.tiny(plans.Plan(tmp_path, data))
     (experiment,) = plan.pooled
     monkeypatch.setattr(seeds, "Deadline", Stop)
-    call = seeds.Call(tmp_path, "a command", data, plan.ways, 0.0)
+    call = seeds.Call(tmp_path, "a command", data, plan.ways, experiment.name, 0.0)
     Stop.left = 7  # one for the program, one for each fifth of an epoch
     assert not seeds.train_next(experiment, call)
     own = tmp_path / experiment.name
@@ -323,8 +323,9 @@ def test_a_part_that_was_stopped_goes_on(data, tmp_path, monkeypatch):
 
 def timed(way, seeds, speed):
     """Make a row of convolutions.csv, of an experiment of 45,000 examples an epoch."""
-    row = {"convolution": way, "seeds": str(seeds), "examples_an_epoch": "45000"}
-    return row | {"examples_a_second": str(speed)}
+    row = {"experiment": one_gpu.POOLED_30.name, "convolution": way}
+    row |= {"seeds": str(seeds), "examples_an_epoch": "45000"}
+    return row | {"examples_a_second": str(speed), "compile_seconds": "40"}
 
 
 def test_the_fastest_way_of_a_device_trains_on_it():
@@ -348,21 +349,44 @@ def test_the_fastest_way_of_a_device_trains_on_it():
     ("speed", "again", "left", "expected"),
     [
         (200_000, 0, range(6), Part(0, 3)),  # 286 s for 44.55 million examples
-        (100_000, 0, range(6), Part(0, 1)),  # 542 s
+        (100_000, 0, range(6), None),  # 542 s, and 582 s for fewer, not compiled yet
         (100_000, 200, range(6), Part(0, 3)),
-        (150_000, 0, [4, 5], Part(4, 2)),  # 371 s: their steps take as long as 3's
+        (160_000, 0, [4, 5], Part(4, 2)),  # 390 s: their steps take as long as 3's
+        (150_000, 0, [4, 5], None),  # 411 s
         (200_000, 0, [1, 2, 4, 5], Part(1, 2)),  # seeds of a part follow each other
         (200_000, 0, [1, 3, 4, 5], Part(1, 1)),
         (200_000, 0, [3, 4, 5], Part(3, 3)),
-        (1_000, 0, range(6), Part(0, 1)),
+        (1_000, 0, range(6), None),
     ],
 )
 def test_a_part_has_as_many_seeds_as_end_in_time(speed, again, left, expected):
     at, found = time.monotonic() + 400, [timed("in place", 3, speed)]
-    call = seeds.Call(None, "", None, seeds.Ways(again=again), at)
-    part, network = seeds.fresh(one_gpu.POOLED_30, call, found, list(left))
-    assert part == expected
-    assert network == "resnet18, convolutions in place"
+    name = one_gpu.POOLED_30.name
+    call = seeds.Call(None, "", None, seeds.Ways(again=again), name, at)
+    chosen = seeds.fresh(one_gpu.POOLED_30, call, found, list(left))
+    way = "resnet18, convolutions in place"
+    assert chosen == (expected and (expected, way))
+
+
+def test_what_does_not_fit_makes_room_for_what_follows(tmp_path, capsys):
+    """The 200 epochs at 100,000 examples a second do not fit a call of ten minutes."""
+    row = timed("in place", 3, 100_000.0)
+    measurements.add(tmp_path / convolutions.FILE, row)
+    measurements.add(tmp_path / convolutions.FILE, row | {"experiment": "faster"})
+    where = tmp_path, "", None, seeds.Ways(), row["experiment"]
+    call = seeds.Call(*where, time.monotonic() + 600)
+    assert seeds.train_all(one_gpu.POOLED_200, call)
+    assert capsys.readouterr().out == (
+        "paper-cifar10-width-16-200-epochs: left out, 32 minutes a part\n"
+    )
+    assert not (tmp_path / one_gpu.POOLED_200.name).exists()
+
+
+def test_every_network_is_timed_on_one_experiment():
+    plan = plans.Plan(None, None)
+    timed = [plans.timed_on(plan, each) for each in plan.pooled]
+    wide = one_gpu.POOLED_FULL_WIDTH
+    assert timed == [(one_gpu.POOLED_30, 3), (one_gpu.POOLED_30, 3), (wide, 2)]
 
 
 def test_seeds_that_are_committed_are_not_trained_again(tmp_path, monkeypatch):

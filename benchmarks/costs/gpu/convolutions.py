@@ -46,23 +46,21 @@ WAYS = {
 }
 """The last one is taken where none was timed."""
 
-Counts = Sequence[tuple[str, int]]
-"""Names of ways with numbers of seeds."""
-
-FIRST: Counts = (("in place", 3), ("patches", 3))
-LATER: Counts = (("XLA's own", 3),)
+FIRST = ("in place", "patches")
+LATER = ("XLA's own",)
 """Timed after the first part that trains: what may take long to compile."""
 
 
 def run(
     folder: Path,
     experiment: Experiment,
-    counts: Counts,
+    seeds: int,
+    names: Sequence[str],
     ways: Mapping[str, Way],
     data_dir: Path | None,
     deadline: Deadline,
 ) -> bool:
-    """Time ways that were not timed yet; return whether the deadline allowed all.
+    """Time the named ways that were not; return whether the deadline allowed all.
 
     What is timed is the very program that trains so many seeds of the experiment, so
     that it is compiled when they are trained.
@@ -71,7 +69,7 @@ def run(
     place = replicas.data_of(data_dir, problem.data)
     load = timing.once(partial(problem.load, place))
 
-    def cell(way: str, seeds: int) -> Cell:
+    def cell(way: str) -> Cell:
         key = {
             "experiment": experiment.name,
             "convolution": way,
@@ -82,7 +80,7 @@ def run(
 
     return measurements.complete(
         folder / FILE,
-        [cell(*count) for count in counts],
+        [cell(name) for name in names],
         deadline,
         compile_guess=COMPILE_GUESS,
         guess=GUESS,

@@ -44,6 +44,11 @@ FILES = (
 SMALL_TREE = {"w": jax.ShapeDtypeStruct((64, 64), jnp.float32)}
 
 
+Timed = Sequence[tuple[Experiment, int]]
+Work = Callable[[float], bool]
+Pool = Callable[[Experiment, seeds.Call], bool]
+
+
 class Plan(NamedTuple):
     """What is measured and trained.
 
@@ -51,7 +56,8 @@ class Plan(NamedTuple):
       folder: of the results.
       data_dir: a folder with CIFAR-10 and a text.
       command: for the meta data.
-      ways: to convolve, timed on the first of the pooled experiments.
+      ways: to convolve.
+      timed: what they are timed on: for each network an experiment and its seeds.
       pooled: experiments that calls on several days and devices train together.
       trees: parameters whose updates are timed.
       counts: experiments with the numbers of replicas that are timed.
@@ -66,6 +72,7 @@ class Plan(NamedTuple):
     data_dir: Path | None
     command: str = COMMAND
     ways: seeds.Ways = seeds.Ways()
+    timed: Timed = one_gpu.TIMED
     pooled: tuple[Experiment, ...] = one_gpu.POOLED
     trees: Trees = TREES
     counts: replicas.Counts = one_gpu.LANES
@@ -78,10 +85,12 @@ class Plan(NamedTuple):
 def tiny(plan: Plan) -> Plan:
     """Return a plan that runs the same code in a minute on a CPU."""
     experiments = tuple(map(tiny_experiment, plan.experiments))
+    pooled = tiny_experiment(plan.pooled[0])
     return plan._replace(
         command=f"{plan.command} --tiny",
-        ways=seeds.Ways({"as it is": AS_IT_IS}, (("as it is", 1),), (), (1,)),
-        pooled=tuple(map(tiny_experiment, plan.pooled[:1])),
+        ways=seeds.Ways({"as it is": AS_IT_IS}, ("as it is",), (), (1,)),
+        timed=((pooled, 1),),
+        pooled=(pooled,),
         trees={"one matrix": lambda: SMALL_TREE},
         counts=[(each, (1, 2)) for each in experiments],
         plain=(),
@@ -132,34 +141,42 @@ def go_on(plan: Plan, meta: dict[str, Any], minutes: float, began: float) -> boo
     keep(None)
     finished = all(work(at) for work in works(plan))
     keep(round(time.monotonic() - began, 1))
-    return finished
+    left_out = [x for x in plan.pooled if seeds.unseen(x, plan.folder / x.name)]
+    return finished and not left_out
 
 
-def works(plan: Plan) -> list[Callable[[float], bool]]:
+def works(plan: Plan) -> list[Work]:
     """Return the items in order; each takes the moment to stop.
 
-    An item returns whether it is finished.
+    An item returns whether the next one may begin.
     """
     first, *_ = plan.pooled
 
-    def convolve(counts: convolutions.Counts) -> Callable[[float], bool]:
-        where = plan.ways.named, plan.data_dir
+    def convolve(experiment: Experiment, ways: Sequence[str]) -> Work:
+        what = *timed_on(plan, experiment), ways, plan.ways.named
         return lambda at: convolutions.run(
-            plan.folder, first, counts, *where, Deadline(at)
+            plan.folder, *what, plan.data_dir, Deadline(at)
         )
 
-    def pool(train: Pool, experiment: Experiment) -> Callable[[float], bool]:
+    def pool(train: Pool, experiment: Experiment) -> Work:
         where = plan.folder, plan.command, plan.data_dir, plan.ways
-        return lambda at: train(experiment, seeds.Call(*where, at))
+        timed, _ = timed_on(plan, experiment)
+        return lambda at: train(experiment, seeds.Call(*where, timed.name, at))
 
-    def measure(counts: replicas.Counts) -> Callable[[float], bool]:
+    def pool_all(experiment: Experiment) -> list[Work]:
+        return [
+            convolve(experiment, plan.ways.first),
+            pool(seeds.train_all, experiment),
+        ]
+
+    def measure(counts: replicas.Counts) -> Work:
         return lambda at: replicas.run(plan.folder, counts, plan.data_dir, Deadline(at))
 
     return [
-        convolve(plan.ways.first),
+        convolve(first, plan.ways.first),
         pool(seeds.train_next, first),
-        convolve(plan.ways.later),
-        *(pool(seeds.train_all, each) for each in plan.pooled),
+        convolve(first, plan.ways.later),
+        *(work for each in plan.pooled for work in pool_all(each)),
         lambda at: update_floor.run(plan.folder, plan.trees, Deadline(at)),
         measure(plan.counts),
         measure(plan.plain),
@@ -169,7 +186,9 @@ def works(plan: Plan) -> list[Callable[[float], bool]]:
     ]
 
 
-Pool = Callable[[Experiment, seeds.Call], bool]
+def timed_on(plan: Plan, experiment: Experiment) -> tuple[Experiment, int]:
+    """Return the experiment with the same network that is timed, and its seeds."""
+    return next(x for x in plan.timed if x[0].problem == experiment.problem)
 
 
 def measure_processes(plan: Plan, at: float) -> bool:
@@ -183,7 +202,8 @@ def train(plan: Plan, experiment: Experiment, at: float) -> bool:
     folder = plan.folder / experiment.name
     if (folder / run_files.META).is_file():
         return True
-    call = seeds.Call(plan.folder, plan.command, plan.data_dir, plan.ways, at)
+    where = plan.folder, plan.command, plan.data_dir, plan.ways
+    call = seeds.Call(*where, experiment.name, at)
     guessed = guesses(experiment, measurements.read(plan.folder / replicas.FILE))
     return seeds.train(experiment, folder, call, guessed)
 

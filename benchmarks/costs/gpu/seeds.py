@@ -18,7 +18,7 @@ from benchmarks.runs.execute import execute, prepare
 
 EVALUATING = 1.15  # seconds of a run over those of its training, about
 GUESS = 90.0  # seconds to compile what was not timed
-TRACED = 30.0  # seconds to trace what was compiled when it was timed
+TRACED = 30.0  # seconds to trace and start, without compiling
 
 COMMITTED = Path(__file__).parents[2] / "results"
 """The parts of earlier calls; a call trains the seeds that are not there."""
@@ -29,15 +29,15 @@ class Ways(NamedTuple):
 
     Attributes:
       named: all ways; the last is for a device that timed none.
-      first: ways with numbers of seeds that are timed first, the same for all ways.
-      later: those that are timed after the first part.
+      first: names of those that are timed first.
+      later: names of those that are timed after the first part.
       sizes: numbers of seeds that a part may have, increasing.
       again: seconds of another call on this machine, in which a part may go on.
     """
 
     named: Mapping[str, convolutions.Way] = convolutions.WAYS
-    first: convolutions.Counts = convolutions.FIRST
-    later: convolutions.Counts = convolutions.LATER
+    first: tuple[str, ...] = convolutions.FIRST
+    later: tuple[str, ...] = convolutions.LATER
     sizes: tuple[int, ...] = (1, 2, 3)
     again: float = 0.0
 
@@ -50,6 +50,7 @@ class Call(NamedTuple):
       command: for the meta data.
       data_dir: a folder with the data sets.
       ways: to convolve.
+      timed: the name of the experiment that they were timed on.
       at: the moment by which to stop, on the clock of `time.monotonic`.
     """
 
@@ -57,25 +58,37 @@ class Call(NamedTuple):
     command: str
     data_dir: Path | None
     ways: Ways
+    timed: str
     at: float
 
 
 def train_all(experiment: Experiment, call: Call) -> bool:
-    """Train one part after the other; return whether all seeds are trained."""
-    while unseen(experiment, call.folder / experiment.name):
+    """Train parts while they fit; return whether what follows may begin."""
+    own = call.folder / experiment.name
+    before: list[int] = []
+    while (left := unseen(experiment, own)) and left != before:
         if not train_next(experiment, call):
             return False
+        before = left
     return True
 
 
 def train_next(experiment: Experiment, call: Call) -> bool:
-    """Train the next part, if any is left; return whether it is finished."""
+    """Train the next part, if any is left and fits into a call's minutes.
+
+    Returns:
+      Whether what follows may begin: the part is finished, or did not fit.
+    """
     own = call.folder / experiment.name
     left = unseen(experiment, own)
     if not left:
         return True
-    found = measurements.read(call.folder / convolutions.FILE)
-    part, network = interrupted(own) or fresh(experiment, call, found, left)
+    rows = measurements.read(call.folder / convolutions.FILE)
+    found = [row for row in rows if row["experiment"] == call.timed]
+    chosen = interrupted(own) or fresh(experiment, call, found, left)
+    if chosen is None:
+        return True
+    part, network = chosen
     some = convolutions.some(experiment, part.seeds, network, part.first)
     guessed = guesses(some, call.ways, found)
     return train(some, own / part.folder, call, guessed)
@@ -132,21 +145,21 @@ def network_of(folder: Path) -> str | None:
 
 def fresh(
     experiment: Experiment, call: Call, found: Sequence[Row], left: Sequence[int]
-) -> tuple[Part, str]:
-    """Return a new part and its network: the first seeds that are left.
+) -> tuple[Part, str] | None:
+    """Return a new part and its network: as many of the first seeds as end in time.
 
-    It has as many seeds as end in time, or the fewest that a part may have.
+    None, said in a line, if not even the smallest part would end.
     """
     way, end = fastest(call.ways, found), call.at + call.ways.again
     following = sum(seed == left[0] + k for k, seed in enumerate(left))
     sizes = [n for n in call.ways.sizes if n <= following]
-    within = [
-        n
-        for n in sizes
-        if time.monotonic() + estimated_seconds(experiment, found, way, n) < end
-    ]
-    network = call.ways.named[way].network
-    return Part(left[0], max(within, default=sizes[0])), network
+    needed = {n: estimated_seconds(experiment, found, way, n) for n in sizes}
+    within = [n for n in sizes if time.monotonic() + needed[n] < end]
+    if not within:
+        minutes = needed[sizes[0]] / 60
+        print(f"{experiment.name}: left out, {minutes:.0f} minutes a part", flush=True)
+        return None
+    return Part(left[0], max(within)), call.ways.named[way].network
 
 
 def fastest(ways: Ways, found: Sequence[Row]) -> str:
@@ -163,13 +176,29 @@ def estimated_seconds(
         return 0.0
     examples = int(found[0]["examples_an_epoch"]) * experiment.epochs
     together = experiment.runs // experiment.seeds * seeds
-    return TRACED + EVALUATING * together * examples / speed
+    return (
+        compiling(experiment, found, way, seeds)
+        + EVALUATING * together * examples / speed
+    )
+
+
+def compiling(
+    experiment: Experiment, found: Sequence[Row], way: str, seeds: int
+) -> float:
+    """Estimate the seconds until a part trains: what was timed is compiled."""
+    wanted = {"convolution": way, "experiment": experiment.name, "seeds": str(seeds)}
+    if measurements.is_measured(wanted, found):
+        return TRACED
+    own = [row for row in convolutions.of_speed(found) if row["convolution"] == way]
+    return TRACED + max(float(row["compile_seconds"]) for row in own)
 
 
 def guesses(some: Experiment, ways: Ways, found: Sequence[Row]) -> Mapping[str, float]:
     """Estimate the seconds that pieces of a run will take."""
-    speed = convolutions.estimated_speed(found, fastest(ways, found), some.seeds)
-    return pieces(some, some.runs, found, speed, TRACED)
+    way = fastest(ways, found)
+    speed = convolutions.estimated_speed(found, way, some.seeds)
+    seconds = compiling(some, found, way, some.seeds) if speed else GUESS
+    return pieces(some, some.runs, found, speed, seconds)
 
 
 def pieces(

@@ -63,7 +63,8 @@ UPDATES: Columns = (
     ("ratio", with_range("ratio")),
 )
 CONVOLVED: Columns = (
-    *(("convolution", "convolution"), ("seeds", "seeds"), ("runs", "lanes")),
+    *((x, x) for x in ("experiment", "convolution", "seeds")),
+    ("runs", "lanes"),
     ("examples a second", with_range(replicas.SPEED)),
     ("seconds to compile", "compile_seconds"),
     ("error", "error"),
@@ -86,7 +87,7 @@ moves, the mean over a period. Floor: a kernel that reads and writes as many byt
 place. The two are interleaved: medians of {timing.REPEATS} calls. Ratio: the median of
 the pairs, with the least and the most."""
 CONVOLUTION_NOTES = f"""\
-Training of so many seeds of the first pooled experiment, all its optimizers together,
+Training of so many seeds of an experiment, all its optimizers together,
 without evaluation: the median of {timing.REPEATS}, the least and the most. Programs are
 compiled side by side. In place: kernels of our own; XLA's own: grouped convolutions.
 Error: the largest of a convolution or gradient in bfloat16, to patches in float32."""
