@@ -117,6 +117,7 @@ POOLED_FULL_WIDTH = replace(
     name="paper-cifar10-15-epochs",
     question="The published rates, schedule and width in 15 of the 200 epochs, beside "
     "the controls: does the anchor do more than a smaller rate?",
+    gpu_cost="about 4 minutes a seed on an H200",
     problem=classify.CIFAR10,
     epochs=15,
     seeds=5,

@@ -26,6 +26,7 @@ MODULES = {
         "costs",
         "gpu",
         "thirty_epochs",
+        "fifteen_epochs",
     ),
     "docs/choosing.md": ("choosing",),
     "docs/method.md": ("method",),
