@@ -9,6 +9,7 @@ from prox_optax._carry_over import carry_over
 from prox_optax._compact import CompactState
 from prox_optax._decoupled_alias import tradamw, trsgdw
 from prox_optax._distance import AnchorDistance, anchor_distance, pull_ratio
+from prox_optax._fisher import consolidate, fisher_diagonal, fisher_from_adam
 from prox_optax._proximal import decoupled_proximal, proximal
 from prox_optax._schedule import inner_decay, rescale_b2
 from prox_optax._states import get_anchor, set_anchor
@@ -24,7 +25,10 @@ __all__ = (
     "ProximalState",
     "anchor_distance",
     "carry_over",
+    "consolidate",
     "decoupled_proximal",
+    "fisher_diagonal",
+    "fisher_from_adam",
     "get_anchor",
     "inner_decay",
     "proximal",

@@ -62,6 +62,15 @@ def in_manual_mesh() -> bool:
     return AxisType.Manual in jax.sharding.get_abstract_mesh().axis_types
 
 
+def varying_like(arrays: Any, w: jax.Array) -> jax.Array:
+    """Return ``w``, varying over all axes of a manual mesh that ``arrays`` do."""
+    for x in jax.tree.leaves(arrays):
+        if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
+            x = jax.random.key_data(x)
+        w = jnp.where(False, x.ravel()[0].astype(jnp.result_type(w)), w)
+    return w
+
+
 def wide_dtype(*arrays: jax.Array) -> jnp.dtype:
     """Return the dtype to compute in with ``arrays``: float32 or wider."""
     return jnp.promote_types(jnp.result_type(*arrays), jnp.float32)

@@ -106,6 +106,7 @@ def decoupled_proximal(
     lambda_w: Weights = 0.01,
     period: Period | None = 10,
     *,
+    learning_rate: optax.ScalarOrSchedule | None = None,
     anchor_step: ArrayLike = 1.0,
     anchor_dtype: Any = None,
 ) -> optax.GradientTransformationExtraArgs:
@@ -138,6 +139,10 @@ def decoupled_proximal(
         number, a schedule (step -> number), or a tree with the structure of the
         params, a number or an array a leaf.
       period: as in :func:`proximal`.
+      learning_rate: the optimizer's :math:`\eta \ge 0`, a number or a schedule, for a
+        pull that follows it as the weight decay of ``optax.adamw`` does:
+        :math:`r = 2\, \eta_t\, \lambda`. The first argument is then the strength
+        :math:`\lambda`, as in :func:`proximal`. None: the pull does not follow.
       anchor_step: as in :func:`proximal`.
       anchor_dtype: as in :func:`proximal`.
 
@@ -166,10 +171,30 @@ def decoupled_proximal(
       https://arxiv.org/abs/1711.05101
     """
     _validation.check_weights("lambda_w", lambda_w)
-    tx = anchored(pull_step, "lambda_w", lambda_w, period, anchor_step, anchor_dtype)
+    weights = lambda_w
+    if learning_rate is not None:
+        _validation.check_rate("learning_rate", learning_rate)
+        weights = times_rate(lambda_w, learning_rate)
+    tx = anchored(pull_step, "lambda_w", weights, period, anchor_step, anchor_dtype)
     return _validation.judged_at_init(
-        tx, ("lambda_w", lambda_w, _validation.check_weights)
+        tx,
+        ("lambda_w", lambda_w, _validation.check_weights),
+        ("learning_rate", learning_rate, _validation.check_rate),
     )
+
+
+def times_rate(strength: Weights, learning_rate: optax.ScalarOrSchedule) -> Weights:
+    """Return lambda_w = strength x learning rate, a schedule where one of them is."""
+
+    def lambda_w(t: ArrayLike) -> Any:
+        eta = value_at(t, learning_rate)
+        return jax.tree.map(lambda x: eta * x, value_at(t, strength))
+
+    if is_schedule(strength) or is_schedule(learning_rate):
+        return lambda_w
+    weights: Weights = lambda_w(0)
+    _validation.check_weights("lambda_w x learning_rate", weights)
+    return weights
 
 
 def anchored(

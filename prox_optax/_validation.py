@@ -59,6 +59,7 @@ RATE = NOT_NEGATIVE._replace(  # optax takes a learning rate times -1
 POSITIVE = _REAL("be positive and finite", lambda x: (x > 0) & (x < math.inf))
 DECAY = _REAL("lie in [0, 1)", lambda x: (x >= 0) & (x < 1))
 FRACTION = _REAL("lie in (0, 1]", lambda x: (x > 0) & (x <= 1))
+SHARE = _REAL("lie in [0, 1]", lambda x: (x >= 0) & (x <= 1))
 PERIOD = _WHOLE("be at least 1 and below 2**31", lambda n: (n >= 1) & (n < 2**31))
 STEP = _WHOLE("be at least 0 and below 2**31", lambda n: (n >= 0) & (n < 2**31))
 

@@ -23,6 +23,7 @@ import prox_optax
 
 PARAMS = {"w": jnp.ones(3)}
 STATE = prox_optax.proximal(0.1).init(PARAMS)
+ADAM_STATE = optax.ScaleByAdamState(jnp.int32(1), PARAMS, PARAMS)
 VALUES = {
     "negative": -1,
     "negative float": -0.5,
@@ -80,6 +81,7 @@ LEGAL = {
     "nesterov": {"bool", "NumPy bool"},
     "batch_size": FINITE - {"zero", "zero float"} | {"beyond int32"},
     "reference_batch_size": FINITE - {"zero", "zero float"} | {"beyond int32"},
+    "decay": FINITE,
     "step": {"zero", "one", "unsigned"},
     "name": {"none"},
 }
@@ -89,10 +91,13 @@ LEGAL_IN = {  # where it differs
     ("inner_decay", "period"): {"one", "unsigned"},
     ("inner_decay", "learning_rate"): FINITE
     | {"list", "dict", "wrong shape", "JAX array of wrong shape"},  # trees of numbers
+    ("decoupled_proximal", "learning_rate"): FINITE - {"unsigned"} | {"none"},
+    ("fisher_diagonal", "batch_size"): {"one", "unsigned", "none"}
+    | {"beyond int32", "beyond float64"},  # more than there are is all of them
 }
 SCHEDULED = {(name, x) for name in ALIASES for x in ("learning_rate", "weight_decay")}
 SCHEDULED |= {(name, "lambda_w") for name in [*ALIASES, "decoupled_proximal"]}
-SCHEDULED |= {("proximal", "strength")}
+SCHEDULED |= {("proximal", "strength"), ("decoupled_proximal", "learning_rate")}
 
 USED = {  # what the other arguments are
     "proximal": {},
@@ -107,13 +112,24 @@ USED = {  # what the other arguments are
         "strength": 0.1,
     },
     "carry_over": {"saved_state": STATE, "new_state": STATE, "step": 1},
+    "fisher_diagonal": {
+        "loss": lambda params, x: jnp.sum(params["w"] * x),
+        "params": PARAMS,
+        "examples": jnp.ones(2),
+    },
+    "fisher_from_adam": {"opt_state": ADAM_STATE, "batch_size": 8},
+    "consolidate": dict.fromkeys(
+        ("fisher", "anchor", "new_fisher", "new_anchor"), PARAMS
+    ),
 }
 USED["anchor_distance"] = USED["get_anchor"] = USED["set_anchor"] = {
     "opt_state": STATE,
     "params": PARAMS,
 }
-# Whether these fit one another: test_errors, test_distance, test_carry_over.
+# Whether these fit one another: test_errors, test_distance, test_carry_over,
+# test_fisher.
 TREES = {"opt_state", "params", "gradients", "saved_state", "new_state"}
+TREES |= {*USED["consolidate"], "loss", "examples"}
 TABLE = [
     (name, argument)
     for name in prox_optax.__all__

@@ -27,7 +27,7 @@ FACTORIES = {
 ALIASES = [
     name
     for name, factory in FACTORIES.items()
-    if "learning_rate" in inspect.signature(factory).parameters
+    if next(iter(inspect.signature(factory).parameters)) == "learning_rate"
 ]
 PULLS = sorted(set(FACTORIES) - set(ALIASES))
 PERIOD = 3

@@ -35,7 +35,8 @@ def test_the_two_lines_of_a_method_run(lines):
     scope = {
         **vars(prox_optax),
         **{"optax": optax, "jax": jax, "params": params, "key": jax.random.key(0)},
-        **{"initial_params": params, "server_params": params, "fisher": params},
+        **{"initial_params": params, "server_params": params, "data": jnp.ones(2)},
+        "loss": lambda params, x: x * optax.tree.sum(params),
         **dict.fromkeys(
             ("alpha", "beta", "mu", "lam", "lr", "c", "clip", "sigma"), 0.1
         ),
