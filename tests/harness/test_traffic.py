@@ -286,6 +286,10 @@ def test_verdict():
         {"copies": 1},
     ):
         assert count.is_within(good._replace(**worse)) is False, worse
+    on_gpu = good._replace(platform="cuda", ordinary=6, anchoring=8, kernels=66)
+    assert count.is_within(on_gpu)
+    assert count.is_within(on_gpu._replace(kernels=67)) is False
+    assert count.is_within(on_gpu._replace(optimizer="sgd", ordinary=5, kernels=148))
     bare = good._replace(optimizer="sgd", ordinary=5.02, anchoring=None)
     assert count.is_within(bare)
     assert count.is_within(bare._replace(ordinary=5.03)) is False
