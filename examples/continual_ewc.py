@@ -29,7 +29,7 @@ import typer
 from flax import nnx
 from tuning import CHOSEN, best_records, choices, grid, train, trial_records, tune
 
-from prox_optax import proximal, set_anchor
+from prox_optax import fisher_diagonal, proximal, set_anchor
 
 HIDDEN, BATCH, RATE_A, MEASURE = 64, 32, 0.1, "test accuracy (fraction)"
 AFTER_A = "Task A right after A"
@@ -52,13 +52,17 @@ METHODS = {
 }
 
 
-def fisher_diagonal(params, key):
-    """Mean squared score over the images of A, labels drawn from the network."""
-    keys = jax.random.split(key, len(TRAIN.labels))
-    logits = nnx.merge(GRAPH, params)(TRAIN.pixels)
-    drawn = TRAIN._replace(labels=jax.vmap(jax.random.categorical)(keys, logits))
-    scores = jax.vmap(jax.grad(digits.loss, 1), (None, None, 0))(GRAPH, params, drawn)
-    return jax.tree.map(lambda x: jnp.mean(x**2, axis=0), scores)
+def loss_of_one(params, example):
+    """Negative log-likelihood of a label that the network draws itself."""
+    pixels, key = example
+    log_p = jax.nn.log_softmax(nnx.merge(GRAPH, params)(pixels))
+    return -log_p[jax.random.categorical(key, log_p)]
+
+
+def fisher_of_a(params, key):
+    """Return the Fisher information of task A, from all its images."""
+    examples = TRAIN.pixels, jax.random.split(key, len(TRAIN.labels))
+    return fisher_diagonal(loss_of_one, params, examples)
 
 
 def learn(images, optimizer, params, anchor, key, steps):
@@ -77,7 +81,7 @@ def task_a(steps, key):
     keys = jax.random.split(key, 3)
     start = nnx.state(digits.Network(HIDDEN, nnx.Rngs(keys[0])))
     params = learn(TRAIN, ewc(RATE_A, 0.0, 1.0), start, start, keys[1], steps)
-    return start, params, fisher_diagonal(params, keys[2])
+    return start, params, fisher_of_a(params, keys[2])
 
 
 def task_b(name, steps, trial, key, order, start, after_a, fisher):

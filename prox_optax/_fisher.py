@@ -79,12 +79,7 @@ def fisher_diagonal(
       2017, https://arxiv.org/abs/1612.00796; on the ways to compute it van de Ven,
       2025, https://arxiv.org/abs/2502.11756
     """
-    _tree_checks.check_dtypes(
-        params,
-        lambda dtype: jnp.issubdtype(dtype, jnp.inexact),
-        ": only floating or complex parameters have a Fisher information; give the "
-        "trainable part of the model.",
-    )
+    _check_params(params)
     n = _count(examples)
     if batch_size is not None:
         _check_batch_size(batch_size)
@@ -115,6 +110,19 @@ def _mean_of_squares(loss: Any, n: int, size: int, params: Any, examples: Any) -
     if first < n:
         total, _ = jax.lax.scan(add, total, jnp.arange(first, n, size))
     return jax.tree.map(lambda x: x / n, total)
+
+
+def _check_params(params: Any) -> None:
+    """Raise unless all leaves are numbers that a loss has a gradient by."""
+    for path, w in tree_leaves_with_path(params):
+        is_number = isinstance(w, float | complex) or hasattr(w, "dtype")
+        if not is_number or not jnp.issubdtype(jnp.result_type(w), jnp.inexact):
+            raise TypeError(
+                f"params{keystr(path)} is {_tree_checks.in_words(w)}, and only "
+                "floating or complex parameters have a Fisher information; give the "
+                "trainable part of the model: nnx.state(model, nnx.Param), or the "
+                "first of eqx.partition(model, eqx.is_inexact_array)."
+            )
 
 
 def _checked(loss: Any, params: Any, example: Any) -> jax.Array:

@@ -17,6 +17,7 @@ from prox_optax._validation import Period, Weights, is_schedule, value_at
 
 _Pull: TypeAlias = Callable[..., tuple[jax.Array, jax.Array]]
 _LAST_STEP = 2**31 - 1
+_SMALL = 2**16  # elements: on a GPU their update takes less time than its launch
 
 
 def proximal(
@@ -256,8 +257,9 @@ def anchored(
         gs, rebuild = matched_updates(updates, state[0])
         lams = lambdas(t, state[0])
         ds = state.displacements(ws)  # d = w - a
+        never = jax.lax.optimization_barrier(jnp.zeros(2, bool))  # see _pulled
         new = [  # g <- g + 2 lam d, or u <- (u - 2 lam d) / (1 + 2 lam)
-            None if g is None else _pulled(pull, g, d, lam)
+            None if g is None else _pulled(pull, g, d, lam, never)
             for g, d, lam in zip(gs, ds, lams, strict=True)
         ]
         return rebuild(new), state._replace(step=_next(t, period, counts_on))
@@ -288,14 +290,22 @@ def pull_step(
 
 
 @partial(jax.jit, static_argnums=0)  # traced once for leaves of the same shape
-def _pulled(pull: _Pull, u: jax.Array, d: jax.Array, lam: ArrayLike) -> jax.Array:
-    """Return the ``pull`` of a leaf, in float32 or wider, in the dtype of ``u``."""
+def _pulled(
+    pull: _Pull, u: jax.Array, d: jax.Array, lam: ArrayLike, never: jax.Array
+) -> jax.Array:
+    """Return the ``pull`` of a leaf, in float32 or wider, in the dtype of ``u``.
+
+    All small leaves read ``never``, which is false. XLA makes one GPU kernel of several
+    updates of one shape where they share an operand that is no scalar. Large leaves
+    gain nothing by it, and their gradients would wait for each other in memory.
+    """
     _tree_checks.check_update(u, d)
     wide = wide_dtype(u, d)
     wide_lam = jnp.broadcast_to(jnp.asarray(lam, jnp.finfo(wide).dtype), jnp.shape(d))
     pulled, untouched = pull(jnp.asarray(u, wide), jnp.asarray(d, wide), wide_lam)
     pulled = pulled.astype(u.dtype)
-    return jnp.where(placed_like(untouched, pulled), placed_like(u, pulled), pulled)
+    new = jnp.where(placed_like(untouched, pulled), placed_like(u, pulled), pulled)
+    return new if new.size > _SMALL else jnp.where(never[0], 0, new)
 
 
 def _moved_where(

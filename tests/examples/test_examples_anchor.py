@@ -5,6 +5,7 @@ Each oracle is the paper's own formula in its own letters, NumPy float64, no JAX
 
 import continual_ewc
 import digits
+import finetune_forget_less
 import finetune_l2sp
 import jax
 import jax.numpy as jnp
@@ -45,6 +46,7 @@ def _quick_compilation():
     "example",
     [
         finetune_l2sp,
+        finetune_forget_less,
         continual_ewc,
         mixed_precision,
         noisy_labels_rdi,
@@ -158,7 +160,7 @@ def test_fisher_of_the_example_is_the_mean_squared_score(monkeypatch):
     key, images = jax.random.key(0), jax.tree.map(lambda x: x[:50], continual_ewc.TRAIN)
     monkeypatch.setattr(continual_ewc, "TRAIN", images)
     params = nnx.state(digits.Network(continual_ewc.HIDDEN, nnx.Rngs(key)))
-    fisher = jax.jit(continual_ewc.fisher_diagonal)(params, key)
+    fisher = jax.jit(continual_ewc.fisher_of_a)(params, key)
 
     x = np.asarray(images.pixels, np.float64)
     (b1, W1), (b2, W2) = (

@@ -159,12 +159,23 @@ def by_trial(rows, title, header):
         ]
 
 
+def every_setting(rows, *_):
+    """Return what is kept and what is learned at every size."""
+    kept, learned = (scores(rows, x) for x in ("Kept", "Learned"))
+    for name, of_sizes in kept.items():
+        for trial, x in of_sizes.items():
+            pair = x, learned[name][trial]
+            cells = (f"{y.mean():.3f} +- {error(y):.3f}" for y in pair)
+            yield [name, f"{trial[0][1]:.3g}", *cells]
+
+
 KINDS = {  # by the second column of the header; a measure's name is another
     "mean +- standard error": spread,
     "mean (95 % interval)": contrast,
     "distance": at_ends,
     "test accuracy": by_rate,
     "float32": by_trial,
+    "size": every_setting,
 }
 
 
@@ -402,6 +413,25 @@ def federated_fedprox():
         yield difference("federated_fedprox", table, method, "FedProx, mu = 0")
 
 
+def finetune_forget_less():
+    """At the settings that the row names: a share of the rate, and lambda / 2."""
+    rows = read("finetune_forget_less")
+    pair = ("a pull weighted by Fisher", 362), ("a lower rate alone", 0.436)
+    for table in ("Kept", "Learned"):
+        found = scores(rows, table)
+        x, y = (
+            next(
+                x
+                for trial, x in found[name].items()
+                if f"{trial[0][1]:.3g}" == f"{n:g}"
+            )
+            for name, n in pair
+        )
+        yield interval(x, y)[0]
+    yield "362"
+    yield "0.436"
+
+
 def finetune_l2sp():
     table = "Digits 5-9 from 25 images"
     found = best_of(read("finetune_l2sp"), table)
@@ -470,6 +500,7 @@ FACTS = (
     dqn_pro,
     elastic_averaging,
     federated_fedprox,
+    finetune_forget_less,
     finetune_l2sp,
     mixed_precision,
     noisy_labels_rdi,

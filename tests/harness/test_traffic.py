@@ -16,6 +16,7 @@ from benchmarks.costs.traffic import (
     hlo,
     plan,
     step,
+    table,
     targets,
     updates,
 )
@@ -141,6 +142,30 @@ def test_branches_apart(selector, named):
     assert program.step(1) == hlo.Count(4 * A, copies=1)
 
 
+def test_launches_of_a_gpu():
+    """Two kernels and a call to a library; a copy more where the anchor is taken.
+
+    A conditional, tuples and bitcasts are none.
+    """
+    program = module(
+        """
+        %i = s32[] parameter(0)
+        %p = f32[1000]{0} parameter(1)
+        %c = f32[1000]{0} conditional(%i, %p, %p), branch_computations={%keep, %take.1}
+        %f = (f32[1000]{0}, f32[1000]{0}) fusion(%c, %p), kind=kLoop, calls=%fused
+        %g = f32[1000]{0} get-tuple-element(%f), index=1
+        %b = f32[10,100]{1,0} bitcast(%g)
+        %m = f32[10,10]{1,0} custom-call(%b, %b), custom_call_target="__cublas$gemm"
+        ROOT %r = f32[] fusion(%m), kind=kInput, calls=%fused
+        """,
+        FUSED,
+        KEEP,
+        TAKE,
+    )
+    assert program.launches(0) == 3
+    assert program.launches(1) == 4
+
+
 def test_copies_of_arrays():
     """A plain copy and a fusion that only copies; scalars do not count."""
     program = module(
@@ -194,6 +219,8 @@ def test_what_cannot_be_counted_is_an_error(opcode):
     line = f"%p = f32[1000]{{0}} parameter(0)\n%w = f32[1000]{{0}} {opcode}(%p)"
     with pytest.raises(NotImplementedError, match=opcode):
         module(line).step(0)
+    with pytest.raises(NotImplementedError, match=opcode):
+        module(line).launches(0)
     with pytest.raises(ValueError, match="ENTRY"):
         hlo.parse("HloModule test")
 
@@ -259,10 +286,34 @@ def test_verdict():
         {"copies": 1},
     ):
         assert count.is_within(good._replace(**worse)) is False, worse
+    on_gpu = good._replace(platform="cuda", ordinary=6, anchoring=8, kernels=66)
+    assert count.is_within(on_gpu)
+    assert count.is_within(on_gpu._replace(kernels=67)) is False
+    assert count.is_within(on_gpu._replace(optimizer="sgd", ordinary=5, kernels=148))
     bare = good._replace(optimizer="sgd", ordinary=5.02, anchoring=None)
     assert count.is_within(bare)
     assert count.is_within(bare._replace(ordinary=5.03)) is False
     assert count.is_within(good._replace(optimizer="lookahead, sgd")) is None
+
+
+def test_table_has_the_most_kernels_of_a_gpu_alone():
+    small = count.Traffic("cuda", "H100", "ResNet-50", "trsgd", 6, 8, 0, 0, 0, 24, 84)
+    large = small._replace(tree="GPT-2 small", kernels=16, anchoring_kernels=164)
+    bare = large._replace(optimizer="sgd", ordinary=5, kernels=148)
+    cpu = small._replace(platform="cpu", kernels=None, anchoring_kernels=None)
+    rows = [small, large, bare._replace(anchoring=None, anchoring_kernels=None), cpu]
+    kernels = [
+        line.split("|")[8].strip() for line in table.markdown(rows).splitlines()[:5]
+    ]
+    assert kernels[0] == "kernels"
+    assert kernels[2:] == ["24, 164", "148", "-"]
+    _, *lines = table.to_csv(rows).splitlines()
+    assert [line.split(",")[-3:-1] for line in lines] == [
+        ["24", "84"],
+        ["16", "164"],
+        ["148", ""],
+        ["", ""],
+    ]
 
 
 def test_sharded_updates_talk_only_where_they_must(small, monkeypatch):

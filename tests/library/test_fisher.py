@@ -209,10 +209,14 @@ def test_a_batch_size_that_is_none(size, error, message):
         fisher_diagonal(logistic, PARAMS, (PIXELS, LABELS), batch_size=size)
 
 
-def test_params_without_a_gradient():
-    message = r"params\['n'\] has dtype int32: only floating or complex parameters have"
+@pytest.mark.parametrize(
+    ("leaf", "shown"), [(1, "1"), (jnp.arange(2), r"int32\[2\]"), (jax.nn.relu, "<")]
+)
+def test_params_without_a_gradient(leaf, shown):
+    """Integers, and the functions that a whole Equinox model holds."""
+    message = rf"params\['n'\] is {shown}.*floating or complex .*eqx\.partition"
     with pytest.raises(TypeError, match=message):
-        fisher_diagonal(lambda w, x: w["w"], {"n": 1, "w": 1.0}, jnp.ones(3))
+        fisher_diagonal(lambda w, x: w["w"], {"n": leaf, "w": 1.0}, jnp.ones(3))
 
 
 # From Adam.

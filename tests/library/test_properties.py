@@ -191,3 +191,27 @@ def test_coupled_pull_can_diverge():
     assert coupled_norm(1.5, 1.0) == pytest.approx(expected, rel=1e-3)
     expected_to_diverge = coupled_norm(3.0, 1.0)
     assert expected_to_diverge > 1e3
+
+
+@pytest.mark.parametrize(
+    "factory", [prox_optax.proximal, prox_optax.decoupled_proximal]
+)
+def test_small_leaves_are_pulled_as_large_ones_are(factory):
+    """Bit for bit, NaN and signed zeros too; on a GPU only small ones share kernels.
+
+    The oracle is the leaf of 2^16 + 2 elements, of which the small ones are parts.
+    """
+    special = [np.nan, np.inf, -np.inf, 0.0, -0.0, 1e-40, 3e38]
+    rng = np.random.default_rng(0)
+    large = rng.normal(size=(3, 2**16 + 2)).astype(np.float32)
+    large[:, : len(special) ** 2] = 1
+    large[0, : len(special) ** 2] = np.repeat(special, len(special))
+    large[1, : len(special) ** 2] = np.tile(special, len(special))
+    leaves = {"large": large, "small": large[:, : 2**16], "smaller": large[:, :64]}
+    update = pulled(factory)
+    u, w, a = ({name: x[row] for name, x in leaves.items()} for row in range(3))
+    found = update(u, w, a, np.float32(0.3))
+    for name in ("small", "smaller"):
+        size = found[name].size
+        bits = (np.asarray(x).view(np.int32) for x in (found[name], found["large"]))
+        np.testing.assert_array_equal(*(x[:size] for x in bits))

@@ -31,6 +31,7 @@ MODULES = {
     "docs/choosing.md": ("choosing",),
     "docs/method.md": ("method",),
     "docs/paper.md": ("paper",),
+    "docs/which_anchor.md": ("which",),
     "docs/recipes/mixed_precision.md": ("mixed_precision",),
 }
 

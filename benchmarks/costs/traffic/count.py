@@ -39,6 +39,9 @@ class Traffic(NamedTuple):
       temporaries: the largest memory in use for intermediate results.
       unaliased: outputs that do not take the place of a donated argument.
       copies: arrays copied on a step that keeps the anchor.
+      kernels: kernels and copies that a GPU launches on a step that keeps the anchor;
+        None on another platform.
+      anchoring_kernels: the same on a step that takes the anchor anew.
     """
 
     platform: str
@@ -50,6 +53,8 @@ class Traffic(NamedTuple):
     temporaries: float
     unaliased: float
     copies: int
+    kernels: int | None = None
+    anchoring_kernels: int | None = None
 
 
 def measure(target: Target, tree_name: str, name: str) -> Traffic:
@@ -60,6 +65,7 @@ def measure(target: Target, tree_name: str, name: str) -> Traffic:
     module = hlo.parse(compiled.as_text())
     memory: Any = compiled.memory_analysis()
     unit, anchors = size(tree), module.has_branches()
+    on_gpu = target.platform == "cuda"
     return Traffic(
         target.platform,
         target.chip,
@@ -70,6 +76,8 @@ def measure(target: Target, tree_name: str, name: str) -> Traffic:
         memory.temp_size_in_bytes / unit,
         (memory.output_size_in_bytes - memory.alias_size_in_bytes) / unit,
         module.step(0).copies,
+        module.launches(0) if on_gpu else None,
+        module.launches(1) if on_gpu and anchors else None,
     )
 
 
@@ -96,13 +104,15 @@ def is_within(row: Traffic) -> bool | None:
     if limits is None:
         return None
     steps = (row.ordinary, row.anchoring)[: len(limits)]
+    most = all_limits(row.platform, row.optimizer)
+    launched = row.kernels if COUNTED[row.optimizer].kind == "ours" else None
     return (
         None not in steps
         and all(round(x or 0, DIGITS) <= n for x, n in zip(steps, limits, strict=True))
-        and round(row.temporaries, DIGITS)
-        <= all_limits(row.platform, row.optimizer).temporaries
+        and round(row.temporaries, DIGITS) <= most.temporaries
         and round(row.unaliased, DIGITS) <= UNALIASED
         and row.copies <= COPIES
+        and (launched is None or launched <= most.kernels)
     )
 
 

@@ -12,6 +12,7 @@ costlier one where it was tried, and an ordinary step takes the other.
 
 import math
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -106,7 +107,18 @@ class Module(NamedTuple):
 
     def step(self, branch: int) -> Count:
         """Count what moves on a step on which every conditional takes this branch."""
-        return self._count(self.entry, branch)
+        counts = (
+            Count(moved(x, computation), self._copies(x, computation))
+            for x, computation in self._run(self.entry, branch)
+        )
+        return sum(counts, Count(0, 0))
+
+    def launches(self, branch: int) -> int:
+        """Count what a GPU launches on such a step: kernels, calls and copies.
+
+        Each instruction that moves something is launched by itself.
+        """
+        return sum(moved(*each) > 0 for each in self._run(self.entry, branch))
 
     def has_branches(self) -> bool:
         """Tell whether a step can take one of several branches."""
@@ -123,16 +135,16 @@ class Module(NamedTuple):
                 names += [branches(x)[branch]] if x.opcode == "conditional" else []
         return found
 
-    def _count(self, name: str, branch: int) -> Count:
-        total, computation = Count(0, 0), self.computations[name]
+    def _run(self, name: str, branch: int) -> Iterator[tuple[Instruction, Computation]]:
+        """Yield what is run and not free, each instruction with its computation."""
+        computation = self.computations[name]
         for x in computation.values():
             if x.opcode == "conditional":
-                total += self._count(branches(x)[branch], branch)
+                yield from self._run(branches(x)[branch], branch)
             elif x.opcode == "call":
-                total += self._count(called(x), branch)
+                yield from self._run(called(x), branch)
             elif x.opcode not in FREE:
-                total += Count(moved(x, computation), self._copies(x, computation))
-        return total
+                yield x, computation
 
     def _copies(self, x: Instruction, computation: Computation) -> int:
         """Count the arrays that it writes to the main memory without computing them."""

@@ -16,6 +16,7 @@ HEADER = (
     "re-anchoring",
     "temporaries",
     "copies",
+    "kernels",
     "budget",
     "ok",
 )
@@ -25,7 +26,8 @@ donated params and state, period 10; the largest over the target's chips and bot
 ResNet-50 without its norms (60 leaves, 25.5 M) and GPT-2 small (148 leaves, 124.4 M).
 Those without a budget are compiled for ResNet-50 alone. Ordinary: the anchor stays;
 re-anchoring: it is refreshed, once in 10 steps; -: no branch. Copies: of arrays, on an
-ordinary step. An output that takes no donated buffer's place is over budget too.
+ordinary step. Kernels: what a GPU launches on an ordinary step and on a re-anchoring
+one, copies too. An output that takes no donated buffer's place is over budget too.
 Counted in the compiled programs, not timed."""
 
 
@@ -55,9 +57,17 @@ def line(group: list[Traffic]) -> tuple[str, ...]:
         number(max(anchoring)) if anchoring else "-",
         number(max(row.temporaries for row in group)),
         str(max(row.copies for row in group)),
+        launched(group),
         ", ".join(map(number, limits)) if limits else "-",
         ("yes" if within else "NO") if limits else "-",
     )
+
+
+def launched(group: list[Traffic]) -> str:
+    """Return the most kernels of an ordinary step and of a re-anchoring one."""
+    steps = [(row.kernels, row.anchoring_kernels) for row in group]
+    found = [[n for n in step if n is not None] for step in zip(*steps, strict=True)]
+    return ", ".join(str(max(each)) for each in found if each) or "-"
 
 
 def number(arrays: float) -> str:
@@ -67,5 +77,6 @@ def number(arrays: float) -> str:
 def to_csv(rows: list[Traffic]) -> str:
     """Return the counts in full, with the verdict of each."""
     table = pd.DataFrame(rows).assign(within_budget=[*map(count.is_within, rows)])
+    table = table.astype({"kernels": "Int64", "anchoring_kernels": "Int64"})
     csv: str = table.to_csv(index=False, float_format="%.6f", lineterminator="\n")
     return csv

@@ -1,0 +1,70 @@
+"""docs/which_anchor.md."""
+
+import re
+
+from claims import fifteen_epochs
+from claims.committed import text
+from claims.pages import Claim
+
+INTERVAL = re.compile(r"([+-][\d.]+) \(([+-][\d.]+) to ([+-][\d.]+)\)")
+
+
+def after(name, words, unit=0.01):
+    """Return the first difference, with its interval, that follows these words."""
+    _, found, rest = text(f"examples/results/{name}.md").partition(words)
+    assert found, (name, words)
+    match = INTERVAL.search(rest)
+    assert match
+    return tuple(round(float(x) / unit, 6) for x in match.groups())
+
+
+CLAIMS = [
+    Claim(
+        "new task {:.1f} points ({:.1f} to {:.1f}) above plain fine-tuning, and {:.1f} "
+        "({:.1f} to {:.1f}) above the same pull without",
+        lambda: (
+            *after("continual_ewc", "EWC is higher than plain:"),
+            *after("continual_ewc", "EWC is higher than L2 to A:"),
+        ),
+    ),
+    Claim(
+        "(L2-SP) is {:.1f} ({:.1f} to {:.1f}) above plain fine-tuning, which is not",
+        lambda: after("continual_ewc", "| L2 to A |"),
+    ),
+    Claim(
+        "L2-SP minus plain fine-tuning on the new digits is {:.1f} ({:.1f} to {:.1f}).",
+        lambda: after("finetune_l2sp", "L2-SP and plain: no significant difference,"),
+    ),
+    Claim(
+        "at a tuned rate: {:.1f} ({:.1f} to {:.1f}) with 90 % of stragglers",
+        lambda: after("federated_fedprox", "90% stragglers: FedProx, mu tuned and"),
+    ),
+    Claim(
+        "once the period is tuned: {:.1f} steps of an episode ({:.1f} to {:.1f}), on",
+        lambda: after("dqn_pro", "DQN Pro and DQN: no significant difference,", 1),
+    ),
+    Claim(
+        "5 updates, the pull gains {:.1f} steps ({:.1f} to {:.1f}).",
+        lambda: after("dqn_pro", "| DQN Pro | 142.8589 +- 4.2011 (n=104) |", 1),
+    ),
+    Claim(
+        "noise multiplier of 2 it gains {:.1f} points ({:.1f} to {:.1f}), and",
+        lambda: after("private_training", "| average | 0.8139 +- 0.0032 (n=48) |"),
+    ),
+    Claim(
+        "TRAdam is {:.2f} +- {:.2f} points above Adam at the published rates, and "
+        "{:.2f} +- {:.2f} from Adam at 0.293 times its rate",
+        lambda: (
+            *fifteen_epochs.minus("tradam", "adam"),
+            *fifteen_epochs.minus("tradam", "adam at 0.293 x"),
+        ),
+    ),
+]
+COPIED = ()
+EXEMPT = {
+    "with 90 % of stragglers": "a setting",
+    "too short, 5 updates": "a setting",
+    "noise multiplier of 2": "a setting",
+    "a strength of 0": "a setting",
+    "the mean rate to 0.293 of": "H_10 / 10",
+}
