@@ -174,7 +174,8 @@ evaluated every {e["evaluate_every"]} epoch(s) of the new task.
 - +-: half of the {statistics.CONFIDENCE:.0%} interval (Student's t) over the test \
 seeds. * marks a difference,
   paired by seed, whose interval is without 0.
-- (edge): at an end of the values that were tried.
+- (edge): at an end of the values that were tried. At the weak end of a pull or a term
+  a method is nearly the plain one.
 - Gain: the fall of the loss on the new task, as a part of the largest that the first
   method of the group makes. At an equal gain the configuration with the lowest old
   loss is taken among those that reach it on validation; in brackets what it made of

@@ -11,12 +11,13 @@ import optax
 import pytest
 from flax import nnx
 
+import prox_optax
 from benchmarks import experiments
 from benchmarks.data.image_set import ImageSet, Split
 from benchmarks.experiments.continual import CONTINUAL_DIGITS
 from benchmarks.optimizers import OPTIMIZERS, memory
 from benchmarks.optimizers.continual import PLAIN
-from benchmarks.optimizers.method import Lesson, Method, Settings
+from benchmarks.optimizers.method import Lesson, Method, Settings, Setup
 from benchmarks.runs.deadline import Deadline
 from benchmarks.runs.execute import execute, prepare
 from benchmarks.tasks.continual import Continual
@@ -245,6 +246,27 @@ def test_the_second_task_by_hand(name, two_tasks, task, data_set):
         "kl on new inputs": lambda: by_hand(term=divergence),
     }[name]()
     assert_equal(evaluated(second[name], name), expected, atol=1e-5)
+
+
+def test_the_fisher_information_from_adam():
+    """The bias-corrected second moment of two steps, times the batch size."""
+    row = OPTIMIZERS["adam, ewc from its moment, decoupled"]
+    numbers = {key: jnp.float32(NUMBERS[key]) for key in ("learning_rate", "strength")}
+    setup = Setup(numbers, lambda t: 1.0, SETTINGS, BATCH)
+    lesson = lesson_of(jnp.zeros((3, 2)), jax.random.key(0))
+    params, first, second = (jnp.array(x) for x in ([1.0, 2.0], [3.0, 0.5], [1.0, 4.0]))
+    optimizer = row.make(setup)
+    state = optimizer.init(params)
+    for grads in (first, second):
+        _, state = optimizer.update(grads, state, params, lesson=lesson)
+    after = row.between(setup, lesson, state, params)
+    moment = (0.9 * 0.1 * first**2 + 0.1 * second**2) / (1 - 0.9**2)
+    np.testing.assert_allclose(after.fisher, BATCH * moment, rtol=1e-5)
+    anchor = prox_optax.get_anchor(after.inner, params, "old")
+    np.testing.assert_array_equal(anchor, params)
+    # Adam begins the next task anew.
+    with pytest.raises(ValueError, match="took no step"):
+        prox_optax.fisher_from_adam(after.inner, batch_size=BATCH)
 
 
 def test_examples_are_kept_and_recalled(task, data_set):
