@@ -203,7 +203,9 @@ def front(metrics: pd.DataFrame, meta: dict[str, Any]) -> Figure:
         axes.set_yscale("log")
         axes.grid(True, which="major", alpha=0.3)
         figures.finish(part, title, axes)
-    figures.head(drawn, meta, "bars")
+    e = meta["experiment"]
+    tested = {"seeds": e["seeds"] - e["tuning_seeds"]}
+    figures.head(drawn, meta | {"experiment": e | tested}, "bars")
     return drawn
 
 

@@ -132,6 +132,7 @@ def test_the_report_of_known_rows(metrics, tmp_path):
     """At 0.75 of the gain both lose as much on the old task: 0.5 and 0.4."""
     text = continual.draw(tmp_path, metrics, META)
     assert (tmp_path / "front.png").stat().st_size > 1000
+    assert "n = 3 seeds" in continual.front(metrics, META).get_suptitle()
     assert "| pulled | 0.2500 +- 0.0248 (70%)" in " ".join(text.split())
     assert "pulled - plain (primary)" in text
     assert "-0.1000 +- 0.0000 *" in text
