@@ -55,6 +55,7 @@ def joined(coordinator: str | None, process: str | None) -> Iterator[None]:
 
 def join(coordinator: str, process: str | None) -> None:
     """Connect this process to the others."""
+    jax.config.update("jax_enable_preemption_service", False)  # it takes SIGTERM
     if process is None:
         jax.distributed.initialize(coordinator)
         return

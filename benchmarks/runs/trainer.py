@@ -1,8 +1,8 @@
 """The replicas of an experiment on the devices of all processes."""
 
 from collections.abc import Callable, Sequence
-from functools import wraps
-from typing import Concatenate, ParamSpec, TypeVar
+from functools import cached_property, wraps
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import jax
 import numpy as np
@@ -48,13 +48,15 @@ class Trainer:
     ):
         self.experiment, self.data_set = experiment, data_set
         self.placement = place(experiment, devices)
-        self.splits = {
-            "validation": self.placement.put(data_set.validation, WHOLE),
-            "test": self.placement.put(data_set.test, WHOLE),
-        }
         self.evaluate_networks = program.make_evaluate(
             experiment, data_set, self.placement
         )
+
+    @cached_property
+    def splits(self) -> dict[str, Any]:
+        """Return what networks are evaluated on, on every device."""
+        splits = {"validation": self.data_set.validation, "test": self.data_set.test}
+        return {name: self.placement.put(x, WHOLE) for name, x in splits.items()}
 
     def follow(self) -> None:
         """Do what the first process does with its trainer, until it ends."""

@@ -20,6 +20,7 @@ from faults import files_of
 
 from benchmarks import experiments
 from benchmarks.experiments import classify
+from benchmarks.records import origin
 from benchmarks.runs import grid, hosts, placement, program, weights
 from benchmarks.runs.deadline import Deadline
 from benchmarks.runs.execute import execute, prepare
@@ -59,7 +60,7 @@ def run(experiment, folder, devices, deadline=None):
 
 def results(folder):
     """Return the rows and the weights."""
-    found = weights.load(folder, small_run.SMALL.problem.abstract())
+    found = weights.load(folder, small_run.Line().abstract())
     kept = {
         name: [np.asarray(x).tobytes() for x in jax.tree.leaves(tree)]
         for name, tree in found.items()
@@ -185,6 +186,17 @@ def test_memory_is_counted_for_one_device(monkeypatch):
         assert limit == pytest.approx(share)
 
 
+def test_a_cpu_has_a_device_for_each_core_if_nothing_else_was_set(monkeypatch):
+    """The tests' own flag is such a setting."""
+    asked = []
+    monkeypatch.setattr(jax.config, "update", lambda *setting: asked.append(setting))
+    hosts.fill_cores()
+    assert asked == []
+    monkeypatch.setenv("XLA_FLAGS", "--another_flag")
+    hosts.fill_cores()
+    assert asked == [("jax_num_cpu_devices", origin.cores())]
+
+
 def test_a_process_that_cannot_be_is_refused():
     with pytest.raises(ValueError, match="--process 2/2: write 0/2 and 1/2"):
         hosts.join("localhost:1", "2/2")
@@ -227,10 +239,12 @@ def together(folder, *arguments, stop=False):
         if stop:
             assert any("reading the data" in line for line in both[0].stdout)
             both[0].send_signal(signal.SIGTERM)
-        said = [each.communicate(timeout=300)[0] for each in both]
+        said = [each.communicate(timeout=200)[0] for each in both]
     finally:
         for each in both:
             each.kill()
+            each.stdout.close()
+            each.wait()
     return [each.returncode for each in both], said
 
 
