@@ -3,15 +3,12 @@
 import itertools
 import json
 from dataclasses import replace
-from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import pytest
 
 from benchmarks import experiments
-from benchmarks.data.image_set import ImageSet
 from benchmarks.experiments.continual import CONTINUAL_DIGITS
 from benchmarks.report import continual, fronts, statistics
 from benchmarks.report.fronts import Configuration
@@ -176,16 +173,11 @@ def test_tuning_seeds_are_validated_and_the_others_tested():
     ).assign(diverged=False)
     asked = []
 
-    def evaluate(name, lane, split):
+    def evaluate(name, split, trial=None):
         asked.append(split)
         return {key: np.full((3, 2), 0.5) for key in keys}
 
-    none: Any = None
-    parts: Any = ("train", "validation", "test", 10, jnp.ones(1), jnp.ones(1), "x")
-    splits = ImageSet(*parts)
-    found = metric_rows.evaluation(
-        experiment, program, rows, evaluate, {"plain": none}, splits
-    )
+    found = metric_rows.evaluation(experiment, program, rows, evaluate)
     assert asked == ["validation", "test"]
     for key in keys:
         validated = found[f"validation_{key}"].notna()
