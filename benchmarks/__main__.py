@@ -30,8 +30,8 @@ from benchmarks.costs.traffic.targets import UnavailableError
 from benchmarks.records import pooled, run_files
 from benchmarks.records.files import DamagedError
 from benchmarks.report import tables
-from benchmarks.runs import checkpoint, folders, signals, weights
-from benchmarks.runs.execute import execute, prepare, stopped
+from benchmarks.runs import checkpoint, folders, hosts, signals, weights
+from benchmarks.runs.execute import execute, follow, prepare, stopped
 from benchmarks.tasks.problem import Request, Sampler
 
 # On a GPU the compiler of jax 0.11.2 dies where it tiles matmuls of patches for Triton.
@@ -65,6 +65,12 @@ Epochs = Annotated[
     typer.Option(
         min=1, help="Train for this many epochs; the rate decays at the same fractions."
     ),
+]
+Coordinator = Annotated[
+    str | None, typer.Option(help="Run with other processes; HOST:PORT of the first.")
+]
+Process = Annotated[
+    str | None, typer.Option(help="Be one of them: 0/2 or 1/2 if there are two.")
 ]
 Debug = Annotated[
     bool, typer.Option("--debug", help="Show an error with its traceback.")
@@ -138,11 +144,14 @@ def run_experiment(
     epochs: Epochs = None,
     data_dir: DataDir = None,
     out: Out = None,
+    coordinator: Coordinator = None,
+    process: Process = None,
     debug: Debug = False,
 ) -> None:
     """Train all runs of an experiment, write the results and print the table.
 
-    SIGINT or SIGTERM stops it after a checkpoint; --resume goes on from there.
+    SIGINT or SIGTERM stops it after a checkpoint; --resume goes on from there. It uses
+    all GPUs, or all CPU cores; --coordinator adds those of other hosts.
     """
     experiment = find(name, tiny)
     command = run_command(name, tiny)
@@ -157,11 +166,16 @@ def run_experiment(
     if out is not None:
         whole += f" --out {shlex.quote(str(out))}"
     folder = out or run_files.FOLDER / experiment.name
-    with errors_told(debug), signals.listening(), resumable(folder, whole):
-        run = prepare(experiment, command, folder, resume=resume, data_dir=data_dir)
-        if not execute(run):
-            print(f"{stopped(run)} Go on with: {whole} --resume")
-            raise typer.Exit(signals.status(signals.asked() or 0))
+    hosts.fill_cores()
+    with errors_told(debug), signals.listening(), hosts.joined(coordinator, process):
+        if not hosts.is_first():
+            follow(experiment, data_dir)
+            return
+        with resumable(folder, whole):
+            run = prepare(experiment, command, folder, resume=resume, data_dir=data_dir)
+            if not execute(run):
+                print(f"{stopped(run)} Go on with: {whole} --resume")
+                raise typer.Exit(signals.status(signals.asked() or 0))
     show(folder, command, debug)
 
 

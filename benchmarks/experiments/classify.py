@@ -60,31 +60,12 @@ CIFAR10 = Images(
     augment=True,
 )
 
-DEMO = Experiment(
-    name="demo",
-    question="Does the anchor change the best accuracy, or the usable learning rates?",
-    cost="1.5 to 4.3 minutes on 2 CPU cores",
-    problem=DIGITS,
-    groups=(
-        (
-            "SGD, its anchored forms and controls",
-            ("sgd", "trsgd", "trsgdw", "inner decay alone", "sgd at 0.293 x"),
-        ),
-    ),
-    learning_rates=log_grid(-3.6, 0, per_decade=5),
-    seeds=5,
-    epochs=40,
-    batch_sizes=(8,),
-    decays=PUBLISHED_DECAYS,
-    settings=PUBLISHED,
-)
-
-SENSITIVITY_DIGITS = replace(
-    DEMO,
+SENSITIVITY_DIGITS = Experiment(
     name="sensitivity-digits",
     question="How does accuracy depend on the learning rate, at every batch size, for "
     "the method, its controls and its peers, each tuned alike?",
     cost="up to 29 minutes on 2 CPU cores",
+    problem=DIGITS,
     groups=(
         ("SGD, its anchored forms and controls", SGD),
         ("Adam, its anchored forms and controls", ADAM),
@@ -93,8 +74,31 @@ SENSITIVITY_DIGITS = replace(
     contrasts=(*SGD_CONTRASTS, *ADAM_CONTRASTS, *DECOUPLED_CONTRASTS),
     learning_rates=log_grid(-4, 0.25, per_decade=4),
     rate_scales=(("schedule-free", 10.0), *((name, 0.1) for name in ADAM)),
+    seeds=5,
     epochs=20,
     batch_sizes=(1, 2, 4, 8, 32, 128),
+    decays=PUBLISHED_DECAYS,
+    settings=PUBLISHED,
+)
+
+# In one program, which compiles in a fifth of the time of five; with seeds of its own.
+DEMO = replace(
+    SENSITIVITY_DIGITS,
+    name="demo",
+    question="Does the anchor change the best accuracy, or the usable learning rates?",
+    cost="1.2 to 2.9 minutes on 2 CPU cores",
+    groups=(
+        (
+            "SGD, its anchored forms and controls",
+            ("sgd", "trsgd", "trsgdw", "inner decay alone", "sgd at 0.293 x"),
+        ),
+    ),
+    contrasts=(),
+    learning_rates=log_grid(-3, -0.25, per_decade=4),
+    rate_scales=(),
+    batch_sizes=(8,),
+    together=True,
+    first_seed=5,
 )
 
 
@@ -193,7 +197,7 @@ NOISE_FASHION = replace(
 )
 
 PAPER_CIFAR10 = replace(
-    DEMO,
+    SENSITIVITY_DIGITS,
     name="paper-cifar10",
     question="The published comparison on CIFAR-10: batch 8, one learning rate each.",
     cost="not run in full: 4 x 5 runs of 1,125,000 steps of ResNet-18; --tiny takes "
@@ -205,8 +209,10 @@ PAPER_CIFAR10 = replace(
         ("SGD against TRSGD", ("sgd", "trsgd")),
         ("Adam against TRAdam", ("adam", "tradam")),
     ),
+    contrasts=(),
     learning_rates=(0.1,),
     rate_scales=(("adam", 0.01), ("tradam", 0.01)),
+    batch_sizes=(8,),
     epochs=200,
     evaluate_every=1,
     together=True,

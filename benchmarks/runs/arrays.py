@@ -12,6 +12,7 @@ from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
+from jax.sharding import SingleDeviceSharding
 
 from benchmarks.records.files import DamagedError
 
@@ -25,7 +26,7 @@ def save(path: Path, tree: Any) -> None:
       OSError: they could not be written.
     """
     try:
-        with silence(), ocp.StandardCheckpointer() as checkpointer:
+        with silence(), alone() as checkpointer:
             checkpointer.save(path.absolute(), tree)
     except ValueError as error:
         if code := SYSTEM.search(str(error)):
@@ -39,15 +40,28 @@ def load(path: Path, like: Any) -> Any:
     Raises:
       DamagedError: the folder does not hold such arrays.
     """
-    target = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
+    here = SingleDeviceSharding(jax.local_devices()[0])
+    target = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=here), like
+    )
     try:
-        with silence(), ocp.StandardCheckpointer() as checkpointer:
+        with silence(), alone() as checkpointer:
             return checkpointer.restore(path.absolute(), target)
     except Exception as error:  # a damaged folder raises almost anything
         first, *_ = str(error).splitlines() or [type(error).__name__]
         raise DamagedError(
             f"{path} does not hold the arrays of the run: {first}"
         ) from error
+
+
+def alone() -> ocp.StandardCheckpointer:
+    """Return a checkpointer that does not wait for other processes."""
+    own = jax.process_index()
+    return ocp.StandardCheckpointer(
+        multiprocessing_options=ocp.options.MultiprocessingOptions(
+            primary_host=own, active_processes={own}, barrier_sync_key_prefix=str(own)
+        )
+    )
 
 
 @contextmanager

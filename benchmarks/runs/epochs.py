@@ -5,7 +5,6 @@ import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
 import pandas as pd
 
 from benchmarks.experiments import Experiment
@@ -15,14 +14,14 @@ from benchmarks.runs import (
     folders,
     grid,
     metric_rows,
-    program,
     tensorboard,
     weights,
 )
 from benchmarks.runs.checkpoint import Position, State
 from benchmarks.runs.deadline import Deadline
 from benchmarks.runs.grid import Program
-from benchmarks.runs.program import Built
+from benchmarks.runs.program import nbytes
+from benchmarks.runs.trainer import Trainer
 from benchmarks.tasks.problem import DataSet, Sampler
 from benchmarks.training import loop
 
@@ -99,7 +98,7 @@ def run_program(
     run: Run,
     which: Program,
     start: Position,
-    evaluate_networks: loop.Evaluate,
+    trainer: Trainer,
     bar: Any,
     deadline: Deadline,
 ) -> bool:
@@ -111,10 +110,10 @@ def run_program(
     if not deadline.allows("compile", "part", "save"):
         return False
     with deadline.timing("compile"):
-        built = program.build(experiment, data_set, which, evaluate_networks)
-    lanes, progress = begin(run, built, start), Progress(run, built.seconds, deadline)
-    size = sum(x.nbytes for x in jax.tree.leaves(lanes))
-    deadline.last.setdefault("save", size / WRITTEN_A_SECOND)
+        trainer.build(start.program)
+    begin(run, trainer, start)
+    progress = Progress(run, trainer.built.seconds, deadline)
+    deadline.last.setdefault("save", nbytes(trainer.built.like) / WRITTEN_A_SECOND)
     examples = experiment.problem.examples(data_set)
     parts = grid.parts(experiment, examples, which.batch_size)
     all_parts = experiment.epochs * len(parts)
@@ -127,27 +126,26 @@ def run_program(
             ends = after.epoch > now.epoch
             evaluated = ends and is_evaluated(experiment, after.epoch)
             if not deadline.allows("part", *["evaluation"] * evaluated, "save"):
-                progress.save(now, lanes)
+                progress.save(now, trainer.fetch())
                 return False
             with deadline.timing("part"):
-                lanes = built.advance(lanes, now.epoch, now.step)
-                jax.block_until_ready(lanes)
+                trainer.advance(now.epoch, now.step)
             bar.update(done)
             if ends:
-                rows = end_epoch(progress, which, built, lanes, after)
+                rows = end_epoch(progress, which, trainer, after)
                 tensorboard.log(writers, rows)
             if progress.is_due and after.epoch < experiment.epochs:
-                progress.save(after, lanes)
+                progress.save(after, trainer.fetch())
     progress.save(Position(start.program + 1, 0), lanes=None)
     return True
 
 
-def begin(run: Run, built: Built, start: Position) -> loop.Lanes:
-    """Return a program's lanes at a position: new, or from the checkpoint."""
+def begin(run: Run, trainer: Trainer, start: Position) -> None:
+    """Make a program's lanes at a position: new, or from the checkpoint."""
     if start == Position(start.program, 0):
-        return built.start()
-    lanes: loop.Lanes = checkpoint.load(run.folder, start, built.like)
-    return lanes
+        trainer.start()
+    else:
+        trainer.restore(checkpoint.load(run.folder, start, trainer.built.like))
 
 
 def positions(experiment: Experiment, parts: range, start: Position) -> list[Position]:
@@ -159,23 +157,17 @@ def positions(experiment: Experiment, parts: range, start: Position) -> list[Pos
 
 
 def end_epoch(
-    progress: Progress,
-    which: Program,
-    built: Built,
-    lanes: loop.Lanes,
-    after: Position,
+    progress: Progress, which: Program, trainer: Trainer, after: Position
 ) -> pd.DataFrame:
     """Return the rows of an epoch; if it is evaluated, with scores, and keep them."""
     run, experiment = progress.run, progress.run.experiment
-    now = metric_rows.training(experiment, which, lanes, after.epoch)
+    now = metric_rows.training(experiment, which, trainer.measured(), after.epoch)
     if not is_evaluated(experiment, after.epoch):
         return now
     with progress.deadline.timing("evaluation"):
-        now = metric_rows.evaluation(
-            experiment, which, now, built.evaluate, lanes, run.data_set
-        )
+        now = metric_rows.evaluation(experiment, which, now, trainer.evaluate)
     if after.epoch == experiment.epochs and isinstance(experiment.problem, Sampler):
-        weights.keep(run.folder, experiment, which, built, lanes, now)
+        weights.keep(run.folder, experiment, which, trainer.networks, now)
     progress.add(now)
     return now
 

@@ -1,18 +1,21 @@
 """Run an experiment, or go on with it, in a folder of its own."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import jax
 from tqdm import tqdm
 
 from benchmarks.experiments import Experiment
 from benchmarks.records import files, origin, run_files
-from benchmarks.runs import checkpoint, folders, grid, program, tensorboard, weights
+from benchmarks.runs import checkpoint, folders, grid, tensorboard, weights
 from benchmarks.runs.checkpoint import Position
 from benchmarks.runs.deadline import Deadline
 from benchmarks.runs.epochs import Run, lane_steps, run_program
+from benchmarks.runs.trainer import Trainer
 from benchmarks.tasks.problem import DataSet, Problem
 
 OWN = {
@@ -105,10 +108,19 @@ def check_weights(folder: Path, experiment: Experiment, position: Position) -> N
             files.check(path.parent)
 
 
-def execute(run: Run, deadline: Deadline | None = None) -> bool:
+def execute(
+    run: Run,
+    deadline: Deadline | None = None,
+    devices: Sequence[jax.Device] | None = None,
+) -> bool:
     """Train a run; write metrics.csv as it goes on, and meta.json at the end.
 
     A checkpoint is written every `save_every` seconds, after a part of an epoch.
+
+    Args:
+      run: as `prepare` returns it.
+      deadline: by which to stop; None runs to the end.
+      devices: that may be used; None takes all.
 
     Returns:
       Whether the run is finished. If not, it goes on from where the deadline stopped it
@@ -120,27 +132,36 @@ def execute(run: Run, deadline: Deadline | None = None) -> bool:
     try:
         if run.position is None:
             return True
-        return execute_locked(run, run.position, deadline or Deadline())
+        trainer = Trainer(run.experiment, run.data_set, devices or jax.devices())
+        return execute_locked(run, run.position, deadline or Deadline(), trainer)
     finally:
         run.lock.release()
 
 
-def execute_locked(run: Run, position: Position, deadline: Deadline) -> bool:
+def follow(experiment: Experiment, data_dir: Path | None) -> None:
+    """Train on the devices of this process what the first process runs."""
+    data_set = experiment.problem.load(data_dir)
+    Trainer(experiment, data_set, jax.devices()).follow()
+
+
+def execute_locked(
+    run: Run, position: Position, deadline: Deadline, trainer: Trainer
+) -> bool:
     """Train a run from a position on, in a folder that is locked already."""
     experiment, data_set, folder = run.experiment, run.data_set, run.folder
     print(announce(experiment, data_set, folder), flush=True)
     programs = grid.programs(experiment)
-    evaluate_networks = program.make_evaluate(experiment, data_set)
     steps = [lane_steps(experiment, data_set, each) for each in programs]
     with tqdm(unit="run-step", unit_scale=True, total=sum(steps)) as bar:
         bar.update(sum(steps[: position.program]))
         for number, each in enumerate(programs[position.program :], position.program):
             start = max(position, Position(number, 0))
             bar.set_description(f"{each.condition}, {each.optimizers[0]}")
-            if not run_program(run, each, start, evaluate_networks, bar, deadline):
+            if not run_program(run, each, start, trainer, bar, deadline):
                 return False
     meta = run.meta | {
         "lanes": experiment.runs,
+        "devices": trainer.placement.mesh.size,
         "seconds": checkpoint.seconds(folder),
     }
     rows = checkpoint.state(folder).rows

@@ -1,7 +1,7 @@
 """The rows of metrics.csv: what a program's lanes reached after an epoch."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Protocol
 
 import jax
 import numpy as np
@@ -12,9 +12,18 @@ from benchmarks.records import run_files
 from benchmarks.report import statistics
 from benchmarks.runs import grid
 from benchmarks.runs.grid import Program
-from benchmarks.runs.program import Scores
-from benchmarks.tasks.problem import DataSet
 from benchmarks.training import loop
+
+
+class Evaluate(Protocol):
+    """Measures an optimizer's networks on a split: arrays of (seeds, trials) by name.
+
+    With a trial, of that one alone: arrays of (seeds, 1).
+    """
+
+    def __call__(
+        self, name: str, split: str, trial: int | None = None
+    ) -> Mapping[str, jax.Array | np.ndarray]: ...
 
 
 def training(
@@ -52,55 +61,44 @@ def evaluation(
     experiment: Experiment,
     program: Program,
     rows: pd.DataFrame,
-    evaluate: Scores,
-    lanes: Mapping[str, loop.Lane],
-    data_set: DataSet,
+    evaluate: Evaluate,
 ) -> pd.DataFrame:
     """Add the scores on the validation split, and on the test split if it is due.
 
     The test split is used where one trial is made and nothing is chosen. Otherwise it
     is used at the end, by the trials that the validation split chose.
     """
-    scores = [
-        evaluate(name, lanes[name], data_set.validation) for name in program.optimizers
-    ]
+    scores = [evaluate(name, "validation") for name in program.optimizers]
     for key in experiment.problem.score.labels:
         values = np.concatenate([rounded(score[key]).ravel() for score in scores])
         rows[f"validation_{key}"] = values
         rows["diverged"] |= ~np.isfinite(values)
     one_trial = len(experiment.learning_rates) == 1 and not experiment.strengths
     if one_trial or rows.epoch.iloc[0] == experiment.epochs:
-        return add_test_scores(experiment, rows, evaluate, lanes, data_set.test)
+        return add_test_scores(experiment, program, rows, evaluate)
     return rows
 
 
 def add_test_scores(
     experiment: Experiment,
+    program: Program,
     rows: pd.DataFrame,
-    evaluate: Scores,
-    lanes: Mapping[str, loop.Lane],
-    split: Any,
+    evaluate: Evaluate,
 ) -> pd.DataFrame:
     """Add the test scores of the chosen trial of each name that is compared."""
     score = experiment.problem.score
-    for name, lane in lanes.items():
+    for name in program.optimizers:
         for label in grid.compared(experiment, name):
             runs = rows[rows.optimizer == label]
             trial = statistics.best_trial(runs, score)
-            scores = evaluate(name, of_trial(lane, trial), split)
+            scores = evaluate(name, "test", trial)
             where = runs.index[runs.trial == trial]
             for key in score.labels:
                 rows.loc[where, f"test_{key}"] = rounded(scores[key]).ravel()
     return rows
 
 
-def of_trial(lane: loop.Lane, trial: int) -> loop.Lane:
-    """Return the seeds of one trial, stacked on (s, 1)."""
-    picked: loop.Lane = jax.tree.map(lambda x: x[:, trial : trial + 1], lane)
-    return picked
-
-
-def rounded(values: jax.Array) -> np.ndarray:
+def rounded(values: jax.Array | np.ndarray) -> np.ndarray:
     """Round to 6 decimals: trials are chosen by the numbers that the file holds."""
     return np.asarray(values, np.float64).round(6)
 

@@ -8,76 +8,81 @@ from functools import partial
 from typing import Any
 
 import jax
-import jax.numpy as jnp
+import numpy as np
 
 from benchmarks.experiments import Experiment
 from benchmarks.optimizers.method import Method
 from benchmarks.runs import grid
 from benchmarks.runs.grid import Program
+from benchmarks.runs.placement import BLOCKS, WHOLE, Placement
 from benchmarks.tasks.problem import DataSet
 from benchmarks.training import loop, vectors
 from benchmarks.training.noise import perturb
 
-MEMORY_USED = 0.8  # of the device's, by one program at most
+MEMORY_USED = 0.8  # of a device's, by one program at most
 
-Scores = Callable[[str, loop.Lane, Any], dict[str, jax.Array]]
-"""From an optimizer, its lanes and a split to measures of shape (seeds, trials)."""
+Networks = tuple[dict[str, Any], Any]
+"""Parameters by player, and statistics."""
 
 
 @dataclass(frozen=True)
 class Built:
     """A program that is compiled and ready to run.
 
+    It trains in the rounds of a placement: lanes are a list with those of each.
+
     Attributes:
       methods: its optimizers by name.
-      inputs: train split, numbers of the trials and seeds, as the epoch takes them.
-      start: makes the lanes before their first step.
-      like: the shapes and dtypes of the lanes.
-      epoch: the compiled part of an epoch.
+      data: the train split, on every device.
+      inputs: numbers of the trials and seeds of each round, as the epoch takes them.
+      init: makes the lanes of a round before their first step, from its inputs.
+      like: the shapes and dtypes of all lanes, stacked on (seed, trial).
+      epoch: the compiled part of an epoch, of a round.
       to_arrays: makes the networks' arrays of what the lanes hold.
-      evaluate_networks: see `make_evaluate`.
       seconds: that it took to compile the part of an epoch.
     """
 
     methods: Mapping[str, Method]
-    inputs: tuple[Any, loop.AllNumbers, jax.Array]
-    start: Callable[[], loop.Lanes]
-    like: Any
+    data: Any
+    inputs: list[tuple[loop.AllNumbers, jax.Array]]
+    init: Callable[..., loop.Lanes]
+    like: loop.Lanes
     epoch: jax.stages.Compiled
     to_arrays: vectors.Back
-    evaluate_networks: loop.Evaluate
     seconds: float
 
-    def advance(self, lanes: loop.Lanes, epoch_number: int, first: int) -> loop.Lanes:
-        """Train a part of an epoch from its first step on; the lanes are consumed."""
-        when = jnp.int32(epoch_number), jnp.int32(first)
-        after: loop.Lanes = self.epoch(lanes, *self.inputs, *when)
-        return after
+    def start(self) -> list[loop.Lanes]:
+        """Return the lanes before their first step."""
+        return [self.init(*each) for each in self.inputs]
 
-    def weights(self, name: str, lane: loop.Lane) -> tuple[dict[str, Any], Any]:
+    def advance(
+        self, lanes: list[loop.Lanes], epoch_number: int, first: int
+    ) -> list[loop.Lanes]:
+        """Train a part of an epoch from its first step on; the lanes are consumed."""
+        when = np.int32(epoch_number), np.int32(first)
+        return [
+            self.epoch(each, self.data, *inputs, *when)
+            for each, inputs in zip(lanes, self.inputs, strict=True)
+        ]
+
+    def networks(self, name: str, lanes: list[loop.Lanes]) -> list[Networks]:
         """Return an optimizer's networks: parameters by player, and statistics."""
         evaluated = jax.vmap(jax.vmap(self.methods[name].evaluated))
-        params = {
-            player: evaluated(own, lane.opt_state[player])
-            for player, own in lane.params.items()
-        }
-        return self.to_arrays(params, lane.stats)
 
-    def evaluate(self, name: str, lane: loop.Lane, split: Any) -> dict[str, jax.Array]:
-        """Measure an optimizer's networks on a split."""
-        return self.evaluate_networks(*self.weights(name, lane), split)
+        def of_round(lane: loop.Lane) -> Networks:
+            params = {
+                player: evaluated(own, lane.opt_state[player])
+                for player, own in lane.params.items()
+            }
+            return self.to_arrays(params, lane.stats)
+
+        return [of_round(each[name]) for each in lanes]
 
 
 def build(
-    experiment: Experiment,
-    data_set: DataSet,
-    program: Program,
-    evaluate_networks: loop.Evaluate,
+    experiment: Experiment, data_set: DataSet, program: Program, placement: Placement
 ) -> Built:
-    """Compile a program.
-
-    `evaluate_networks` is `make_evaluate`'s: one for all programs, compiled once.
-    """
+    """Compile a program for the devices of a placement."""
     task = experiment.problem.task(data_set, program.batch_size)
     to_arrays: vectors.Back = vectors.as_they_are
     if experiment.together:
@@ -85,31 +90,50 @@ def build(
     examples = experiment.problem.examples(data_set)
     steps = grid.total_steps(experiment, examples, program.batch_size)
     methods = grid.methods(experiment, program, steps)
-    numbers = jax.tree.map(jnp.asarray, grid.number_arrays(experiment, program))
-    seeds = experiment.first_seed + jnp.arange(experiment.seeds)
-    init = jax.jit(partial(loop.init_lanes, task, methods))
-    like = jax.eval_shape(init, numbers, seeds)
-    inputs = data_set.train, numbers, seeds
+    numbers = grid.number_arrays(experiment, program)
+    seeds = np.arange(experiment.seeds, dtype=np.int32) + experiment.first_seed
+    of_block = partial(loop.init_lanes, task, methods)
+    init = jax.jit(placement.over_blocks(of_block, BLOCKS, BLOCKS))
+    inputs = placement.inputs(numbers, seeds)
+    data = placement.put(data_set.train, WHOLE)
     part = grid.parts(experiment, examples, program.batch_size).step
     train = partial(
         loop.epoch, task, methods, perturb=perturb(program.noise), part=part
     )
+    like = placement.shapes(jax.eval_shape(init, *inputs[0]))
 
     def compile_epoch(at_once: int | None) -> jax.stages.Compiled:
-        jitted = jax.jit(partial(train, at_once=at_once), donate_argnums=0)
-        return jitted.lower(like, *inputs, jnp.int32(0), jnp.int32(0)).compile()
+        over_blocks = placement.over_blocks(
+            partial(train, at_once=at_once), BLOCKS, WHOLE, BLOCKS, BLOCKS, WHOLE, WHOLE
+        )
+        jitted = jax.jit(over_blocks, donate_argnums=0)
+        zero = np.int32(0)
+        return jitted.lower(like, data, *inputs[0], zero, zero).compile()
 
     began = time.perf_counter()
-    trials = sum(len(x["learning_rate"]) for x in numbers.values())
-    compiled = compile_to_fit(compile_epoch, trials, MEMORY_USED * device_memory())
-    seconds, start = time.perf_counter() - began, partial(init, numbers, seeds)
-    networks = to_arrays, evaluate_networks
-    return Built(methods, inputs, start, like, compiled, *networks, seconds)
+    trials = len(methods) * placement.block[1]
+    others = (len(inputs) - 1) * nbytes(like) // placement.mesh.size
+    limit = MEMORY_USED * device_memory(placement.mesh.local_mesh.size) - others
+    compiled = compile_to_fit(compile_epoch, trials, limit)
+    seconds = time.perf_counter() - began
+    whole = jax.eval_shape(of_block, numbers, seeds)
+    return Built(methods, data, inputs, init, whole, compiled, to_arrays, seconds)
 
 
-def make_evaluate(experiment: Experiment, data_set: DataSet) -> loop.Evaluate:
-    """Return the function that evaluates networks, whatever trained them."""
-    return loop.evaluator(experiment.problem.task(data_set, batch_size=1))
+def make_evaluate(
+    experiment: Experiment, data_set: DataSet, placement: Placement
+) -> loop.Evaluate:
+    """Return the function that evaluates networks of a round, whatever trained them."""
+    evaluate = loop.evaluator(experiment.problem.task(data_set, batch_size=1))
+    over_blocks: loop.Evaluate = jax.jit(
+        placement.over_blocks(evaluate, BLOCKS, BLOCKS, WHOLE)
+    )
+    return over_blocks
+
+
+def nbytes(tree: Any) -> int:
+    """Return the bytes of all arrays of a pytree."""
+    return sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(tree))
 
 
 def compile_to_fit(
@@ -125,15 +149,18 @@ def compile_to_fit(
 
 
 def bytes_needed(compiled: Any) -> int:
-    """Return the bytes of the device's memory that a compiled function takes."""
+    """Return the bytes of one device's memory that a compiled function takes."""
     m = compiled.memory_analysis()
     made: int = m.output_size_in_bytes + m.temp_size_in_bytes - m.alias_size_in_bytes
     return m.argument_size_in_bytes + made
 
 
-def device_memory() -> int:
-    """Return the bytes of all the device's memory: the same in every run on it."""
-    stats = jax.devices()[0].memory_stats() or {}
+def device_memory(sharing: int) -> int:
+    """Return the bytes of a device's memory, the same in every run on it.
+
+    On a CPU the devices of a process, `sharing` in number, share the host's.
+    """
+    stats = jax.local_devices()[0].memory_stats() or {}
     if "bytes_limit" in stats:
         return int(stats["bytes_limit"])
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // sharing

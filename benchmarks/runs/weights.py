@@ -6,23 +6,22 @@ statistics. A manifest says what its files are.
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 import pandas as pd
 
 from benchmarks.experiments import Experiment
 from benchmarks.records import files
 from benchmarks.records.files import MANIFEST, DamagedError
 from benchmarks.report import statistics
-from benchmarks.runs import arrays, folders, grid, metric_rows
+from benchmarks.runs import arrays, folders, grid
 from benchmarks.runs.grid import Program
-from benchmarks.runs.program import Built
 from benchmarks.tasks.problem import Sampler
-from benchmarks.training import loop
 
 FOLDER = "weights"
 
@@ -31,18 +30,20 @@ def keep(
     folder: Path,
     experiment: Experiment,
     program: Program,
-    built: Built,
-    lanes: Mapping[str, loop.Lane],
+    networks: Callable[[str], Any],
     rows: pd.DataFrame,
 ) -> None:
-    """Write the weights of the trials that the last epoch's rows choose."""
+    """Write the weights of the trials that the last epoch's rows choose.
+
+    `networks` returns those of an optimizer, stacked on (seed, trial).
+    """
     where = folder / FOLDER / program.condition
-    for name, lane in lanes.items():
+    for name in program.optimizers:
+        reached = networks(name)
         for label in grid.compared(experiment, name):
             runs = rows[rows.optimizer == label]
             trial = statistics.best_trial(runs, experiment.problem.score)
-            reached = built.weights(name, metric_rows.of_trial(lane, trial))
-            first = jax.tree.map(lambda x: x[0, 0], reached)
+            first = jax.tree.map(lambda x, t=trial: np.asarray(x[0, t]), reached)
             path = where / label
             folders.clear(path.parent, re.escape(path.name))
             folders.write(path, partial(arrays.save, tree=first), weights=name_of(path))

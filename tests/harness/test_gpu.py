@@ -30,7 +30,7 @@ from benchmarks.data import cifar10
 from benchmarks.experiments import classify, one_gpu
 from benchmarks.records import files, origin
 from benchmarks.records.pooled import Part
-from benchmarks.runs import checkpoint, grid, program, signals
+from benchmarks.runs import checkpoint, grid, placement, program, signals
 from benchmarks.runs.deadline import Deadline
 from benchmarks.runs.execute import execute, prepare
 from benchmarks.tasks import classify as classifying
@@ -84,11 +84,12 @@ def test_an_epoch_in_parts_is_the_epoch():
     def trained(part):
         e = replace(SMALL, part=part)
         whole = e.problem.load(None)
-        which, evaluate = grid.programs(e)[1], program.make_evaluate(e, whole)
-        built = program.build(e, whole, which, evaluate)
+        which = grid.programs(e)[1]
+        built = program.build(e, whole, which, placement.on_one_device(e))
         lanes = built.start()
         for first in grid.parts(e, 128, 8):
             lanes = built.advance(lanes, 1, first)
+        (lanes,) = lanes
         return lanes["trsgd"]
 
     whole = trained(None)

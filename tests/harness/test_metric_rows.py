@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from benchmarks import experiments
-from benchmarks.data.image_set import ImageSet
 from benchmarks.experiments import Experiment, classify
 from benchmarks.runs import grid, metric_rows
 from benchmarks.training.loop import Lane
@@ -18,14 +17,15 @@ ACCURACY = {"validation": jnp.array([0.6, 0.8]), "test": jnp.array([0.9, 0.7])}
 
 
 class Evaluate:
-    """Accuracies by split; lanes are known by a parameter that is their number."""
+    """Accuracies by split, of the lanes of an optimizer that have these numbers."""
 
-    def __init__(self):
-        self.asked = []
+    def __init__(self, **numbers):
+        self.numbers, self.asked = numbers, []
 
-    def __call__(self, name, lane, split):
-        self.asked.append((name, split, lane.params.shape))
-        accuracy = ACCURACY[split][lane.params]
+    def __call__(self, name, split, trial=None):
+        self.asked.append((name, split, trial))
+        own = slice(None) if trial is None else slice(trial, trial + 1)
+        accuracy = ACCURACY[split][self.numbers[name][:, own]]
         return {"accuracy": accuracy, "loss": 1 - accuracy}
 
 
@@ -35,15 +35,10 @@ def evaluated(experiment: Experiment, epoch: int):
     shape = (experiment.seeds, count)
     measures = {"loss": jnp.ones(shape), "accuracy": jnp.zeros(shape)}
     numbers = jnp.broadcast_to(jnp.arange(count), shape)
-    lanes = {"sgd": Lane(numbers, (), (), measures, jnp.zeros(shape, bool))}
-    data_set = ImageSet(
-        "train", "validation", "test", 10, jnp.ones(1), jnp.ones(1), "x"
-    )
-    evaluate = Evaluate()
+    lanes = {"sgd": Lane({}, (), {}, measures, jnp.zeros(shape, bool))}
+    evaluate = Evaluate(sgd=numbers)
     rows = metric_rows.training(experiment, program, lanes, epoch)
-    return metric_rows.evaluation(
-        experiment, program, rows, evaluate, lanes, data_set
-    ), evaluate
+    return metric_rows.evaluation(experiment, program, rows, evaluate), evaluate
 
 
 @pytest.fixture
@@ -58,7 +53,7 @@ def test_validation_chooses_and_the_chosen_is_tested_at_the_end(experiment):
     np.testing.assert_allclose(rows.validation_accuracy, [0.6, 0.8, 0.6, 0.8])
     np.testing.assert_allclose(rows.test_accuracy, [np.nan, 0.7, np.nan, 0.7])
     np.testing.assert_allclose(rows.test_loss, [np.nan, 0.3, np.nan, 0.3])
-    asked = [("sgd", "validation", (2, 2)), ("sgd", "test", (2, 1))]
+    asked = [("sgd", "validation", None), ("sgd", "test", 1)]
     assert evaluate.asked == asked
 
 
@@ -80,17 +75,10 @@ def test_each_optimizer_gets_its_own_scores(experiment):
     both = replace(experiment, groups=groups, learning_rates=(0.1,), together=True)
     (program,) = grid.programs(both)
     measures = {"loss": jnp.ones((2, 1)), "accuracy": jnp.ones((2, 1))}
-
-    def lane(number):
-        params = jnp.full((2, 1), number)
-        return Lane(params, (), (), measures, jnp.zeros((2, 1), bool))
-
-    lanes = {"sgd": lane(0), "trsgd": lane(1)}
-    data_set = ImageSet(
-        "train", "validation", "test", 10, jnp.ones(1), jnp.ones(1), "x"
-    )
-    rows = metric_rows.training(both, program, lanes, 2)
-    rows = metric_rows.evaluation(both, program, rows, Evaluate(), lanes, data_set)
+    lane = Lane({}, (), {}, measures, jnp.zeros((2, 1), bool))
+    evaluate = Evaluate(sgd=jnp.full((2, 1), 0), trsgd=jnp.full((2, 1), 1))
+    rows = metric_rows.training(both, program, {"sgd": lane, "trsgd": lane}, 2)
+    rows = metric_rows.evaluation(both, program, rows, evaluate)
     mean = rows.groupby("optimizer")[["validation_accuracy", "test_accuracy"]].mean()
     np.testing.assert_allclose(mean.loc["sgd"], [0.6, 0.9])
     np.testing.assert_allclose(mean.loc["trsgd"], [0.8, 0.7])
@@ -101,8 +89,8 @@ def test_a_loss_that_is_not_finite_counts_as_diverged(experiment, monkeypatch):
     monkeypatch.setattr(
         Evaluate,
         "__call__",
-        lambda self, name, lane, split: jax.tree.map(
-            lambda x: x[:, : lane.params.shape[1]], loss
+        lambda self, name, split, trial=None: jax.tree.map(
+            lambda x: x if trial is None else x[:, trial : trial + 1], loss
         ),
     )
     rows, _ = evaluated(experiment, experiment.epochs)

@@ -208,7 +208,6 @@ def test_the_examples_of_a_call_are_those_of_all_replicas(monkeypatch):
     """2 seeds of 20 steps of 8, of an epoch of 160."""
     built = SimpleNamespace(start=None, advance=None, seconds=5.0)
     monkeypatch.setattr(replicas.program, "build", lambda *args: built)
-    monkeypatch.setattr(replicas.program, "make_evaluate", lambda *args: None)
     data_set = SimpleNamespace(train=SimpleNamespace(labels=range(160)))
     two = replicas.several(experiments.RESNET_64, "sgd", 2)
     work = replicas.compile_training(two, data_set)

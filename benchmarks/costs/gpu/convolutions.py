@@ -15,6 +15,7 @@ from benchmarks.costs.measurements import Cell, Measure, Row
 from benchmarks.costs.speed import replicas
 from benchmarks.experiments import Experiment
 from benchmarks.records import origin
+from benchmarks.runs import placement, program
 from benchmarks.runs.deadline import Deadline
 from benchmarks.tasks.classify import Images
 from benchmarks.tasks.problem import DataSet
@@ -136,9 +137,10 @@ def compile_way(
     """Compile the training, its start and its evaluation; check the convolutions."""
     one = some(experiment, seeds, way.network)
     built = replicas.build(one, data_set)
-    started, name = built.start(), one.optimizers[0]
+    evaluate = program.make_evaluate(one, data_set, placement.on_one_device(one))
+    (networks,) = built.networks(one.optimizers[0], built.start())
     for split in (data_set.validation, data_set.test):
-        built.evaluate(name, started[name], split)
+        evaluate(*networks, split)
     assert isinstance(one.problem, Images)
     wrong = error(way.convolve, one.problem.channels[0])
     return Compiled(replicas.timed(one, data_set, built), wrong)

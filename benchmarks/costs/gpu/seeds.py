@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import jax
+
 from benchmarks.costs import measurements
 from benchmarks.costs.gpu import convolutions
 from benchmarks.costs.measurements import Row
@@ -109,7 +111,7 @@ def train(
         resume=checkpoint.is_unfinished(folder),
         data_dir=replicas.data_of(call.data_dir, experiment.problem.data),
     )
-    return execute(run, Deadline(call.at, guessed))
+    return execute(run, Deadline(call.at, guessed), jax.local_devices()[:1])
 
 
 def unseen(experiment: Experiment, own: Path) -> list[int]:

@@ -14,7 +14,7 @@ import jax
 from benchmarks.costs import measurements, timing
 from benchmarks.costs.measurements import Cell, Row
 from benchmarks.experiments import Experiment
-from benchmarks.runs import grid, program
+from benchmarks.runs import grid, placement, program
 from benchmarks.runs.deadline import Deadline
 from benchmarks.tasks.problem import DataSet, Problem
 from benchmarks.training import loop
@@ -148,17 +148,16 @@ def compile_training(one: Experiment, data_set: DataSet) -> Training:
 
 
 def build(one: Experiment, data_set: DataSet) -> program.Built:
-    """Compile the one program of an experiment, at its start."""
+    """Compile the one program of an experiment, for one device."""
     (which,) = grid.programs(one)
-    evaluate_networks = program.make_evaluate(one, data_set)
-    return program.build(one, data_set, which, evaluate_networks)
+    return program.build(one, data_set, which, placement.on_one_device(one))
 
 
 def timed(one: Experiment, data_set: DataSet, built: program.Built) -> Training:
     """Return some steps of a compiled program, to be timed."""
     firsts = timed_parts(one, data_set)
 
-    def advance(lanes: dict[str, loop.Lane]) -> tuple[dict[str, loop.Lane]]:
+    def advance(lanes: list[loop.Lanes]) -> tuple[list[loop.Lanes]]:
         for first in firsts:
             lanes = built.advance(lanes, 0, first)
         return (lanes,)
