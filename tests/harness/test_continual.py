@@ -255,7 +255,7 @@ def test_the_fisher_information_from_adam():
     setup = Setup(numbers, lambda t: 1.0, SETTINGS, BATCH)
     lesson = lesson_of(jnp.zeros((3, 2)), jax.random.key(0))
     params, first, second = (jnp.array(x) for x in ([1.0, 2.0], [3.0, 0.5], [1.0, 4.0]))
-    optimizer = row.make(setup)
+    optimizer: Any = row.make(setup)
     state = optimizer.init(params)
     for grads in (first, second):
         _, state = optimizer.update(grads, state, params, lesson=lesson)
