@@ -7,9 +7,10 @@ from prox_optax._alias import tradam, trsgd
 from prox_optax._anchor import ProximalState
 from prox_optax._carry_over import carry_over
 from prox_optax._compact import CompactState
+from prox_optax._consolidate import consolidate
 from prox_optax._decoupled_alias import tradamw, trsgdw
 from prox_optax._distance import AnchorDistance, anchor_distance, pull_ratio
-from prox_optax._fisher import consolidate, fisher_diagonal, fisher_from_adam
+from prox_optax._fisher import fisher_diagonal, fisher_from_adam
 from prox_optax._proximal import decoupled_proximal, proximal
 from prox_optax._schedule import inner_decay, rescale_b2
 from prox_optax._states import get_anchor, set_anchor
