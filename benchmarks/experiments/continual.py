@@ -18,9 +18,14 @@ WITH_ADAM = (
 )
 WITH_OLD_DATA = ("replay of 150", "kl on 150 kept", "replay of 10", "kl on 10 kept")
 
-# Methods with a number of their own try 6 values of it at every sixth rate: 0.002,
-# 0.0101, 0.0512 and 0.259. A pilot on other seeds chose the ends.
-RATES = tuple(float(f"{0.002 * 500 ** (k / 23):.3g}") for k in range(24))
+
+def rates(lowest: float) -> tuple[float, ...]:
+    """Return 24 rates up to 500 times the lowest one.
+
+    Methods with a number of their own try 6 values of it at every sixth rate: the
+    lowest, and 5, 26 and 129 times that. Pilots on other seeds chose the lowest.
+    """
+    return tuple(float(f"{lowest * 500 ** (k / 23):.3g}") for k in range(24))
 
 
 def against(method: str, peers: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
@@ -58,7 +63,7 @@ CONTINUAL_DIGITS = Experiment(
         *against("ewc, decoupled", (*WITHOUT_OLD_DATA, *WITH_OLD_DATA)),
         *against("adam, ewc, decoupled", WITH_ADAM),
     ),
-    learning_rates=RATES,
+    learning_rates=rates(0.002),
     rate_scales=(
         ("kl on new inputs, ewc", 2.0),
         *((name, 0.2) for name in WITH_ADAM),
@@ -109,7 +114,11 @@ CONTINUAL_FASHION = replace(
         hidden=32,
         differ="classes",
         tasks=5,
+        epochs_each=10,
     ),
+    learning_rates=rates(0.0003),
+    epochs=50,
+    evaluate_from=40,
     seeds=20,
     tuning_seeds=5,
 )

@@ -221,7 +221,7 @@ class Remembering:
 PLAIN = Remembering(l2_sgd, first_rate=0.1)
 PLAIN_ADAM = Remembering(l2_adam, first_rate=0.003)
 DECAY = {"strength": (0.00003, 0.0001, 0.0003, 0.001, 0.003, 0.01)}
-L2 = {"strength": (0.001, 0.003, 0.01, 0.03, 0.1, 0.3)}
+L2 = {"strength": (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)}
 L2_ADAM = {"strength": (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)}
 EWC_ADAM = {"strength": (1.0, 3.0, 10.0, 30.0, 100.0, 300.0)}  # coupled
 EWC = {"strength": (30.0, 100.0, 300.0, 1000.0, 3000.0, 10000.0)}

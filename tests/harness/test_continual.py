@@ -180,7 +180,7 @@ def evaluated(lane, name, number=0):
     return nnx.to_pure_dict(reached)
 
 
-def assert_equal(found, expected, atol=0.0):
+def assert_equal(found, expected, atol):
     jax.tree.map(
         partial(np.testing.assert_allclose, rtol=0, atol=atol), found, expected
     )
@@ -188,11 +188,11 @@ def assert_equal(found, expected, atol=0.0):
 
 @pytest.mark.slow
 def test_the_first_task_is_the_same_for_all(two_tasks):
-    """Bit for bit: what a method adds is 0 there."""
+    """What a method adds is 0 there; XLA fuses, and so rounds, each in its own way."""
     first = two_tasks[0]
     expected = evaluated(first["plain"], "plain")
     for name in ALL:
-        assert_equal(evaluated(first[name], name), expected)
+        assert_equal(evaluated(first[name], name), expected, atol=1e-7)
 
 
 def second_task_by_hand(task, data_set, old, after=lambda step, w: w, term=None):
