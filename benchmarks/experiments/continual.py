@@ -84,7 +84,7 @@ CONTINUAL_DIGITS_5 = replace(
     question="Digits, then four times digits with their pixels permuted anew: what "
     "keeps the four old tasks while the fifth is learned? Primary contrasts as in "
     "continual-digits, mean accuracy of the old tasks and of the new one.",
-    cost="not run; about 25 minutes on 2 idle CPU cores (estimated)",
+    cost="not run; about 20 minutes on 2 idle CPU cores (estimated)",
     problem=replace(DIGITS, tasks=5),
     groups=(
         *CONTINUAL_DIGITS.groups[:2],
