@@ -41,6 +41,10 @@ class Experiment:
       part: the most steps after which a run can stop; None is an epoch.
       first_seed: the lowest seed; the parts of a pooled experiment have others.
       primary: the contrasts that the experiment was made for, chosen before it ran.
+      tuning_seeds: the first so many seeds choose on the validation split, the others
+        are tested. Both are done at every evaluation, for all trials; the report
+        chooses. With 0 all seeds choose, and the chosen trial is tested at the end.
+      evaluate_from: the first epoch after which runs are evaluated.
     """
 
     name: str
@@ -65,6 +69,8 @@ class Experiment:
     part: int | None = None
     first_seed: int = 0
     primary: tuple[tuple[str, str], ...] = ()
+    tuning_seeds: int = 0
+    evaluate_from: int = 0
 
     @property
     def optimizers(self) -> tuple[str, ...]:
@@ -99,4 +105,6 @@ def tiny(experiment: Experiment) -> Experiment:
         seeds=2,
         epochs=2,
         save_every=0.0,
+        tuning_seeds=min(experiment.tuning_seeds, 1),
+        evaluate_from=min(experiment.evaluate_from, 1),
     )

@@ -6,6 +6,7 @@ from benchmarks.models.convolutions import (
     convolve_by_xla,
     patches3x3,
 )
+from benchmarks.models.dense import DenseNet
 from benchmarks.models.implicit_gemm import convolve_in_place
 from benchmarks.models.resnet import STAGES, BasicBlock, Norm, ResNet18
 from benchmarks.models.small import SmallConvNet
@@ -14,6 +15,7 @@ __all__ = [
     "STAGES",
     "BasicBlock",
     "Convolve",
+    "DenseNet",
     "Norm",
     "ResNet18",
     "SmallConvNet",

@@ -55,8 +55,38 @@ class Setup(NamedTuple):
         return lambda step: factor * (self.numbers["learning_rate"] * self.decay(step))
 
 
+class Lesson(NamedTuple):
+    """Examples of a task, for methods that look at more than the gradient.
+
+    Attributes:
+      outputs: (parameters, inputs) -> logits.
+      inputs: as the network gets them, shape (n, ...).
+      labels: integers, shape (n,).
+      recall: (tasks, places), integers of shape (k,) -> (inputs, labels) of these
+        examples: a method that keeps examples keeps their tasks and places there.
+      key: for what is random.
+    """
+
+    outputs: Callable[[Params, jax.Array], jax.Array]
+    inputs: jax.Array
+    labels: jax.Array
+    recall: Callable[[jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
+    key: jax.Array
+
+
+def unchanged(
+    setup: Setup, lesson: Lesson, state: OptState, params: Params
+) -> OptState:
+    """Return the state as it is: most methods keep nothing of a finished task."""
+    del setup, lesson, params
+    return state
+
+
 class Method(NamedTuple):
     """A row of the table of optimizers.
+
+    In tasks that follow each other an update gets the `Lesson` of its batch, as the
+    extra argument `lesson`.
 
     Attributes:
       make: the transformation from a `Setup`; in the training loop, from `Numbers`.
@@ -64,6 +94,8 @@ class Method(NamedTuple):
       start: what the loop updates, from the network's parameters.
       gradient_at: from that, the parameters at which the gradient is taken.
       evaluated: from that and the optimizer's state, the parameters to evaluate.
+      between: from a `Setup`, in the training loop `Numbers`, the `Lesson` of a whole
+        finished task, the state and the parameters, the state before the next task.
     """
 
     make: Callable[..., optax.GradientTransformation]
@@ -71,13 +103,19 @@ class Method(NamedTuple):
     start: Callable[[Params], Params] = lambda params: params
     gradient_at: Callable[[Params], Params] = lambda params: params
     evaluated: Callable[[Params, OptState], Params] = lambda params, state: params
+    between: Callable[..., OptState] = unchanged
 
     def bind(
         self, decay: optax.Schedule, settings: Settings, batch_size: int
     ) -> "Method":
-        """Return the method for the training loop, which gives `make` numbers alone."""
+        """Return the method for the training loop, which gives numbers alone."""
 
-        def make(numbers: Numbers) -> optax.GradientTransformation:
-            return self.make(Setup(numbers, decay, settings, batch_size))
+        def setup(numbers: Numbers) -> Setup:
+            return Setup(numbers, decay, settings, batch_size)
 
-        return self._replace(make=make)
+        def between(numbers: Numbers, *finished: Any) -> OptState:
+            return self.between(setup(numbers), *finished)
+
+        return self._replace(
+            make=lambda numbers: self.make(setup(numbers)), between=between
+        )

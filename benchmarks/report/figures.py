@@ -1,15 +1,19 @@
 """The figures of a run, drawn from its metrics and meta data."""
 
+import itertools
 import textwrap
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
+import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import MaxNLocator, NullFormatter
 
+from benchmarks.records import files
 from benchmarks.records.score import Score, count
 from benchmarks.report import statistics
 
@@ -216,6 +220,13 @@ def styles() -> list[dict[str, Any]]:
     ]
 
 
+def many_styles(number: int) -> list[dict[str, Any]]:
+    """List as many looks; after all colours they begin anew with other markers."""
+    turned = [*MARKERS[4:], *MARKERS[:4]]
+    again = [{**x, "marker": m} for x, m in zip(styles(), turned, strict=True)]
+    return list(itertools.islice(itertools.chain(styles(), again), number))
+
+
 def errorbars(
     axes: Axes, x: Any, values: list[np.ndarray], label: str, style: dict[str, Any]
 ) -> None:
@@ -252,3 +263,13 @@ def head(drawn: Figure, meta: dict[str, Any], bars: str) -> None:
         f"{e['seeds']} seeds, {bars}: standard error"
     )
     drawn.suptitle(textwrap.fill(text, int(CHARACTERS * drawn.get_figwidth())))
+
+
+def save(folder: Path, name: str, drawn: Figure) -> None:
+    """Write a figure as PNG and SVG, with the same bytes for the same results."""
+    files.write(folder / f"{name}.png", lambda path: drawn.savefig(path, dpi=150))
+    undated = {"Date": None}
+    with matplotlib.rc_context({"svg.hashsalt": "prox_optax"}):  # reproducible ids
+        files.write(
+            folder / f"{name}.svg", lambda path: drawn.savefig(path, metadata=undated)
+        )

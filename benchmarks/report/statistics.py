@@ -225,3 +225,31 @@ def late_scores(runs: pd.DataFrame, score: Score, part: float = LATE) -> np.ndar
     """Return the mean test score over the last evaluations, by seed."""
     last = runs[runs.epoch > (1 - part) * runs.epoch.max()]
     return np.asarray(last.groupby("seed")[f"test_{score.name}"].mean())
+
+
+def p_value(pairs: np.ndarray) -> float:
+    """Return the p value of a mean of 0 (t test); 1 where that can not be tested."""
+    found = estimate(pairs)
+    if found.n < 2 or found.error == 0:
+        return float(found.n < 2 or found.mean == 0)
+    return float(2 * stats.t.sf(abs(found.mean) / found.error, found.n - 1))
+
+
+def holm(p: list[float]) -> list[float]:
+    """Correct p values for their number, as Holm does.
+
+    The i-th smallest of n is multiplied by n - i; none falls below a smaller one's.
+    """
+    order = np.argsort(p)
+    scaled = np.sort(p) * np.arange(len(p), 0, -1)
+    corrected = np.empty(len(p))
+    corrected[order] = np.minimum(np.maximum.accumulate(scaled), 1)
+    return [float(x) for x in corrected]
+
+
+def visible(pairs: np.ndarray) -> float:
+    """Return the mean that a two-sided t test finds with a power of 80 %."""
+    if (n := len(pairs)) < 2:
+        return np.inf
+    both = stats.t.ppf((1 + CONFIDENCE) / 2, n - 1) + stats.t.ppf(0.8, n - 1)
+    return float(both * stats.sem(pairs))

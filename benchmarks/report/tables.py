@@ -4,15 +4,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 
 from benchmarks.records import files, pooled, run_files
 from benchmarks.records.files import DamagedError
 from benchmarks.records.score import Score, words
-from benchmarks.report import figures, notes, statistics
+from benchmarks.report import continual, figures, notes, statistics
 from benchmarks.report.markdown import Cells, align
 from benchmarks.report.statistics import Condition
 
@@ -30,8 +28,9 @@ def report(folder: Path, command: str) -> str:
         metrics, meta = pooled.read(folder, command)
     else:
         metrics, meta = run_files.read_run(folder, command)
+    in_series = meta["experiment"].get("tuning_seeds")
     try:
-        return draw(folder, metrics, meta)
+        return (continual.draw if in_series else draw)(folder, metrics, meta)
     except (LookupError, TypeError, ValueError, ArithmeticError) as error:
         raise DamagedError(
             f"{folder / run_files.METRICS} and {folder / run_files.META} do not fit "
@@ -45,24 +44,14 @@ def draw(folder: Path, metrics: pd.DataFrame, meta: dict[str, Any]) -> str:
     text = table(metrics, meta)
     files.write_text(folder / "table.md", text)
     if meta["experiment"]["strengths"]:
-        save(folder, "strengths", figures.strengths(metrics, meta))
+        figures.save(folder, "strengths", figures.strengths(metrics, meta))
     if not has_one_trial(meta):
-        save(folder, meta["score"]["name"], figures.against_rate(metrics, meta))
+        figures.save(folder, meta["score"]["name"], figures.against_rate(metrics, meta))
     if metrics.epoch.nunique() > 1:
-        save(folder, "curves", figures.curves(metrics, meta))
+        figures.save(folder, "curves", figures.curves(metrics, meta))
     if "parts" in meta:
-        save(folder, "panels", figures.panels(metrics, meta))
+        figures.save(folder, "panels", figures.panels(metrics, meta))
     return text
-
-
-def save(folder: Path, name: str, drawn: Figure) -> None:
-    """Write a figure as PNG and SVG, with the same bytes for the same results."""
-    files.write(folder / f"{name}.png", lambda path: drawn.savefig(path, dpi=150))
-    undated = {"Date": None}
-    with matplotlib.rc_context({"svg.hashsalt": "prox_optax"}):  # reproducible ids
-        files.write(
-            folder / f"{name}.svg", lambda path: drawn.savefig(path, metadata=undated)
-        )
 
 
 def has_one_trial(meta: dict[str, Any]) -> bool:

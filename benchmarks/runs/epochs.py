@@ -1,5 +1,6 @@
 """A program of a run: trained part by part, evaluated, saved, written to its files."""
 
+import io
 import itertools
 import time
 from pathlib import Path
@@ -9,6 +10,7 @@ import pandas as pd
 
 from benchmarks.experiments import Experiment
 from benchmarks.records import run_files
+from benchmarks.report import fronts
 from benchmarks.runs import (
     checkpoint,
     folders,
@@ -83,6 +85,13 @@ class Progress:
             checkpoint.save(self.run.folder, State(after, self.rows, seconds), lanes)
         self.saved = time.perf_counter()
 
+    def prune(self) -> None:
+        """Drop the rows that no report shows; those of the bases are there by now."""
+        rows = pd.read_csv(io.StringIO(self.rows), dtype=str)
+        numbers = pd.read_csv(io.StringIO(self.rows))
+        kept = fronts.pruned(numbers, self.run.meta)
+        self.rows = to_csv(rows.loc[kept.index], header=True)
+
     @property
     def is_due(self) -> bool:
         """Say whether the last checkpoint is old enough to write another."""
@@ -136,6 +145,8 @@ def run_program(
                 tensorboard.log(writers, rows)
             if progress.is_due and after.epoch < experiment.epochs:
                 progress.save(after, trainer.fetch())
+    if experiment.tuning_seeds:
+        progress.prune()
     progress.save(Position(start.program + 1, 0), lanes=None)
     return True
 
@@ -175,4 +186,5 @@ def end_epoch(
 def is_evaluated(experiment: Experiment, epoch: int) -> bool:
     """Say whether an experiment evaluates after so many epochs."""
     every = experiment.evaluate_every or experiment.epochs
-    return epoch == experiment.epochs or epoch % every == 0
+    is_due = epoch >= experiment.evaluate_from and epoch % every == 0
+    return epoch == experiment.epochs or is_due

@@ -89,7 +89,7 @@ def prepare_locked(
 
 def report_names(experiment: Experiment) -> list[str]:
     """Name what a run and its report write besides `OWN`."""
-    figures = (experiment.problem.score.name, "strengths", "curves")
+    figures = (experiment.problem.score.name, "strengths", "curves", "front")
     drawn = [f"{name}.{kind}" for name in figures for kind in ("png", "svg")]
     return ["table.md", *drawn, weights.FOLDER]
 

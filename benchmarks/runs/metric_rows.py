@@ -73,6 +73,8 @@ def evaluation(
         values = np.concatenate([rounded(score[key]).ravel() for score in scores])
         rows[f"validation_{key}"] = values
         rows["diverged"] |= ~np.isfinite(values)
+    if experiment.tuning_seeds:
+        return divided(experiment, program, rows, evaluate)
     one_trial = len(experiment.learning_rates) == 1 and not experiment.strengths
     if one_trial or rows.epoch.iloc[0] == experiment.epochs:
         return add_test_scores(experiment, program, rows, evaluate)
@@ -95,6 +97,19 @@ def add_test_scores(
             where = runs.index[runs.trial == trial]
             for key in score.labels:
                 rows.loc[where, f"test_{key}"] = rounded(scores[key]).ravel()
+    return rows
+
+
+def divided(
+    experiment: Experiment, program: Program, rows: pd.DataFrame, evaluate: Evaluate
+) -> pd.DataFrame:
+    """Give the tuning seeds' rows scores on validation alone, the others' on test."""
+    scores = [evaluate(name, "test") for name in program.optimizers]
+    tunes = rows.seed < experiment.first_seed + experiment.tuning_seeds
+    for key in experiment.problem.score.labels:
+        values = np.concatenate([rounded(score[key]).ravel() for score in scores])
+        rows[f"test_{key}"] = np.where(tunes, np.nan, values)
+        rows[f"validation_{key}"] = rows[f"validation_{key}"].where(tunes)
     return rows
 
 

@@ -35,9 +35,10 @@ class Problem(Protocol):
       train: number of items to train on; None takes all.
     """
 
-    score: ClassVar[Score]
     measures: ClassVar[tuple[str, ...]]
 
+    @property
+    def score(self) -> Score: ...
     @property
     def data(self) -> str: ...
     @property

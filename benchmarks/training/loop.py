@@ -13,7 +13,9 @@ import jax.numpy as jnp
 import optax
 
 from benchmarks.optimizers.method import Method, OptState, Params
+from benchmarks.training.keys import init_key, order_key, step_key
 from benchmarks.training.noise import Perturb, no_noise
+from benchmarks.training.series import hand_over
 from benchmarks.training.task import Task
 
 
@@ -65,25 +67,6 @@ class Training(NamedTuple):
     data: Any
     perturb: Perturb
     at_once: int | None
-
-
-def init_key(seed: jax.Array | int) -> jax.Array:
-    """Return the key of a seed's initial parameters."""
-    return jax.random.fold_in(jax.random.key(seed), 0)
-
-
-def order_key(seed: jax.Array | int) -> jax.Array:
-    """Return the key of a seed's data order; the task folds in the epoch."""
-    return jax.random.fold_in(jax.random.key(seed), 1)
-
-
-def step_key(seed: jax.Array | int, step: jax.Array | int) -> jax.Array:
-    """Return the key of all that is random in a seed's step.
-
-    Steps are counted from 0 over all epochs. The losses get this key; the noise of the
-    n-th player's gradient folds in another n.
-    """
-    return jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), 2), step)
 
 
 def init_lanes(
@@ -154,6 +137,7 @@ def epoch(
       part: steps to train, from the first one on; None is the whole epoch.
     """
     training = Training(task, methods, numbers, data, perturb, at_once)
+    lanes = begun(training, lanes, seeds, epoch_number, first)
     of_seed = partial(batches_and_keys, task, part)
     inputs = jax.vmap(of_seed, (0, None, None), 1)(seeds, epoch_number, first)
     if part == 1:  # in a loop XLA runs plain convolutions slowly on a CPU
@@ -165,6 +149,30 @@ def epoch(
         name: with_measures(lane, first, measures[name], losses[name])
         for name, lane in lanes.items()
     }
+
+
+def begun(
+    training: Training,
+    lanes: Lanes,
+    seeds: jax.Array,
+    epoch_number: jax.Array | int,
+    first: jax.Array | int,
+) -> Lanes:
+    """Return the lanes at a part's begin: where a task ended, with what it left."""
+    if (series := training.task.series) is None:
+        return lanes
+
+    def after(name: str, lane: Lane) -> Lane:
+        its = training.methods[name], training.numbers[name]
+        when = training.data, seeds, epoch_number
+        held = lane.params, lane.stats, lane.opt_state
+        return lane._replace(opt_state=hand_over(series, *its, *when, *held))
+
+    return jax.lax.cond(
+        series.begins(epoch_number) & (first == 0),
+        lambda: {name: after(name, lane) for name, lane in lanes.items()},
+        lambda: lanes,
+    )
 
 
 def batches_and_keys(
@@ -214,9 +222,12 @@ def turn(
     after, measured = {}, {}
     for name, (loss, stats, measures, grads) in by_optimizer(found, lanes).items():
         lane = lanes[name]
-        own, state = jax.vmap(
-            jax.vmap(partial(update, methods[name])), (None, 0, 0, 0)
-        )(training.numbers[name], grads, lane.opt_state[player], lane.params[player])
+        of_lane = partial(update, training, name)
+        over_trials = jax.vmap(of_lane, (None, None, 0, 0, 0, 0, 0))
+        own, state = jax.vmap(over_trials, (0, 0, None, 0, 0, 0, 0))(
+            *(batch, key, training.numbers[name], grads),
+            *(lane.stats, lane.opt_state[player], lane.params[player]),
+        )
         after[name] = lane._replace(
             params=lane.params | {player: own},
             stats=stats,
@@ -283,10 +294,22 @@ def gradient(
 
 
 def update(
-    method: Method, numbers: Any, grads: Any, state: OptState, params: Params
+    training: Training,
+    name: str,
+    batch: Any,
+    key: jax.Array,
+    numbers: Any,
+    grads: Any,
+    stats: Any,
+    state: OptState,
+    params: Params,
 ) -> tuple[Params, OptState]:
     """Return a player's parameters and its optimizer's state after its turn."""
-    updates, state = method.make(numbers).update(grads, state, params)
+    tx = optax.with_extra_args_support(training.methods[name].make(numbers))
+    lesson = {}
+    if (series := training.task.series) is not None:
+        lesson["lesson"] = series.batch(stats, training.data, batch, key)
+    updates, state = tx.update(grads, state, params, **lesson)
     return optax.apply_updates(params, updates), state
 
 

@@ -5,10 +5,26 @@ from typing import Any, NamedTuple
 
 import jax
 
+from benchmarks.optimizers.method import Lesson
+
 Loss = Callable[
     [dict[str, Any], Any, Any, Any, jax.Array],
     tuple[jax.Array, tuple[Any, dict[str, jax.Array]]],
 ]
+
+
+class Series(NamedTuple):
+    """What the loop knows of a task that is several, one after the other.
+
+    Attributes:
+      begins: epoch -> whether another one than before begins with it.
+      finished: (statistics, data, epoch, key) -> the one that ended before this epoch.
+      batch: (statistics, data, batch, key) -> the examples of a batch.
+    """
+
+    begins: Callable[[jax.Array | int], jax.Array]
+    finished: Callable[[Any, Any, jax.Array | int, jax.Array], Lesson]
+    batch: Callable[[Any, Any, Any, jax.Array], Lesson]
 
 
 class Task(NamedTuple):
@@ -30,6 +46,7 @@ class Task(NamedTuple):
         for all its players.
       evaluate: (parameters by player, statistics, data) -> measures by name.
       measures: the names of what the losses measure, all players together.
+      series: what methods may see of several tasks; None where there is one.
     """
 
     init: Callable[[jax.Array], tuple[dict[str, Any], Any]]
@@ -37,6 +54,7 @@ class Task(NamedTuple):
     players: Mapping[str, Loss]
     evaluate: Callable[[dict[str, Any], Any, Any], dict[str, jax.Array]]
     measures: tuple[str, ...] = ()
+    series: Series | None = None
 
 
 def shuffled(

@@ -13,7 +13,7 @@ from benchmarks.models import transformer
 from benchmarks.models.transformer import SHAPES, Shape, Transformer
 from benchmarks.tasks.language import Text, language
 from benchmarks.tasks.problem import split_model
-from benchmarks.training import loop
+from benchmarks.training.keys import order_key
 
 SMALL = Shape(width=8, layers=2, heads=2)
 PARAMETERS = {
@@ -192,7 +192,7 @@ def test_a_guess_that_knows_nothing_takes_8_bits_and_none_takes_more(numbers, fa
 
 
 def test_batches_show_the_same_windows_at_every_batch_size(numbers):
-    key = loop.order_key(3)
+    key = order_key(3)
     by_size = {
         b: np.asarray(language(numbers, 50, b).batches(key, 2)) for b in (1, 4, 16)
     }

@@ -15,6 +15,7 @@ from benchmarks.optimizers.method import Method
 from benchmarks.runs import grid
 from benchmarks.tasks import classify as classifying
 from benchmarks.training import loop
+from benchmarks.training.keys import init_key, order_key, step_key
 from benchmarks.training.noise import Noise, perturb
 from benchmarks.training.task import Task
 
@@ -88,7 +89,7 @@ def python_loop(task, method, rate, split, seed):
     """One run of one player, a step at a time: no scan, no vmap."""
     optimizer = method.make({"learning_rate": rate})
     ((player, loss_of),) = task.players.items()
-    params, stats = task.init(loop.init_key(seed))
+    params, stats = task.init(init_key(seed))
     params = method.start(params[player])
     state = optimizer.init(params)
 
@@ -99,8 +100,8 @@ def python_loop(task, method, rate, split, seed):
     update = jax.jit(optimizer.update)
     for epoch in range(EPOCHS):
         losses = []
-        for batch in task.batches(loop.order_key(seed), epoch):
-            key = loop.step_key(seed, epoch * STEPS + len(losses))
+        for batch in task.batches(order_key(seed), epoch):
+            key = step_key(seed, epoch * STEPS + len(losses))
             at = method.gradient_at(params)
             (loss, (stats, _)), grads = value_and_grad(at, stats, split, batch, key)
             updates, state = update(grads, state, params)
@@ -138,7 +139,7 @@ def test_same_seed_same_initialisation(task, methods):
     methods = {name: methods[name] for name in classify.DEMO.optimizers}
     init = jax.jit(partial(loop.init_lanes, task, methods))
     lanes = init(trials_of(methods), SEEDS)
-    expected = [task.init(loop.init_key(seed))[0] for seed in SEEDS]
+    expected = [task.init(init_key(seed))[0] for seed in SEEDS]
     for lane in lanes.values():
         for seed, rate in np.ndindex(2, 2):
             # float32: alone and vmapped XLA fuses an initialiser differently.
@@ -184,7 +185,7 @@ def test_same_seed_same_data_order(methods):
 
 
 def test_an_epoch_shows_every_image_once(task):
-    epoch = task.batches(loop.order_key(3), 5)
+    epoch = task.batches(order_key(3), 5)
     np.testing.assert_array_equal(np.sort(epoch, axis=None), np.arange(64))
 
 
@@ -237,7 +238,7 @@ def test_noise_is_the_same_in_all_lanes_of_a_seed_and_new_in_every_step():
     )
     for seed in range(2):
         steps = range(STEPS, 2 * STEPS)
-        keys = [jax.random.fold_in(loop.step_key(seed, step), 1) for step in steps]
+        keys = [jax.random.fold_in(step_key(seed, step), 1) for step in steps]
         zeros = {"a": jnp.zeros(3), "b": jnp.zeros(2)}
         draws = [perturb(noise)(zeros, key) for key in keys]
         for leaf in ("a", "b"):

@@ -15,6 +15,7 @@ from benchmarks.optimizers import OPTIMIZERS
 from benchmarks.optimizers.method import Method, Settings
 from benchmarks.runs import grid
 from benchmarks.training import loop
+from benchmarks.training.keys import step_key
 from benchmarks.training.noise import Noise, perturb
 from benchmarks.training.task import Task
 
@@ -162,7 +163,7 @@ def test_a_step_has_the_key_of_its_seed_and_number():
     for epoch, lanes in enumerate(history):
         numbers = range(epoch * 8, (epoch + 1) * 8)
         for seed, rate in np.ndindex(2, 2):
-            keys = [loop.step_key(seed, number) for number in numbers]
+            keys = [step_key(seed, number) for number in numbers]
             expected = np.mean([jax.random.uniform(key) for key in keys])
             # float32: a mean of 8 values below 1
             np.testing.assert_allclose(

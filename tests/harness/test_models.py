@@ -27,6 +27,7 @@ from benchmarks.runs import grid
 from benchmarks.tasks import classify as classifying
 from benchmarks.tasks import problem
 from benchmarks.training import loop
+from benchmarks.training.keys import order_key
 from benchmarks.training.noise import Noise
 
 NORMS = ("batch", "group")
@@ -260,7 +261,7 @@ def test_the_optimizer_never_sees_the_statistics(split):
     assert_close(after["spy"].params, before["spy"].params, rtol=0)
     first = jax.tree.map(lambda x: x[0, 0], before["spy"])
     stats, loss = first.stats, jax.jit(task.players["network"])
-    for index in task.batches(loop.order_key(0), 0):
+    for index in task.batches(order_key(0), 0):
         _, (stats, _) = loss(first.params, stats, split, index, None)
     # float32: as above; nothing but the 8 batches has moved them
     assert_close(jax.tree.map(lambda x: x[0, 0], after["spy"].stats), stats, rtol=1e-5)

@@ -1,0 +1,126 @@
+"""The experiments with tasks one after the other, with all their numbers."""
+
+from dataclasses import replace
+
+from benchmarks.experiments.experiment import Experiment
+from benchmarks.optimizers.method import Settings
+from benchmarks.tasks.continual import Continual
+
+WITHOUT_OLD_DATA = (
+    *("plain", "decay to 0", "l2-sp, coupled", "l2-sp, decoupled"),
+    *("ewc, coupled", "ewc, decoupled", "sfa", "average from the old", "wise-ft"),
+    *("kl on new inputs", "kl on new inputs, ewc"),
+)
+WITH_ADAM = (
+    *("plain adam", "adam, l2-sp, decoupled", "adam, ewc, coupled"),
+    *("adam, ewc, decoupled", "adam, ewc from its moment, coupled"),
+    "adam, ewc from its moment, decoupled",
+)
+WITH_OLD_DATA = ("replay of 150", "kl on 150 kept", "replay of 10", "kl on 10 kept")
+
+
+def rates(lowest: float) -> tuple[float, ...]:
+    """Return 24 rates up to 500 times the lowest one.
+
+    Methods with a number of their own try 6 values of it at every sixth rate: the
+    lowest, and 5, 26 and 129 times that. Pilots on other seeds chose the lowest.
+    """
+    return tuple(float(f"{lowest * 500 ** (k / 23):.3g}") for k in range(24))
+
+
+def against(method: str, peers: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
+    """Pair a method with each of its peers."""
+    return tuple((method, peer) for peer in peers if peer != method)
+
+
+DIGITS = Continual(
+    data="digits",
+    train=None,
+    validation=360,
+    test=360,
+    split_seed=0,
+    hidden=64,
+    differ="pixels",
+    tasks=2,
+    epochs_each=12,
+)
+
+CONTINUAL_DIGITS = Experiment(
+    name="continual-digits",
+    question="Digits, then digits with their pixels permuted, and no old data: what "
+    "keeps the old task while the new one is learned? Primary contrasts: EWC decoupled "
+    "minus L2-SP decoupled and minus KL on the new inputs, mean accuracy of both tasks "
+    "on the test images, trial and epoch chosen on the validation images of other "
+    "seeds. The rest is exploratory.",
+    cost="not run; about 15 minutes on 2 idle CPU cores (estimated)",
+    problem=DIGITS,
+    groups=(
+        ("SGD, without old data", WITHOUT_OLD_DATA),
+        ("Adam, without old data", WITH_ADAM),
+        ("SGD, with old data", ("plain", *WITH_OLD_DATA)),
+    ),
+    contrasts=(
+        *against("ewc, decoupled", (*WITHOUT_OLD_DATA, *WITH_OLD_DATA)),
+        *against("adam, ewc, decoupled", WITH_ADAM),
+    ),
+    learning_rates=rates(0.002),
+    rate_scales=(
+        ("kl on new inputs, ewc", 2.0),
+        *((name, 0.2) for name in WITH_ADAM),
+    ),
+    seeds=40,
+    epochs=24,
+    evaluate_every=1,
+    batch_sizes=(32,),
+    settings=Settings(momentum=0.9, weight_decay=0.0, period=10),
+    primary=against("ewc, decoupled", ("l2-sp, decoupled", "kl on new inputs")),
+    tuning_seeds=10,
+    evaluate_from=12,
+)
+# Ten images are fewer than one a class of each of four old tasks.
+CONTINUAL_DIGITS_5 = replace(
+    CONTINUAL_DIGITS,
+    name="continual-digits-5",
+    question="Digits, then four times digits with their pixels permuted anew: what "
+    "keeps the four old tasks while the fifth is learned? Primary contrasts as in "
+    "continual-digits, mean accuracy of the old tasks and of the new one.",
+    cost="not run; about 20 minutes on 2 idle CPU cores (estimated)",
+    problem=replace(DIGITS, tasks=5),
+    groups=(
+        *CONTINUAL_DIGITS.groups[:2],
+        ("SGD, with old data", ("plain", *WITH_OLD_DATA[:2])),
+    ),
+    contrasts=(
+        *against("ewc, decoupled", (*WITHOUT_OLD_DATA, *WITH_OLD_DATA[:2])),
+        *against("adam, ewc, decoupled", WITH_ADAM),
+    ),
+    seeds=30,
+    epochs=60,
+    evaluate_from=48,
+)
+CONTINUAL_FASHION = replace(
+    CONTINUAL_DIGITS_5,
+    name="continual-fashion-mnist",
+    question="Fashion-MNIST, two classes after two others, with one head of ten "
+    "classes and no task named: what keeps the eight old classes? Primary contrasts "
+    "as in continual-digits, mean accuracy of the old tasks and of the new one.",
+    cost="not run; about 25 minutes on 2 idle CPU cores (estimated)",
+    problem=replace(
+        DIGITS,
+        data="fashion-mnist",
+        train=2000,
+        validation=1000,
+        test=2000,
+        hidden=32,
+        differ="classes",
+        tasks=5,
+        epochs_each=10,
+    ),
+    learning_rates=rates(0.0003),
+    epochs=50,
+    evaluate_from=40,
+    seeds=20,
+    tuning_seeds=5,
+)
+
+EXPERIMENTS = (CONTINUAL_DIGITS, CONTINUAL_DIGITS_5, CONTINUAL_FASHION)

@@ -1,0 +1,255 @@
+"""Tasks one after the other on one network, which is then asked of all of them."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar, Literal, NamedTuple, Self
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import nnx
+
+from benchmarks import models
+from benchmarks.data import image_set
+from benchmarks.data.image_set import ImageSet, Split
+from benchmarks.optimizers.method import Lesson
+from benchmarks.records.score import Score, Wording
+from benchmarks.tasks import classify
+from benchmarks.tasks.classify import NETWORK
+from benchmarks.tasks.problem import split_model
+from benchmarks.training.task import Series, Task
+
+
+@dataclass(frozen=True)
+class Continual:
+    """The numbers of tasks in series, made from labelled images, and of the network.
+
+    The network is dense and has one output for each class of all tasks. It is never
+    told which task an image is of.
+
+    Attributes:
+      data: name of the data set, that of its module in benchmarks/data.
+      train: images to train on; None takes all that validation leaves.
+      validation: images held out to choose by.
+      test: images held out for the final measures; None takes the official test set.
+      split_seed: of the split into train, validation and test.
+      hidden: units of the hidden layer.
+      differ: by what tasks differ. By pixels: all see all images, from the second on in
+        another order of the pixels, which the run's seed draws. By classes: each has an
+        equal part of the classes, in their order.
+      tasks: their number.
+      epochs_each: epochs for each task; further epochs are of the last one.
+    """
+
+    data: str
+    train: int | None
+    validation: int
+    test: int | None
+    split_seed: int
+    hidden: int
+    differ: Literal["pixels", "classes"]
+    tasks: int
+    epochs_each: int
+
+    measures: ClassVar[tuple[str, ...]] = ("loss", "accuracy")
+
+    @property
+    def score(self) -> Score:
+        """Return the mean accuracy of all tasks, beside the measures of each."""
+        labels = {"accuracy": "mean accuracy of all tasks (fraction correct)"}
+        for number in range(1, self.tasks + 1):
+            labels[f"loss_{number}"] = f"cross-entropy loss of task {number} (nats)"
+            labels[f"accuracy_{number}"] = f"accuracy of task {number}"
+        return Score(
+            name="accuracy",
+            labels=labels,
+            higher=True,
+            tolerance=0.01,
+            failed=0.3,
+            axis=(0, 1.02),
+            zoom=0.1,
+        )
+
+    def load(self, data_dir: Path | None) -> ImageSet:
+        return image_set.load(
+            self.data,
+            data_dir,
+            train=self.train,
+            validation=self.validation,
+            test=self.test,
+            seed=self.split_seed,
+        )
+
+    def examples(self, data_set: ImageSet) -> int:
+        """Return the number of train images of one task."""
+        return self.places(data_set).shape[1]
+
+    def places(self, data_set: ImageSet) -> np.ndarray:
+        """Return the places of each task's images in the train split, a row a task."""
+        labels = np.asarray(data_set.train.labels)
+        if self.differ == "pixels":
+            return np.tile(np.arange(len(labels)), (self.tasks, 1))
+        own = [self.is_of(number, labels, data_set) for number in range(self.tasks)]
+        size = min(int(each.sum()) for each in own)
+        return np.stack([np.flatnonzero(each)[:size] for each in own])
+
+    def is_of(self, number: Any, labels: Any, data_set: ImageSet) -> Any:
+        """Say which labels a task has."""
+        if self.differ == "pixels":
+            return labels >= 0
+        return labels // (data_set.classes // self.tasks) == number
+
+    def task(self, data_set: ImageSet, batch_size: int) -> Task:
+        return in_series(self, data_set, batch_size)
+
+    def network(self, data_set: ImageSet, rngs: nnx.Rngs) -> nnx.Module:
+        pixels = data_set.train.images[0].size
+        return models.DenseNet(pixels, self.hidden, data_set.classes, rngs=rngs)
+
+    def references(self, data_set: ImageSet) -> dict[str, dict[str, float]]:
+        return {}
+
+    def wording(self) -> Wording:
+        each = {
+            "pixels": "from the second on with the pixels in another order, drawn from "
+            "the seed",
+            "classes": "each with its own classes; one head, and no task is named",
+        }
+        return Wording(
+            items="images",
+            setting=f"{self.validation} images for validation,\n"
+            f"{self.test or 'the official ones'} for test; {self.tasks} tasks, "
+            f"{each[self.differ]};\n{self.epochs_each} epochs each; network: dense, "
+            f"{self.hidden} hidden units.",
+            sampling_error="",
+            failures="An image with a non-finite logit counts as wrong.",
+            near="a point",
+            zoomed="the top 10 percentage points",
+        )
+
+    def tiny(self) -> Self:
+        """Take two tasks of an epoch, and few images; digits are few already."""
+        smaller = replace(self, tasks=2, epochs_each=1)
+        if self.data == "digits":
+            return smaller
+        return replace(smaller, train=200, validation=200, test=200)
+
+
+class Views(NamedTuple):
+    """How the tasks see images, and what a network says of them.
+
+    Attributes:
+      problem: the numbers.
+      data_set: gives the normalisation and the number of classes.
+      graph: the network without its parameters.
+    """
+
+    problem: Continual
+    data_set: ImageSet
+    graph: nnx.GraphDef[Any]
+
+    def inputs(self, orders: Any, images: jax.Array, number: Any) -> jax.Array:
+        """Return images as the network gets them in a task, shape (n, pixels)."""
+        flat = self.data_set.normalise(images).reshape(len(images), -1)
+        if self.problem.differ == "classes":
+            return flat
+        return jnp.take_along_axis(flat, orders[number].reshape(-1, flat.shape[1]), 1)
+
+    def outputs(self, params: Any, inputs: jax.Array) -> jax.Array:
+        """Return the network's logits."""
+        model: Callable[[jax.Array], jax.Array] = nnx.merge(self.graph, params)
+        return model(inputs)
+
+    def lesson(
+        self, orders: Any, data: Split, index: jax.Array, number: Any, key: jax.Array
+    ) -> Lesson:
+        """Return train images of a task as methods see them."""
+        places = jnp.asarray(self.problem.places(self.data_set))
+
+        def recall(tasks: jax.Array, at: jax.Array) -> tuple[jax.Array, jax.Array]:
+            kept = places[tasks, at]
+            return self.inputs(orders, data.images[kept], tasks), data.labels[kept]
+
+        inputs = self.inputs(orders, data.images[index], number)
+        return Lesson(self.outputs, inputs, data.labels[index], recall, key)
+
+
+def in_series(problem: Continual, data_set: ImageSet, batch_size: int) -> Task:
+    """Return the tasks in series as the training loop calls them.
+
+    The statistics are the orders of the pixels, shape (tasks, pixels), where tasks
+    differ by them. A batch is places in the train split and the number of the task.
+    """
+    graph, _, _ = split_model(
+        nnx.eval_shape(lambda: problem.network(data_set, nnx.Rngs(0)))
+    )
+    views = Views(problem, data_set, graph)
+    places = jnp.asarray(problem.places(data_set))
+    size, last = places.shape[1], problem.tasks - 1
+
+    def number_at(epoch: jax.Array | int) -> jax.Array:
+        return jnp.minimum(epoch // problem.epochs_each, last)
+
+    def init(key: jax.Array) -> tuple[dict[str, Any], Any]:
+        model = problem.network(data_set, nnx.Rngs(jax.random.fold_in(key, 0)))
+        pixels = jnp.arange(data_set.train.images[0].size)
+        keys = jax.random.split(jax.random.fold_in(key, 1), last)
+        drawn = jax.vmap(jax.random.permutation, (0, None))(keys, pixels)
+        orders = jnp.concatenate([pixels[None], drawn])
+        return {NETWORK: nnx.state(model)}, orders if problem.differ == "pixels" else ()
+
+    def batches(key: jax.Array, epoch: jax.Array | int) -> tuple[jax.Array, jax.Array]:
+        order = jax.random.permutation(jax.random.fold_in(key, epoch), size)
+        steps, number = size // batch_size, number_at(epoch)
+        index = places[number, order[: steps * batch_size]].reshape(steps, -1)
+        return index, jnp.full(steps, number)
+
+    def loss(
+        params: dict[str, Any], orders: Any, split: Split, batch: Any, key: jax.Array
+    ) -> tuple[jax.Array, tuple[Any, dict[str, jax.Array]]]:
+        index, number = batch
+        inputs = views.inputs(orders, split.images[index], number)
+        logits = views.outputs(params[NETWORK], inputs)
+        measures = classify.measure(logits, split.labels[index])
+        return measures["loss"], (orders, measures)
+
+    def evaluate(
+        params: dict[str, Any], orders: Any, split: Split
+    ) -> dict[str, jax.Array]:
+        measures, accuracies = {}, []
+        for number in range(problem.tasks):
+            inputs = views.inputs(orders, split.images, number)
+            logits = views.outputs(params[NETWORK], inputs)
+            own = problem.is_of(number, split.labels, data_set)
+            mean_loss, accuracy = masked(logits, split.labels, own)
+            accuracies.append(accuracy)
+            measures[f"loss_{number + 1}"] = mean_loss
+            measures[f"accuracy_{number + 1}"] = accuracy
+        return {"accuracy": jnp.stack(accuracies).mean(), **measures}
+
+    def begins(epoch: jax.Array | int) -> jax.Array:
+        return (number_at(epoch) > number_at(epoch - 1)) & (epoch > 0)
+
+    def finished(
+        orders: Any, data: Split, epoch: jax.Array | int, key: jax.Array
+    ) -> Lesson:
+        number = number_at(epoch) - 1
+        return views.lesson(orders, data, places[number], number, key)
+
+    def of_batch(orders: Any, data: Split, batch: Any, key: jax.Array) -> Lesson:
+        index, number = batch
+        return views.lesson(orders, data, index, number, key)
+
+    series = Series(begins, finished, of_batch)
+    return Task(init, batches, {NETWORK: loss}, evaluate, Continual.measures, series)
+
+
+def masked(
+    logits: jax.Array, labels: jax.Array, own: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """Return mean loss and accuracy over the images that are a task's own."""
+    losses = optax.losses.softmax_cross_entropy_with_integer_labels(logits, labels)
+    right = (logits.argmax(axis=-1) == labels) & jnp.isfinite(logits).all(axis=-1)
+    return jnp.mean(losses, where=own), jnp.mean(right, where=own)

@@ -1,0 +1,204 @@
+"""Choices and scores of tasks in series, on made-up rows with known values."""
+
+import itertools
+import json
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from benchmarks import experiments
+from benchmarks.experiments.continual import CONTINUAL_DIGITS
+from benchmarks.report import continual, fronts, statistics
+from benchmarks.report.fronts import Configuration
+from benchmarks.runs import epochs, execute, grid, metric_rows
+
+# (old loss, new loss, old accuracy, new accuracy) of a trial after epochs 1, 2 and 3,
+# the first of them before the new task.
+PLAIN = {
+    0: [(0.1, 2.0, 0.9, 0.1), (0.3, 1.0, 0.8, 0.5), (0.5, 0.0, 0.7, 0.8)],
+    1: [(0.1, 2.0, 0.9, 0.1), (0.6, 0.5, 0.5, 0.9), (0.9, 0.4, 0.2, 1.0)],
+}
+PULLED = {
+    0: [(0.1, 2.0, 0.9, 0.1), (0.2, 1.1, 0.9, 0.4), (0.25, 0.6, 0.8, 0.6)],
+    1: [(0.1, 2.0, 0.9, 0.1), (0.4, 0.5, 0.7, 0.7), (0.2, np.nan, 0.1, 0.1)],
+}
+META = {
+    "experiment": {
+        "tasks": 2,
+        "epochs_each": 1,
+        "epochs": 3,
+        "first_seed": 5,
+        "seeds": 5,
+        "tuning_seeds": 2,
+        "evaluate_every": 1,
+        "learning_rates": [0.1, 0.2],
+        "train": None,
+        "groups": [["all", ["plain", "pulled"]]],
+        "contrasts": [["pulled", "plain"]],
+        "primary": [["pulled", "plain"]],
+    },
+    "wording": {"items": "images", "setting": "drawn."},
+    "data_source": "drawn",
+    "command": "a test",
+    "lanes": 20,
+    "device": {"platform": "cpu", "cores": 2},
+    "versions": dict.fromkeys(("python", "jax", "flax", "optax", "prox_optax"), "1"),
+    "seconds": {"compile": 1, "run": 2},
+}
+
+
+def rows_of(name, trials):
+    """Give seeds 5 and 6 validation scores, and 7 to 9 test scores with a shift."""
+    keys = itertools.product(trials, range(1, 4), range(5, 10))
+    for trial, epoch, seed in keys:
+        values = trials[trial][epoch - 1]
+        split, shift = ("validation", 0.0) if seed < 7 else ("test", 0.01 * (seed - 8))
+        old_loss, new_loss, old, new = values
+        yield {
+            "batch_size": 32,
+            "noise": "no noise",
+            "optimizer": name,
+            "trial": trial,
+            "learning_rate": [0.1, 0.2][trial],
+            "threshold": np.nan,
+            "strength": [1.0, 3.0][trial] if name == "pulled" else np.nan,
+            "seed": seed,
+            "epoch": epoch,
+            f"{split}_loss_1": old_loss + shift,
+            f"{split}_loss_2": new_loss,
+            f"{split}_accuracy_1": old + shift,
+            f"{split}_accuracy_2": new,
+        }
+
+
+@pytest.fixture
+def metrics():
+    return pd.DataFrame([*rows_of("plain", PLAIN), *rows_of("pulled", PULLED)])
+
+
+@pytest.fixture
+def found(metrics):
+    return fronts.study(metrics, META)
+
+
+def test_the_best_mean_by_weight(found):
+    """At 0.25 two are 0.725, at 0.75 two are 0.8: the earlier one is chosen."""
+    chosen = [fronts.best_mean(found, "plain", weight) for weight in fronts.WEIGHTS]
+    assert chosen == [(0, 2), (0, 3), (1, 2)]
+    assert fronts.best_mean(found, "pulled", 0.25) == Configuration(0, 2)
+
+
+@pytest.mark.parametrize(
+    ("gain", "loss", "plain", "pulled"),
+    [
+        (0.5, 1.0, (0, 2), (0, 3)),
+        (0.75, 0.5, (0, 3), (1, 2)),
+        (0.9, 0.2, (0, 3), None),
+    ],
+)
+def test_the_lowest_old_loss_at_a_gain(gain, loss, plain, pulled, found):
+    """Plain gains 2.0; a loss that is not a number reaches nothing."""
+    assert fronts.target(found, "plain", gain) == pytest.approx(loss)
+    assert fronts.at_gain(found, "plain", "plain", gain) == plain
+    assert fronts.at_gain(found, "pulled", "plain", gain) == pulled
+
+
+def test_scores_are_of_the_other_seeds(found):
+    tested = fronts.tested(found, "pulled", Configuration(1, 2))
+    assert [*tested.index] == [7, 8, 9]
+    np.testing.assert_allclose(tested.old_loss, [0.39, 0.4, 0.41])
+    made = fronts.tested_gain(found, "pulled", Configuration(1, 2), "plain")
+    np.testing.assert_allclose(made, [0.75] * 3)
+
+
+def test_ends_of_what_was_tried_are_marked(metrics):
+    numbers = fronts.describe(metrics, "pulled", Configuration(1, 2))
+    assert numbers == {
+        "learning_rate": "0.2 (edge)",
+        "strength": "3 (edge)",
+        "epoch": "2",
+    }
+    more = metrics.assign(trial=2, learning_rate=0.3, strength=9.0)
+    numbers = fronts.describe(pd.concat([metrics, more]), "pulled", Configuration(1, 2))
+    assert numbers == {"learning_rate": "0.2", "strength": "3", "epoch": "2"}
+
+
+def test_the_report_of_known_rows(metrics, tmp_path):
+    """At 0.75 of the gain both lose as much on the old task: 0.5 and 0.4."""
+    text = continual.draw(tmp_path, metrics, META)
+    assert (tmp_path / "front.png").stat().st_size > 1000
+    assert "n = 3 seeds" in continual.front(metrics, META).get_suptitle()
+    assert "| pulled | 0.2500 +- 0.0248 (70%)" in " ".join(text.split())
+    assert "pulled - plain (primary)" in text
+    assert "-0.1000 +- 0.0000 *" in text
+    assert "not reached" in text
+
+
+def test_what_no_choice_needs_is_dropped(metrics, tmp_path):
+    """The report stays the same, to the byte."""
+    text = continual.draw(tmp_path, metrics, META)
+    kept = fronts.pruned(metrics, META)
+    assert len(kept) < len(metrics)
+    assert (kept.epoch == 3).sum() == (metrics.epoch == 3).sum()
+    assert continual.draw(tmp_path, kept, META) == text
+    figure = (tmp_path / "front.svg").read_bytes()
+    continual.draw(tmp_path, metrics, META)
+    assert (tmp_path / "front.svg").read_bytes() == figure
+
+
+def test_holm_and_p():
+    """Holm's own example of three; p of (1, 2, 3) is that of t = 2 * sqrt(3)."""
+    np.testing.assert_allclose(statistics.holm([0.04, 0.01, 0.03]), [0.06, 0.03, 0.06])
+    assert statistics.p_value(np.array([1.0, 2.0, 3.0])) == pytest.approx(0.0742, 1e-3)
+    assert statistics.p_value(np.zeros(3)) == 1
+    assert statistics.p_value(np.array([0.5])) == 1
+
+
+def test_visible_difference():
+    """With n = 2: (12.706 + 1.376) * the standard error, from tables of Student's t."""
+    assert statistics.visible(np.array([0.0, 2.0])) == pytest.approx(14.08, rel=1e-3)
+
+
+def test_tuning_seeds_are_validated_and_the_others_tested():
+    experiment = replace(
+        experiments.tiny(CONTINUAL_DIGITS), groups=(("", ("plain",)),), seeds=3
+    )
+    (program,) = grid.programs(experiment)
+    keys = [*experiment.problem.score.labels]
+    blank = dict.fromkeys(metric_rows.columns(experiment), np.nan)
+    rows = pd.DataFrame(
+        [blank | {"seed": s, "trial": t, "epoch": 1} for s in range(3) for t in (0, 1)]
+    ).assign(diverged=False)
+    asked = []
+
+    def evaluate(name, split, trial=None):
+        asked.append(split)
+        return {key: np.full((3, 2), 0.5) for key in keys}
+
+    found = metric_rows.evaluation(experiment, program, rows, evaluate)
+    assert asked == ["validation", "test"]
+    for key in keys:
+        validated = found[f"validation_{key}"].notna()
+        assert [*validated] == [True, True, False, False, False, False]
+        assert [*found[f"test_{key}"].notna()] == [*~validated]
+
+
+def test_the_first_epochs_are_not_evaluated():
+    evaluated = [
+        epoch
+        for epoch in range(1, CONTINUAL_DIGITS.epochs + 1)
+        if epochs.is_evaluated(CONTINUAL_DIGITS, epoch)
+    ]
+    assert evaluated == [*range(12, 25)]
+
+
+def test_meta_data_are_json():
+    """The report reads the problem's numbers beside the experiment's."""
+    e = execute.describe(
+        replace(CONTINUAL_DIGITS, groups=(("", ("plain",)),)),
+        CONTINUAL_DIGITS.problem.load(None),
+    )["experiment"]
+    assert {"tasks", "epochs_each", "tuning_seeds", "first_seed"} <= e.keys()
+    json.dumps(e)
