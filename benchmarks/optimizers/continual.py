@@ -64,8 +64,9 @@ def coupled(base: Base, now: Now) -> optax.GradientTransformation:
 
 def decoupled(base: Base, now: Now) -> optax.GradientTransformation:
     """Return a base with the pull in its step."""
-    lambda_w = jax.tree.map(lambda x: now.rate * x, now.weights)
-    pull = prox_optax.decoupled_proximal(lambda_w, period=None)
+    pull = prox_optax.decoupled_proximal(
+        now.weights, period=None, learning_rate=now.rate
+    )
     return optax.named_chain((BASE, base(now.setup, now.rate)), (OLD, pull))
 
 

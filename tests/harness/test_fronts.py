@@ -21,7 +21,7 @@ PLAIN = {
     1: [(0.1, 2.0, 0.9, 0.1), (0.6, 0.5, 0.5, 0.9), (0.9, 0.4, 0.2, 1.0)],
 }
 PULLED = {
-    0: [(0.1, 2.0, 0.9, 0.1), (0.2, 1.1, 0.9, 0.4), (0.25, 0.6, 0.8, 0.6)],
+    0: [(0.1, 2.0, 0.9, 0.1), (0.2, 1.1, 0.5, 0.2), (0.25, 0.6, 0.8, 0.6)],
     1: [(0.1, 2.0, 0.9, 0.1), (0.4, 0.5, 0.7, 0.7), (0.2, np.nan, 0.1, 0.1)],
 }
 META = {
@@ -87,7 +87,7 @@ def test_the_best_mean_by_weight(found):
     """At 0.25 two are 0.725, at 0.75 two are 0.8: the earlier one is chosen."""
     chosen = [fronts.best_mean(found, "plain", weight) for weight in fronts.WEIGHTS]
     assert chosen == [(0, 2), (0, 3), (1, 2)]
-    assert fronts.best_mean(found, "pulled", 0.25) == Configuration(0, 2)
+    assert fronts.best_mean(found, "pulled", 0.25) == Configuration(0, 3)
 
 
 @pytest.mark.parametrize(
@@ -134,6 +134,14 @@ def test_the_report_of_known_rows(metrics, tmp_path):
     assert "pulled - plain (primary)" in text
     assert "-0.1000 +- 0.0000 *" in text
     assert "not reached" in text
+
+
+def test_a_front(found):
+    """Levels reach 0.45, 0.7 and 0.75; 0.01 / 3**0.5 is the shifts' standard error."""
+    points = continual.front_points(found, "pulled", "plain")
+    error = 0.01 / np.sqrt(3)
+    expected = [(0.45, 0.2, error), (0.7, 0.25, error), (0.75, 0.4, error)]
+    np.testing.assert_allclose(points, expected)
 
 
 def test_what_no_choice_needs_is_dropped(metrics, tmp_path):
