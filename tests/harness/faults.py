@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from benchmarks import experiments
 from benchmarks.__main__ import app
 from benchmarks.records import files
-from benchmarks.report import tables as reports
+from benchmarks.report import figures
 from benchmarks.runs.deadline import Deadline
 from benchmarks.runs.execute import execute, prepare
 
@@ -115,7 +115,7 @@ def known(tmp_path_factory):
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(experiments.EXPERIMENTS, "small", small_run.SMALL)
-        patch.setattr(reports, "save", draw_quickly)
+        patch.setattr(figures, "save", draw_quickly)
         yield
     jax.config.update("jax_compilation_cache_dir", None)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 1.0)
