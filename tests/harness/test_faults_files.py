@@ -55,9 +55,8 @@ DAMAGES = {
 }
 LAST, BEFORE = "checkpoints/1-1-4", "checkpoints/1-1-0"
 ARRAYS = (
-    *("_CHECKPOINT_METADATA", "_METADATA", "_sharding", "array_metadatas/process_0"),
-    *("manifest.ocdbt", "ocdbt.process_0/manifest.ocdbt", "commit_success.txt"),
-    *(f"d/{k}" for k in range(1)),
+    *("_CHECKPOINT_METADATA", "_METADATA", "manifest.ocdbt", "commit_success.txt"),
+    *("ocdbt.process_0/manifest.ocdbt", "d/0"),
     *(f"ocdbt.process_0/d/{k}" for k in range(4)),
 )
 
