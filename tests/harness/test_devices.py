@@ -227,7 +227,9 @@ def command(folder, port, process, *arguments):
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        env=os.environ | {"XLA_FLAGS": "", "JAX_NUM_CPU_DEVICES": "1"},
+        env=os.environ
+        | {"PYTHONPATH": os.pathsep.join(sys.path)}
+        | {"XLA_FLAGS": "", "JAX_NUM_CPU_DEVICES": "1"},
     )
 
 

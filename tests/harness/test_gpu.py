@@ -308,7 +308,8 @@ def test_a_part_that_was_stopped_goes_on(data, tmp_path, monkeypatch):
     plan = plans.tiny(plans.Plan(tmp_path, data))
     (experiment,) = plan.pooled
     monkeypatch.setattr(seeds, "Deadline", Stop)
-    call = seeds.Call(tmp_path, "a command", data, plan.ways, experiment.name, 0.0)
+    where = tmp_path, "a command", data, plan.ways, experiment.name
+    call = seeds.Call(*where, time.monotonic() + 1000)
     Stop.left = 7  # one for the program, one for each fifth of an epoch
     assert not seeds.train_next(experiment, call)
     own = tmp_path / experiment.name
