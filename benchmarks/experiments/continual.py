@@ -52,7 +52,7 @@ CONTINUAL_DIGITS = Experiment(
     "minus L2-SP decoupled and minus KL on the new inputs, mean accuracy of both tasks "
     "on the test images, trial and epoch chosen on the validation images of other "
     "seeds. The rest is exploratory.",
-    cost="not run; about 15 minutes on 2 idle CPU cores (estimated)",
+    cost="up to 44 minutes on 2 CPU cores",
     problem=DIGITS,
     groups=(
         ("SGD, without old data", WITHOUT_OLD_DATA),

@@ -27,6 +27,7 @@ MODULES = {
         "gpu",
         "thirty_epochs",
         "fifteen_epochs",
+        "continual",
     ),
     "docs/choosing.md": ("choosing",),
     "docs/method.md": ("method",),

@@ -2,7 +2,7 @@
 
 import re
 
-from claims import fifteen_epochs
+from claims import continual, fifteen_epochs
 from claims.committed import text
 from claims.pages import Claim
 
@@ -20,16 +20,26 @@ def after(name, words, unit=0.01):
 
 CLAIMS = [
     Claim(
-        "new task {:.1f} points ({:.1f} to {:.1f}) above plain fine-tuning, and {:.1f} "
-        "({:.1f} to {:.1f}) above the same pull without",
+        "new task {:.1f} +- {:.1f} points above the best tuned peer that keeps no old "
+        "data, and {:.1f} +- {:.1f} above plain",
         lambda: (
-            *after("continual_ewc", "EWC is higher than plain:"),
-            *after("continual_ewc", "EWC is higher than L2 to A:"),
+            *continual.minus(continual.EWC, continual.best_peer()),
+            *continual.minus(continual.EWC, "plain"),
         ),
     ),
     Claim(
-        "(L2-SP) is {:.1f} ({:.1f} to {:.1f}) above plain fine-tuning, which is not",
-        lambda: after("continual_ewc", "| L2 to A |"),
+        "the difference is {:.1f} +- {:.1f} points.",
+        lambda: continual.minus(
+            continual.ADAM_EWC, "adam, ewc from its moment, decoupled"
+        ),
+    ),
+    Claim(
+        "take, is {:.1f} +- {:.1f} points from the weighted pull.",
+        lambda: continual.minus("replay of 150", continual.EWC),
+    ),
+    Claim(
+        "on the same images keep more, {:.1f} +- {:.1f} points.",
+        lambda: continual.minus("kl on 150 kept", continual.EWC),
     ),
     Claim(
         "L2-SP minus plain fine-tuning on the new digits is {:.1f} ({:.1f} to {:.1f}).",
@@ -66,5 +76,7 @@ EXEMPT = {
     "too short, 5 updates": "a setting",
     "noise multiplier of 2": "a setting",
     "a strength of 0": "a setting",
+    "24 trials each": "a setting",
+    "Replay of 150 images": "a setting",
     "the mean rate to 0.293 of": "H_10 / 10",
 }
