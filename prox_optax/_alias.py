@@ -9,8 +9,8 @@ from jax.typing import ArrayLike
 
 from prox_optax import _validation
 from prox_optax._proximal import anchored, pull_gradient
-from prox_optax._schedule import scale_by_inner_decay
-from prox_optax._validation import Period, Weights, is_schedule, value_at
+from prox_optax._schedule import scale_by_inner_decay, with_rate
+from prox_optax._validation import Period, Weights, is_schedule
 
 _NO_STEP = 1e-20  # a learning rate that moves no weight; lambda_w over it stays finite
 
@@ -209,15 +209,10 @@ def _coupled(
     if lambda_w is None:
         lambda_w = 0.1 * _at_start(learning_rate)
     _validation.check_weights("lambda_w", lambda_w)
-
-    def strength(t: ArrayLike) -> Any:
-        eta = value_at(t, learning_rate)
-        return jax.tree.map(lambda x: _over_rate(x, eta), value_at(t, lambda_w))
-
-    scheduled = is_schedule(learning_rate) or is_schedule(lambda_w)
-    weights = strength if scheduled else strength(0)
-    _validation.check_weights("lambda_w / learning_rate", weights)
-    return anchored(pull_gradient, "lambda_w", weights, period, 1.0, anchor_dtype)
+    strength = with_rate(
+        "lambda_w / learning_rate", _over_rate, lambda_w, learning_rate
+    )
+    return anchored(pull_gradient, "lambda_w", strength, period, 1.0, anchor_dtype)
 
 
 def _at_start(learning_rate: optax.ScalarOrSchedule) -> Any:

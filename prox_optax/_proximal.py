@@ -1,5 +1,6 @@
 """The pull towards an anchor, in the gradient (coupled) or in the step (decoupled)."""
 
+import operator
 from collections.abc import Callable
 from functools import partial
 from typing import Any, TypeAlias
@@ -12,6 +13,7 @@ from jax.typing import ArrayLike
 from prox_optax import _states, _tree_checks, _validation
 from prox_optax._match import matched_updates, spread
 from prox_optax._placement import in_manual_mesh, placed_like, wide_dtype
+from prox_optax._schedule import with_rate
 from prox_optax._states import State
 from prox_optax._validation import Period, Weights, is_schedule, value_at
 
@@ -175,27 +177,15 @@ def decoupled_proximal(
     weights = lambda_w
     if learning_rate is not None:
         _validation.check_rate("learning_rate", learning_rate)
-        weights = times_rate(lambda_w, learning_rate)
+        weights = with_rate(
+            "lambda_w x learning_rate", operator.mul, lambda_w, learning_rate
+        )
     tx = anchored(pull_step, "lambda_w", weights, period, anchor_step, anchor_dtype)
     return _validation.judged_at_init(
         tx,
         ("lambda_w", lambda_w, _validation.check_weights),
         ("learning_rate", learning_rate, _validation.check_rate),
     )
-
-
-def times_rate(strength: Weights, learning_rate: optax.ScalarOrSchedule) -> Weights:
-    """Return lambda_w = strength x learning rate, a schedule where one of them is."""
-
-    def lambda_w(t: ArrayLike) -> Any:
-        eta = value_at(t, learning_rate)
-        return jax.tree.map(lambda x: eta * x, value_at(t, strength))
-
-    if is_schedule(strength) or is_schedule(learning_rate):
-        return lambda_w
-    weights: Weights = lambda_w(0)
-    _validation.check_weights("lambda_w x learning_rate", weights)
-    return weights
 
 
 def anchored(

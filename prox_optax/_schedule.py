@@ -1,6 +1,7 @@
 """The inner decay of the learning rate, and Adam's ``b2`` for a batch size."""
 
 import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -11,7 +12,7 @@ from jax.typing import ArrayLike
 
 from prox_optax import _tree_checks, _validation
 from prox_optax._placement import wide_dtype
-from prox_optax._validation import Period, Weights, known, value_at
+from prox_optax._validation import Period, Weights, is_schedule, known, value_at
 
 
 def inner_decay(learning_rate: Weights, period: Period = 10) -> optax.Schedule:
@@ -57,6 +58,28 @@ def inner_decay(learning_rate: Weights, period: Period = 10) -> optax.Schedule:
         return jax.tree.map(lambda eta: eta / n, value_at(t, learning_rate))
 
     return schedule
+
+
+def with_rate(
+    name: str,
+    combine: Callable[[Any, Any], Any],
+    weights: Weights,
+    learning_rate: optax.ScalarOrSchedule,
+) -> Weights:
+    """Combine each weight with the learning rate; a schedule where one of them is.
+
+    ``name`` is what to call the result in an error.
+    """
+
+    def combined(t: ArrayLike) -> Any:
+        eta = value_at(t, learning_rate)
+        return jax.tree.map(lambda x: combine(x, eta), value_at(t, weights))
+
+    if is_schedule(weights) or is_schedule(learning_rate):
+        return combined
+    constant: Weights = combined(0)
+    _validation.check_weights(name, constant)
+    return constant
 
 
 class InnerDecayState(NamedTuple):
