@@ -52,17 +52,10 @@ METHODS = {
 }
 
 
-def loss_of_one(params, example):
-    """Negative log-likelihood of a label that the network draws itself."""
-    pixels, key = example
-    log_p = jax.nn.log_softmax(nnx.merge(GRAPH, params)(pixels))
-    return -log_p[jax.random.categorical(key, log_p)]
-
-
 def fisher_of_a(params, key):
     """Return the Fisher information of task A, from all its images."""
     examples = TRAIN.pixels, jax.random.split(key, len(TRAIN.labels))
-    return fisher_diagonal(loss_of_one, params, examples)
+    return fisher_diagonal(partial(digits.surprise, GRAPH), params, examples)
 
 
 def learn(images, optimizer, params, anchor, key, steps):

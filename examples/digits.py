@@ -74,6 +74,17 @@ def loss(graph: nnx.GraphDef[Any], params: optax.Params, images: Images) -> jax.
     return cross_entropy(nnx.merge(graph, params)(images.pixels), images.labels)
 
 
+def surprise(
+    graph: nnx.GraphDef[Any],
+    params: optax.Params,
+    example: tuple[jax.Array, jax.Array],
+) -> jax.Array:
+    """Negative log-likelihood of a label that the network draws by a key."""
+    pixels, key = example
+    log_p = jax.nn.log_softmax(nnx.merge(graph, params)(pixels))
+    return -log_p[jax.random.categorical(key, log_p)]
+
+
 def accuracy(
     graph: nnx.GraphDef[Any], params: optax.Params, images: Images
 ) -> jax.Array:

@@ -45,13 +45,6 @@ def turned(images):
 NEW, NEW_TEST = turned(TRAIN), turned(TEST)
 
 
-def loss_of_one(params, example):
-    """Negative log-likelihood of a label that the network draws itself."""
-    pixels, key = example
-    log_p = jax.nn.log_softmax(nnx.merge(GRAPH, params)(pixels))
-    return -log_p[jax.random.categorical(key, log_p)]
-
-
 def fit(tx, params, images, steps, key):
     """Return the parameters after training from `params`, where the anchor is."""
 
@@ -68,23 +61,25 @@ def learn_old(steps, key):
     model = digits.Network(HIDDEN, nnx.Rngs(keys[0]))
     params = fit(optax.adam(RATE), nnx.state(model), TRAIN, steps, keys[1])
     examples = TRAIN.pixels, jax.random.split(keys[2], len(TRAIN.labels))
-    fisher = fisher_diagonal(loss_of_one, params, examples)  # 1, with the old data
+    fisher = fisher_diagonal(
+        partial(digits.surprise, GRAPH), params, examples
+    )  # 1, with the old data
     return params, fisher
 
 
-def a_lower_rate(size, fisher, rate=RATE):
-    return optax.adam(size * rate)
+def a_lower_rate(size, fisher):
+    return optax.adam(size * RATE)
 
 
-def to_the_old_weights(size, fisher, rate=RATE):
-    pull = decoupled_proximal(size, period=None, learning_rate=rate)
-    return optax.chain(optax.adam(rate), pull)
+def to_the_old_weights(size, fisher):
+    pull = decoupled_proximal(size, period=None, learning_rate=RATE)
+    return optax.chain(optax.adam(RATE), pull)
 
 
-def weighted(size, fisher, rate=RATE):
+def weighted(size, fisher):
     strength = jax.tree.map(lambda f: size * f, fisher)  # 2, lambda / 2 times F
-    pull = decoupled_proximal(strength, period=None, learning_rate=rate)  # 3
-    return optax.chain(optax.adam(rate), pull)  # 4, init takes the anchor
+    pull = decoupled_proximal(strength, period=None, learning_rate=RATE)  # 3
+    return optax.chain(optax.adam(RATE), pull)  # 4, init takes the anchor
 
 
 METHODS = {

@@ -16,13 +16,12 @@ import jax
 import numpy as np
 import pytest
 import small_run
-from faults import files_of
+from faults import Stop, files_of
 
 from benchmarks import experiments
 from benchmarks.experiments import classify
 from benchmarks.records import origin
 from benchmarks.runs import grid, hosts, placement, program, weights
-from benchmarks.runs.deadline import Deadline
 from benchmarks.runs.execute import execute, prepare
 from benchmarks.runs.trainer import Trainer
 
@@ -34,18 +33,6 @@ MANY = replace(
     seeds=5,
     learning_rates=experiments.log_grid(-3, -1, per_decade=6),
 )
-
-
-class Stop(Deadline):
-    """Comes when it was asked so often."""
-
-    def __init__(self, asks):
-        super().__init__()
-        self.asks = asks
-
-    def allows(self, *kinds):
-        self.asks -= 1
-        return self.asks >= 0
 
 
 def cpus(number):
