@@ -3,7 +3,7 @@ BIN := .venv/bin
 
 .PHONY: demo help check lint test test-all test-faults test-matrix traffic docs hooks clean
 
-demo: .venv/installed ## train on digits, 1.2 to 2.9 minutes on 2 CPU cores
+demo: .venv/installed ## train on digits, 0.7 to 2.9 minutes on 2 CPU cores
 	$(BIN)/python -m benchmarks run demo
 
 help: ## list what make can do

@@ -86,7 +86,7 @@ DEMO = replace(
     SENSITIVITY_DIGITS,
     name="demo",
     question="Does the anchor change the best accuracy, or the usable learning rates?",
-    cost="1.2 to 2.9 minutes on 2 CPU cores",
+    cost="0.7 to 2.9 minutes on 2 CPU cores",
     groups=(
         (
             "SGD, its anchored forms and controls",
