@@ -41,9 +41,9 @@ class Experiment:
       part: the most steps after which a run can stop; None is an epoch.
       first_seed: the lowest seed; the parts of a pooled experiment have others.
       primary: the contrasts that the experiment was made for, chosen before it ran.
-      tuning_seeds: the first so many seeds choose on the validation split, the others
-        are tested. Both are done at every evaluation, for all trials; the report
-        chooses. With 0 all seeds choose, and the chosen trial is tested at the end.
+      tuning_seeds: the first so many seeds make all trials and are validated at every
+        evaluation. Then the others make the trials that the report chooses by that, and
+        are tested. With 0 all seeds choose, and the chosen trial is tested at the end.
       evaluate_from: the first epoch after which runs are evaluated.
     """
 
@@ -79,7 +79,7 @@ class Experiment:
 
     @property
     def runs(self) -> int:
-        """Return the number of runs."""
+        """Return the number of runs; with tuning seeds, the most that there can be."""
         trials = len(self.optimizers) * len(self.learning_rates)
         strengths = max(1, len(self.strengths))
         conditions = len(self.batch_sizes) * len(self.noises)

@@ -66,6 +66,11 @@ def write_run(folder: Path, csv: str, meta: dict[str, Any], *further: Path) -> N
     seal(folder, (folder / METRICS, folder / META, *further))
 
 
+def runs(csv: str, epochs: int) -> int:
+    """Return the number of runs in the text of a metrics.csv, of so many epochs."""
+    return int((pd.read_csv(io.StringIO(csv)).epoch == epochs).sum())
+
+
 def read_csv(path: Path) -> pd.DataFrame:
     """Read a metrics.csv; DamagedError if it is no table of runs."""
     text = read_text(path)

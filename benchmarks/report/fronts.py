@@ -124,6 +124,27 @@ def reported(found: Study, optimizer: str, base: str) -> set[Configuration]:
     return {best, best._replace(epoch=found.start), *means, *filter(None, gains)}
 
 
+def in_reports(
+    found: Study, meta: dict[str, Any], optimizer: str
+) -> set[Configuration]:
+    """Return the configurations that are shown in any group."""
+    bases = [
+        names[0] for _, names in meta["experiment"]["groups"] if optimizer in names
+    ]
+    return set().union(*(reported(found, optimizer, base) for base in bases))
+
+
+def shown_trials(
+    metrics: pd.DataFrame, meta: dict[str, Any], optimizer: str
+) -> tuple[int, ...]:
+    """Return the trials that a report shows, from the rows of the tuning seeds.
+
+    A method's base has to be in the table.
+    """
+    shown = in_reports(study(metrics, meta), meta, optimizer)
+    return tuple(sorted({int(each.trial) for each in shown}))
+
+
 def pruned(metrics: pd.DataFrame, meta: dict[str, Any]) -> pd.DataFrame:
     """Drop the test seeds' rows that no report shows, but those of the last epoch.
 
@@ -131,12 +152,7 @@ def pruned(metrics: pd.DataFrame, meta: dict[str, Any]) -> pd.DataFrame:
     """
     found, e = study(metrics, meta), meta["experiment"]
     there = {*found.tuning.index.get_level_values("optimizer")}
-    shown = {
-        (name, *each)
-        for _, names in e["groups"]
-        for name in there.intersection(names)
-        for each in reported(found, name, names[0])
-    }
+    shown = {(name, *each) for name in there for each in in_reports(found, meta, name)}
     keys = zip(metrics.optimizer, metrics.trial, metrics.epoch, strict=True)
     is_shown = np.asarray([key in shown for key in keys])
     tunes = metrics.seed < e["first_seed"] + e["tuning_seeds"]

@@ -3,6 +3,7 @@
 import io
 import itertools
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -52,10 +53,10 @@ class Run(NamedTuple):
 
 def lane_steps(experiment: Experiment, data_set: DataSet, program: Program) -> int:
     """Return the steps of a program's lanes, all together."""
-    trials = sum(len(grid.labels(experiment, name)) for name in program.optimizers)
+    lanes = len(program.optimizers) * len(program.seeds) * len(program.trials)
     examples = experiment.problem.examples(data_set)
     steps = grid.total_steps(experiment, examples, program.batch_size)
-    return trials * experiment.seeds * steps
+    return lanes * steps
 
 
 class Progress:
@@ -113,13 +114,15 @@ def run_program(
 ) -> bool:
     """Train a program from a position to its end, evaluate and keep its rows.
 
+    Its number is that of `start`.
+
     Returns whether the deadline allowed that; if not, a checkpoint is written.
     """
     experiment, data_set = run.experiment, run.data_set
     if not deadline.allows("compile", "part", "save"):
         return False
     with deadline.timing("compile"):
-        trainer.build(start.program)
+        trainer.build(start.program, which.trials)
     begin(run, trainer, start)
     progress = Progress(run, trainer.built.seconds, deadline)
     deadline.last.setdefault("save", nbytes(trainer.built.like) / WRITTEN_A_SECOND)
@@ -145,10 +148,19 @@ def run_program(
                 tensorboard.log(writers, rows)
             if progress.is_due and after.epoch < experiment.epochs:
                 progress.save(after, trainer.fetch())
-    if experiment.tuning_seeds:
+    if which.tests:
         progress.prune()
     progress.save(Position(start.program + 1, 0), lanes=None)
     return True
+
+
+def needed(run: Run, which: Program) -> Program:
+    """Leave out the trials that no report needs, of a program that is tested."""
+    if not which.tests:
+        return which
+    rows = pd.read_csv(io.StringIO(checkpoint.state(run.folder).rows))
+    (name,) = which.optimizers
+    return replace(which, trials=fronts.shown_trials(rows, run.meta, name))
 
 
 def begin(run: Run, trainer: Trainer, start: Position) -> None:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from benchmarks.records import files, origin, run_files
 from benchmarks.runs import checkpoint, folders, grid, tensorboard, weights
 from benchmarks.runs.checkpoint import Position
 from benchmarks.runs.deadline import Deadline
-from benchmarks.runs.epochs import Run, lane_steps, run_program
+from benchmarks.runs.epochs import Run, lane_steps, needed, run_program
 from benchmarks.runs.trainer import Trainer
 from benchmarks.tasks.problem import DataSet, Problem
 
@@ -156,15 +156,17 @@ def execute_locked(
         bar.update(sum(steps[: position.program]))
         for number, each in enumerate(programs[position.program :], position.program):
             start = max(position, Position(number, 0))
+            each = needed(run, each)
+            bar.total -= steps[number] - lane_steps(experiment, data_set, each)
             bar.set_description(f"{each.condition}, {each.optimizers[0]}")
             if not run_program(run, each, start, trainer, bar, deadline):
                 return False
+    rows = checkpoint.state(folder).rows
     meta = run.meta | {
-        "lanes": experiment.runs,
+        "lanes": run_files.runs(rows, experiment.epochs),
         "devices": trainer.placement.mesh.size,
         "seconds": checkpoint.seconds(folder),
     }
-    rows = checkpoint.state(folder).rows
     kept = weights.manifests(folder, experiment, programs)
     run_files.write_run(folder, rows, meta, *kept)
     checkpoint.finish(folder)
@@ -186,7 +188,7 @@ def stopped(run: Run) -> str:
 
 def describe(experiment: Experiment, data_set: DataSet) -> dict[str, Any]:
     """Describe a run: with the same code, equal descriptions give equal numbers."""
-    numbers = asdict(experiment)
+    numbers, tunes = asdict(experiment), experiment.tuning_seeds
     for text in ("question", "cost", "gpu_cost"):
         del numbers[text]
     numbers |= numbers.pop("problem")
@@ -199,6 +201,7 @@ def describe(experiment: Experiment, data_set: DataSet) -> dict[str, Any]:
         "baselines": grid.baselines(experiment),
         "data_source": data_set.source,
         "versions": origin.versions(),
+        **({"tuned": "by the first seeds, before the others"} if tunes else {}),
     }
 
 
@@ -215,7 +218,7 @@ def announce(experiment: Experiment, data_set: DataSet, folder: Path) -> str:
     """Say in a few lines what is about to be run."""
     examples = experiment.problem.examples(data_set)
     items = experiment.problem.wording().items
-    programs = len(grid.programs(experiment))
+    programs = len(grid.programs(replace(experiment, tuning_seeds=0)))
     batches = ", ".join(map(str, experiment.batch_sizes))
     strengths = len(experiment.strengths)
     factors = [
@@ -226,8 +229,11 @@ def announce(experiment: Experiment, data_set: DataSet, folder: Path) -> str:
         f"{len(experiment.batch_sizes)} batch sizes ({batches})",
         *([f"{len(experiment.noises)} noises"] if len(experiment.noises) > 1 else []),
     ]
+    most = ""
+    if tuning := experiment.tuning_seeds:
+        most = f" at most: all but {tuning} seeds make the trials that these choose"
     return (
-        f"{experiment.name}: {' x '.join(factors)} = {experiment.runs} runs\n"
+        f"{experiment.name}: {' x '.join(factors)} = {experiment.runs} runs{most}\n"
         f"{experiment.epochs} epochs of {examples} {items} each, as {programs} "
         f"compiled program{'s' if programs > 1 else ''}\n"
         f"{tensorboard.announce(folder)}"

@@ -15,11 +15,23 @@ from benchmarks.training.noise import Noise
 
 @dataclass(frozen=True)
 class Program:
-    """The part of an experiment that is compiled together and trained at once."""
+    """The part of an experiment that is compiled together and trained at once.
+
+    Attributes:
+      batch_size: examples a step.
+      noise: that is added to the gradients.
+      optimizers: their names.
+      seeds: of the runs.
+      trials: of the runs, the same of each optimizer.
+      tests: whether the runs are tested, at choices that others made.
+    """
 
     batch_size: int
     noise: Noise
     optimizers: tuple[str, ...]
+    seeds: range
+    trials: tuple[int, ...]
+    tests: bool = False
 
     @property
     def condition(self) -> str:
@@ -28,14 +40,24 @@ class Program:
 
 
 def programs(experiment: Experiment) -> list[Program]:
-    """List the programs of an experiment, in the order in which they are run."""
-    names = experiment.optimizers
+    """List the programs of an experiment, in the order in which they are run.
+
+    With tuning seeds each has two: these choose, and the others are tested. Here the
+    latter make all trials; a run leaves out those that no report needs.
+    """
+    names, first = experiment.optimizers, experiment.first_seed
     together = [names] if experiment.together else [(name,) for name in names]
+    trials = tuple(range(len(labels(experiment, names[0]))))
+    seeds = range(first, first + experiment.seeds)
+    stages: tuple[tuple[range, bool], ...] = ((seeds, False),)
+    if chosen_by := experiment.tuning_seeds:
+        stages = (seeds[:chosen_by], False), (seeds[chosen_by:], True)
     return [
-        Program(batch_size, noise, group)
+        Program(batch_size, noise, group, own, trials, tests)
         for batch_size in experiment.batch_sizes
         for noise in experiment.noises
         for group in together
+        for own, tests in stages
     ]
 
 
@@ -63,10 +85,10 @@ def numbers(experiment: Experiment, optimizer: str) -> dict[str, tuple[float, ..
 def number_arrays(
     experiment: Experiment, program: Program
 ) -> dict[str, dict[str, np.ndarray]]:
-    """Return the numbers of all trials of a program, by optimizer: float32 arrays."""
+    """Return the numbers of a program's trials, by optimizer: float32 arrays."""
     return {
         name: {
-            key: np.asarray(values, np.float32)
+            key: np.asarray(values, np.float32)[[*program.trials]]
             for key, values in numbers(experiment, name).items()
         }
         for name in program.optimizers

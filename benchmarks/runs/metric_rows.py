@@ -36,14 +36,13 @@ def training(
 
     def runs(name: str) -> pd.DataFrame:
         lane, numbers = lanes[name], grid.numbers(experiment, name)
-        shape = (experiment.seeds, len(numbers["learning_rate"]))
-        seeds, trials = np.indices(shape)
+        seeds, trials = np.meshgrid(program.seeds, program.trials, indexing="ij")
 
         columns = {
             "optimizer": np.asarray(grid.labels(experiment, name))[trials],
             "trial": trials,
             **{key: np.asarray(values)[trials] for key, values in numbers.items()},
-            "seed": experiment.first_seed + seeds,
+            "seed": seeds,
             **{f"train_{key}": rounded(x) for key, x in lane.measures.items()},
             "diverged": np.asarray(lane.diverged),
         }
@@ -66,15 +65,17 @@ def evaluation(
     """Add the scores on the validation split, and on the test split if it is due.
 
     The test split is used where one trial is made and nothing is chosen. Otherwise it
-    is used at the end, by the trials that the validation split chose.
+    is used at the end, by the trials that the validation split chose. With tuning
+    seeds, these alone are validated, and the others alone are tested.
     """
-    scores = [evaluate(name, "validation") for name in program.optimizers]
+    split = "test" if program.tests else "validation"
+    scores = [evaluate(name, split) for name in program.optimizers]
     for key in experiment.problem.score.labels:
         values = np.concatenate([rounded(score[key]).ravel() for score in scores])
-        rows[f"validation_{key}"] = values
+        rows[f"{split}_{key}"] = values
         rows["diverged"] |= ~np.isfinite(values)
     if experiment.tuning_seeds:
-        return divided(experiment, program, rows, evaluate)
+        return rows
     one_trial = len(experiment.learning_rates) == 1 and not experiment.strengths
     if one_trial or rows.epoch.iloc[0] == experiment.epochs:
         return add_test_scores(experiment, program, rows, evaluate)
@@ -97,19 +98,6 @@ def add_test_scores(
             where = runs.index[runs.trial == trial]
             for key in score.labels:
                 rows.loc[where, f"test_{key}"] = rounded(scores[key]).ravel()
-    return rows
-
-
-def divided(
-    experiment: Experiment, program: Program, rows: pd.DataFrame, evaluate: Evaluate
-) -> pd.DataFrame:
-    """Give the tuning seeds' rows scores on validation alone, the others' on test."""
-    scores = [evaluate(name, "test") for name in program.optimizers]
-    tunes = rows.seed < experiment.first_seed + experiment.tuning_seeds
-    for key in experiment.problem.score.labels:
-        values = np.concatenate([rounded(score[key]).ravel() for score in scores])
-        rows[f"test_{key}"] = np.where(tunes, np.nan, values)
-        rows[f"validation_{key}"] = rows[f"validation_{key}"].where(tunes)
     return rows
 
 

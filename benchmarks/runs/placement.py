@@ -69,6 +69,16 @@ class Placement:
             for first in range(0, len(blocks), size)
         ]
 
+    def narrowed(self, seeds: int, trials: int) -> "Placement":
+        """Return the placement of fewer seeds and trials, on the same devices.
+
+        On a CPU the blocks stay as large, so that the same compiled program serves.
+        """
+        block = self.block
+        if self.mesh.devices.flat[0].platform != "cpu":
+            block = largest_block(seeds, trials, self.mesh.size)
+        return replace(self, seeds=seeds, trials=trials, block=block)
+
     def with_one_trial(self) -> "Placement":
         """Return the placement of as many seeds of one trial, on the same devices."""
         return replace(self, trials=1, block=(self.block[0], 1))

@@ -1,6 +1,7 @@
 """The replicas of an experiment on the devices of all processes."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import cached_property, wraps
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
@@ -9,7 +10,7 @@ import numpy as np
 
 from benchmarks.experiments import Experiment
 from benchmarks.runs import grid, hosts, program
-from benchmarks.runs.placement import WHOLE, place
+from benchmarks.runs.placement import WHOLE, Placement, place
 from benchmarks.tasks.problem import DataSet
 from benchmarks.training import loop
 
@@ -36,27 +37,27 @@ class Trainer:
     What it returns lies on the host, stacked on (seed, trial).
 
     Attributes:
-      placement: which device trains what.
+      placement: which device trains what of the program.
       built: the program that was compiled last.
     """
 
+    placement: Placement
     built: program.Built
+    before: program.Built | None = None
     lanes: list[loop.Lanes]
 
     def __init__(
         self, experiment: Experiment, data_set: DataSet, devices: Sequence[jax.Device]
     ):
         self.experiment, self.data_set = experiment, data_set
-        self.placement = place(experiment, devices)
-        self.evaluate_networks = program.make_evaluate(
-            experiment, data_set, self.placement
-        )
+        self.whole = place(experiment, devices)
+        self.evaluate_networks = program.make_evaluate(experiment, data_set, self.whole)
 
     @cached_property
     def splits(self) -> dict[str, Any]:
         """Return what networks are evaluated on, on every device."""
         splits = {"validation": self.data_set.validation, "test": self.data_set.test}
-        return {name: self.placement.put(x, WHOLE) for name, x in splits.items()}
+        return {name: self.whole.put(x, WHOLE) for name, x in splits.items()}
 
     def follow(self) -> None:
         """Do what the first process does with its trainer, until it ends."""
@@ -65,12 +66,14 @@ class Trainer:
             getattr(self, name)(*arguments, **named)
 
     @by_all
-    def build(self, number: int) -> None:
-        """Compile a program of the experiment."""
-        which = grid.programs(self.experiment)[number]
+    def build(self, number: int, trials: tuple[int, ...]) -> None:
+        """Compile a program of the experiment, for some of its trials."""
+        which = replace(grid.programs(self.experiment)[number], trials=trials)
+        self.placement = self.whole.narrowed(len(which.seeds), len(trials))
         self.built = program.build(
-            self.experiment, self.data_set, which, self.placement
+            self.experiment, self.data_set, which, self.placement, self.before
         )
+        self.before = self.built
 
     @by_all
     def start(self) -> None:

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import pandas as pd
 import pytest
 from flax import nnx
 
@@ -18,6 +19,7 @@ from benchmarks.experiments.continual import CONTINUAL_DIGITS
 from benchmarks.optimizers import OPTIMIZERS, memory
 from benchmarks.optimizers.continual import PLAIN
 from benchmarks.optimizers.method import Lesson, Method, Settings, Setup
+from benchmarks.report import fronts, tables
 from benchmarks.runs.deadline import Deadline
 from benchmarks.runs.execute import execute, prepare
 from benchmarks.tasks.continual import Continual
@@ -403,6 +405,38 @@ class Stopping(Deadline):
     def allows(self, *kinds):
         self.left -= "compile" not in kinds
         return self.left >= 0
+
+
+@pytest.mark.slow
+def test_the_tested_seeds_make_the_trials_that_the_others_choose(tmp_path, monkeypatch):
+    """Their rows are those of a run in which they make all trials."""
+    four = replace(
+        experiments.tiny(CONTINUAL_DIGITS),
+        groups=(("", ("plain", "ewc, decoupled")),),
+        contrasts=(("ewc, decoupled", "plain"),),
+        primary=(),
+        learning_rates=(1e-5, 0.01, 0.03, 0.1),
+        seeds=3,
+    )
+
+    def rows(name):
+        run = prepare(four, "a test", tmp_path / name, resume=False)
+        assert execute(run)
+        found = pd.read_csv(tmp_path / name / "metrics.csv", dtype=str)
+        tables.report(tmp_path / name, "a test")
+        return found, (tmp_path / name / "table.md").read_text()
+
+    some, table = rows("some")
+    monkeypatch.setattr(fronts, "shown_trials", lambda *_: (0, 1, 2, 3))
+    every, same = rows("every")
+    keys = ["optimizer", "trial", "seed", "epoch"]
+    both = every.merge(some[keys], on=keys).reset_index(drop=True)
+    pd.testing.assert_frame_equal(both, some)
+    made = some.groupby(["seed", "optimizer"]).trial.nunique()
+    assert (made["0"] == 4).all()
+    assert (made["1"] == made["2"]).all()
+    assert made["1"].min() < 4
+    assert table.partition("`a test`")[0] == same.partition("`a test`")[0]
 
 
 @pytest.mark.slow

@@ -173,24 +173,26 @@ def test_tuning_seeds_are_validated_and_the_others_tested():
     experiment = replace(
         experiments.tiny(CONTINUAL_DIGITS), groups=(("", ("plain",)),), seeds=3
     )
-    (program,) = grid.programs(experiment)
-    keys = [*experiment.problem.score.labels]
-    blank = dict.fromkeys(metric_rows.columns(experiment), np.nan)
-    rows = pd.DataFrame(
-        [blank | {"seed": s, "trial": t, "epoch": 1} for s in range(3) for t in (0, 1)]
-    ).assign(diverged=False)
-    asked = []
+    keys, shown = [*experiment.problem.score.labels], {}
+    for program in grid.programs(experiment):
+        blank = dict.fromkeys(metric_rows.columns(experiment), np.nan)
+        rows = pd.DataFrame(
+            [blank | {"seed": s, "trial": t} for s in program.seeds for t in (0, 1)]
+        ).assign(diverged=False)
 
-    def evaluate(name, split, trial=None):
-        asked.append(split)
-        return {key: np.full((3, 2), 0.5) for key in keys}
+        def evaluate(name, split, trial=None):
+            return {key: np.full((len(rows) // 2, 2), 0.5) for key in keys}  # noqa: B023
 
-    found = metric_rows.evaluation(experiment, program, rows, evaluate)
-    assert asked == ["validation", "test"]
-    for key in keys:
-        validated = found[f"validation_{key}"].notna()
-        assert [*validated] == [True, True, False, False, False, False]
-        assert [*found[f"test_{key}"].notna()] == [*~validated]
+        found = metric_rows.evaluation(experiment, program, rows, evaluate)
+        for split in ("validation", "test"):
+            scores = found[[f"{split}_{key}" for key in keys]].notna().all(axis=1)
+            shown[split, *program.seeds] = scores.all()
+    assert shown == {
+        ("validation", 0): True,
+        ("test", 0): False,
+        ("validation", 1, 2): False,
+        ("test", 1, 2): True,
+    }
 
 
 def test_the_first_epochs_are_not_evaluated():
