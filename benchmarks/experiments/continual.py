@@ -5,6 +5,7 @@ from dataclasses import replace
 from benchmarks.experiments.experiment import Experiment
 from benchmarks.optimizers.method import Settings
 from benchmarks.tasks.continual import Continual
+from benchmarks.tasks.text_series import TextSeries
 
 WITHOUT_OLD_DATA = (
     *("plain", "decay to 0", "l2-sp, coupled", "l2-sp, decoupled"),
@@ -19,13 +20,13 @@ WITH_ADAM = (
 WITH_OLD_DATA = ("replay of 150", "kl on 150 kept", "replay of 10", "kl on 10 kept")
 
 
-def rates(lowest: float) -> tuple[float, ...]:
-    """Return 24 rates up to 500 times the lowest one.
+def rates(lowest: float, span: float = 500) -> tuple[float, ...]:
+    """Return 24 rates, the highest `span` times the lowest.
 
-    Methods with a number of their own try 6 values of it at every sixth rate: the
-    lowest, and 5, 26 and 129 times that. Pilots on other seeds chose the lowest.
+    Methods with a number of their own try 6 values of it at every sixth rate: with 500
+    the lowest, and 5, 26 and 129 times that. Pilots on other seeds chose both.
     """
-    return tuple(float(f"{lowest * 500 ** (k / 23):.3g}") for k in range(24))
+    return tuple(float(f"{lowest * span ** (k / 23):.3g}") for k in range(24))
 
 
 def against(method: str, peers: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
@@ -122,5 +123,51 @@ CONTINUAL_FASHION = replace(
     seeds=20,
     tuning_seeds=5,
 )
+ADAM_WITHOUT_OLD_DATA = (
+    *("plain adam", "adam, decay to 0", "adam, l2-sp, coupled"),
+    *("adam, l2-sp, decoupled", "adam, ewc, coupled", "adam, ewc, decoupled"),
+    "adam, ewc from its moment, coupled",
+    "adam, ewc from its moment, decoupled",
+    *("adam, sfa", "adam, average from the old", "adam, wise-ft"),
+    *("adam, kl on new inputs", "adam, kl on new inputs, ewc"),
+)
+ADAM_WITH_OLD_DATA = ("adam, replay of 130", "adam, kl on 130 kept")
+CONTINUAL_TEXT = replace(
+    CONTINUAL_DIGITS,
+    name="continual-text",
+    question="A byte-level transformer learns three texts, one after the other: what "
+    "keeps the first two while the third is learned? Primary contrasts: EWC decoupled "
+    "minus WiSE-FT, minus the average and minus the KL on the new inputs, all with "
+    "Adam, mean bits per byte of old and new. 130 windows are 1 % of the old texts; "
+    "anchor and Fisher take more memory than these texts.",
+    cost="not run; about 40 minutes on 2 idle CPU cores (estimated)",
+    problem=TextSeries(
+        shape="0.07M",
+        context=32,
+        windows=200,
+        evaluated=128,
+        remembered=256,
+        tasks=3,
+        epochs_each=6,
+    ),
+    groups=(
+        ("Adam, without old data", ADAM_WITHOUT_OLD_DATA),
+        ("Adam, with old data", ("plain adam", *ADAM_WITH_OLD_DATA)),
+    ),
+    contrasts=against(
+        "adam, ewc, decoupled", (*ADAM_WITHOUT_OLD_DATA, *ADAM_WITH_OLD_DATA)
+    ),
+    learning_rates=rates(0.0004, span=40),
+    rate_scales=(),
+    seeds=12,
+    tuning_seeds=2,
+    epochs=18,
+    evaluate_from=12,
+    batch_sizes=(4,),
+    primary=against(
+        "adam, ewc, decoupled",
+        ("adam, wise-ft", "adam, average from the old", "adam, kl on new inputs"),
+    ),
+)
 
-EXPERIMENTS = (CONTINUAL_DIGITS, CONTINUAL_DIGITS_5, CONTINUAL_FASHION)
+EXPERIMENTS = (CONTINUAL_DIGITS, CONTINUAL_DIGITS_5, CONTINUAL_FASHION, CONTINUAL_TEXT)

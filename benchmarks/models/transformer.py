@@ -28,6 +28,7 @@ class Shape(NamedTuple):
 
 SHAPES = {
     "tiny": Shape(16, 1, 2),
+    "0.07M": Shape(48, 2, 4),
     "0.8M": Shape(128, 4, 4),
     "11M": Shape(384, 6, 6),
     "85M": Shape(768, 12, 12),

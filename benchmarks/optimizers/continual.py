@@ -240,9 +240,23 @@ def ewc(
     return replace(plain, inner=inner, weigh=weigh, adds_up=True).method(numbers)
 
 
-def keeping(term: Term, examples: int) -> Method:
-    """Return SGD with a term of so many kept examples."""
-    return replace(PLAIN, term=term, keeps=examples).method(KEPT)
+def keeping(term: Term, examples: int, plain: Remembering = PLAIN) -> Method:
+    """Return a base with a term of so many kept examples."""
+    return replace(plain, term=term, keeps=examples).method(KEPT)
+
+
+def going_back(plain: Remembering) -> dict[str, Method]:
+    """Return a base whose parameters are mixed with the old ones or with averages."""
+    sfa, average = (replace(plain, inner=inner) for inner in (merged, averaged))
+    return {
+        "sfa": sfa.method({"merge": (0.01, 0.03, 0.1, 0.2, 0.4, 0.7)}),
+        "average from the old": average.method(
+            {"average_step": (0.003, 0.006, 0.012, 0.025, 0.05, 0.1)}, the_average
+        ),
+        "wise-ft": replace(plain, inner=interpolated).method(
+            {"share": (0.4, 0.55, 0.7, 0.8, 0.9, 0.97)}, between_old_and_new
+        ),
+    }
 
 
 OPTIMIZERS = {
@@ -252,15 +266,7 @@ OPTIMIZERS = {
     "l2-sp, decoupled": replace(PLAIN, weigh=alike).method(L2),
     "ewc, coupled": ewc(PLAIN, coupled),
     "ewc, decoupled": ewc(PLAIN, decoupled),
-    "sfa": replace(PLAIN, inner=merged).method(
-        {"merge": (0.01, 0.03, 0.1, 0.2, 0.4, 0.7)}
-    ),
-    "average from the old": replace(PLAIN, inner=averaged).method(
-        {"average_step": (0.003, 0.006, 0.012, 0.025, 0.05, 0.1)}, the_average
-    ),
-    "wise-ft": replace(PLAIN, inner=interpolated).method(
-        {"share": (0.4, 0.55, 0.7, 0.8, 0.9, 0.97)}, between_old_and_new
-    ),
+    **going_back(PLAIN),
     "kl on new inputs": replace(PLAIN, term=as_before_on_new).method(KL),
     "kl on new inputs, ewc": replace(
         PLAIN, weigh=fisher, adds_up=True, term=as_before_on_new
@@ -275,4 +281,13 @@ OPTIMIZERS = {
     "adam, ewc, decoupled": ewc(PLAIN_ADAM, decoupled),
     "adam, ewc from its moment, coupled": ewc(PLAIN_ADAM, coupled, from_adam, EWC_ADAM),
     "adam, ewc from its moment, decoupled": ewc(PLAIN_ADAM, decoupled, from_adam),
+    "adam, decay to 0": replace(PLAIN_ADAM, weigh=alike, to_zero=True).method(DECAY),
+    "adam, l2-sp, coupled": replace(PLAIN_ADAM, inner=coupled, weigh=alike).method(L2),
+    **{f"adam, {name}": each for name, each in going_back(PLAIN_ADAM).items()},
+    "adam, kl on new inputs": replace(PLAIN_ADAM, term=as_before_on_new).method(KL),
+    "adam, kl on new inputs, ewc": replace(
+        PLAIN_ADAM, weigh=fisher, adds_up=True, term=as_before_on_new
+    ).method(EWC | {"weight": (0.1,)}),
+    "adam, replay of 130": keeping(replayed, 130, PLAIN_ADAM),
+    "adam, kl on 130 kept": keeping(as_before_on_kept, 130, PLAIN_ADAM),
 }

@@ -50,24 +50,35 @@ def alike(setup: Setup, lesson: Lesson, memory: Memory, params: Params) -> Param
 
 
 def fisher(setup: Setup, lesson: Lesson, memory: Memory, params: Params) -> Params:
-    """Return the diagonal of the Fisher information, labels drawn from the network."""
+    """Return the diagonal of the Fisher information of a label, drawn by the network.
+
+    Where an example has several labels, it is their mean.
+    """
 
     def surprise(params: Params, example: tuple[jax.Array, jax.Array]) -> jax.Array:
         one, key = example
-        logits = jax.nn.log_softmax(lesson.outputs(params, one[jnp.newaxis])[0])
-        return -logits[jax.random.categorical(key, jax.lax.stop_gradient(logits))]
+        logits = lesson.outputs(params, one[jnp.newaxis])[0]
+        label = jax.random.categorical(key, jax.lax.stop_gradient(logits))
+        loss = optax.losses.softmax_cross_entropy_with_integer_labels
+        return loss(logits, label).sum()
 
     keys = jax.random.split(lesson.key, len(lesson.inputs))
     examples = lesson.inputs, keys
     size = min(TAKEN_AT_ONCE, len(keys))
-    return prox_optax.fisher_diagonal(surprise, params, examples, batch_size=size)
+    found = prox_optax.fisher_diagonal(surprise, params, examples, batch_size=size)
+    return jax.tree.map(lambda f: f / labels_each(lesson), found)
+
+
+def labels_each(lesson: Lesson) -> int:
+    """Return the number of labels of an example."""
+    return lesson.labels.size // len(lesson.labels)
 
 
 def from_adam(setup: Setup, lesson: Lesson, memory: Memory, params: Params) -> Params:
     """Return the Fisher information that Adam's second moment estimates."""
-    s = setup.settings
+    labels = setup.batch_size * labels_each(lesson)
     return prox_optax.fisher_from_adam(
-        memory.inner, batch_size=setup.batch_size, b2=s.b2
+        memory.inner, batch_size=labels, b2=setup.settings.b2
     )
 
 

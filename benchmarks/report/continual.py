@@ -25,15 +25,15 @@ def draw(folder: Path, metrics: pd.DataFrame, meta: dict[str, Any]) -> str:
 
 
 def table(metrics: pd.DataFrame, meta: dict[str, Any]) -> str:
-    """Write Markdown tables of the accuracies, the losses and the differences."""
-    found = fronts.study(metrics, meta)
+    """Write Markdown tables of the scores, the losses and the differences."""
+    found, score = fronts.study(metrics, meta), words(meta["score"]["name"])
     parts = []
     for title, names in meta["experiment"]["groups"]:
-        accuracies = [accuracy_row(metrics, found, name) for name in names]
+        scores = [score_row(metrics, found, name) for name in names]
         losses = [loss_row(found, name, names[0]) for name in names]
         parts += [
-            *(f"{title}: accuracy, the new task with a weight.", ""),
-            *align([ACCURACIES, *accuracies]),
+            *(f"{title}: {score}, the new task with a weight.", ""),
+            *align([SCORES, *scores]),
             *("", f"{title}: loss on the old tasks at equal gain on the new one.", ""),
             *align([LOSSES, *losses]),
             "",
@@ -42,7 +42,7 @@ def table(metrics: pd.DataFrame, meta: dict[str, Any]) -> str:
     return "\n".join([*parts, notes.origin(meta), ""])
 
 
-ACCURACIES: Cells = (
+SCORES: Cells = (
     "method",
     *(f"weight {weight}" for weight in fronts.WEIGHTS),
     "old tasks",
@@ -52,8 +52,8 @@ ACCURACIES: Cells = (
 LOSSES: Cells = ("method", *(f"{gain:.0%} of the gain" for gain in fronts.GAINS))
 
 
-def accuracy_row(metrics: pd.DataFrame, found: Study, name: str) -> Cells:
-    """Describe a method by its accuracies, at what validation chose for each weight."""
+def score_row(metrics: pd.DataFrame, found: Study, name: str) -> Cells:
+    """Describe a method by its scores, at what validation chose for each weight."""
     means = [mean(weighted(found, name, weight)) for weight in fronts.WEIGHTS]
     chosen = fronts.best_mean(found, name, PRIMARY_WEIGHT)
     own = fronts.tested(found, name, chosen)
@@ -61,16 +61,16 @@ def accuracy_row(metrics: pd.DataFrame, found: Study, name: str) -> Cells:
     return (
         name,
         *means,
-        f"{own.old_accuracy.mean():.4f}",
-        f"{own.new_accuracy.mean():.4f}",
+        f"{own.old_score.mean():.4f}",
+        f"{own.new_score.mean():.4f}",
         ", ".join(f"{words(key)} {value}" for key, value in numbers.items()),
     )
 
 
 def weighted(found: Study, name: str, weight: float) -> np.ndarray:
-    """Return the mean accuracy on the test split of what validation chose, by seed."""
+    """Return the mean score on the test split of what validation chose, by seed."""
     chosen = fronts.best_mean(found, name, weight)
-    return np.asarray(fronts.mean_accuracy(fronts.tested(found, name, chosen), weight))
+    return np.asarray(fronts.mean_score(fronts.tested(found, name, chosen), weight))
 
 
 def loss_row(found: Study, name: str, base: str) -> Cells:
@@ -111,7 +111,7 @@ def differences(found: Study, meta: dict[str, Any]) -> list[str]:
     rows: list[Cells] = []
     for method in dict.fromkeys(first for first, _ in e["contrasts"]):
         peers = [peer for first, peer in e["contrasts"] if first == method]
-        of_peers = {peer: accuracy_pairs(found, method, peer) for peer in peers}
+        of_peers = {peer: score_pairs(found, method, peer) for peer in peers}
         p = [statistics.p_value(pairs[PRIMARY_WEIGHT]) for pairs in of_peers.values()]
         for (peer, pairs), one, corrected in zip(
             of_peers.items(), p, statistics.holm(p), strict=True
@@ -131,8 +131,8 @@ def differences(found: Study, meta: dict[str, Any]) -> list[str]:
     return align([DIFFERENCES, *rows])
 
 
-def accuracy_pairs(found: Study, method: str, peer: str) -> dict[float, np.ndarray]:
-    """Return by weight the differences in mean accuracy, by test seed."""
+def score_pairs(found: Study, method: str, peer: str) -> dict[float, np.ndarray]:
+    """Return by weight the differences in the mean score, by test seed."""
     return {
         weight: weighted(found, method, weight) - weighted(found, peer, weight)
         for weight in fronts.WEIGHTS

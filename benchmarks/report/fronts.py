@@ -15,7 +15,7 @@ from benchmarks.records import run_files
 WEIGHTS = (0.25, 0.5, 0.75)  # of the new task, in the mean of the accuracies
 GAINS = (0.5, 0.75, 0.9)  # of the base's gain on the new task
 LEVELS = tuple(np.linspace(0.3, 1.0, 15))  # of that gain, along a front
-MEASURES = ("old_loss", "new_loss", "old_accuracy", "new_accuracy")
+MEASURES = ("old_loss", "new_loss", "old_score", "new_score")
 
 
 class Configuration(NamedTuple):
@@ -32,11 +32,13 @@ class Study(NamedTuple):
       tuning: of each optimizer, trial and epoch the mean over the tuning seeds.
       tested: a row for each optimizer, trial, epoch and test seed.
       start: the epoch after which the new task begins.
+      higher: whether a higher score is better.
     """
 
     tuning: pd.DataFrame
     tested: pd.DataFrame
     start: int
+    higher: bool
 
 
 def study(metrics: pd.DataFrame, meta: dict[str, Any]) -> Study:
@@ -46,37 +48,40 @@ def study(metrics: pd.DataFrame, meta: dict[str, Any]) -> Study:
     rows = metrics[metrics.epoch >= start]
     tunes = rows.seed < e["first_seed"] + e["tuning_seeds"]
     keys = ["optimizer", "trial", "epoch"]
-    tuning = measured(rows[tunes], "validation", e["tasks"])
+    score, higher = meta["score"]["name"], meta["score"]["higher"]
+    tuning = measured(rows[tunes], "validation", e["tasks"], score)
+    tested = measured(rows[~tunes], "test", e["tasks"], score)
     means = tuning.groupby(keys)[[*MEASURES]].mean()
-    return Study(means, measured(rows[~tunes], "test", e["tasks"]), start)
+    return Study(means, tested, start, higher)
 
 
-def measured(rows: pd.DataFrame, split: str, tasks: int) -> pd.DataFrame:
+def measured(rows: pd.DataFrame, split: str, tasks: int, score: str) -> pd.DataFrame:
     """Return the measures of the old tasks' mean and of the new task on a split.
 
     A loss that is not a number is infinite: no configuration with one is chosen.
     """
     found = rows[["optimizer", "trial", "epoch", "seed"]].copy()
-    for measure, bad in (("loss", np.inf), ("accuracy", 0.0)):
+    for name, measure in (("loss", "loss"), ("score", score)):
         old = [f"{split}_{measure}_{number}" for number in range(1, tasks)]
-        found[f"old_{measure}"] = rows[old].fillna(bad).mean(axis=1)
-        found[f"new_{measure}"] = rows[f"{split}_{measure}_{tasks}"].fillna(bad)
+        bad = 0.0 if measure == "accuracy" else np.inf
+        found[f"old_{name}"] = rows[old].fillna(bad).mean(axis=1)
+        found[f"new_{name}"] = rows[f"{split}_{measure}_{tasks}"].fillna(bad)
     return found
 
 
-def mean_accuracy(values: pd.DataFrame, weight: float) -> pd.Series:
-    """Return the mean of both accuracies, the new one with this weight."""
-    mean: pd.Series = (1 - weight) * values.old_accuracy + weight * values.new_accuracy
+def mean_score(values: pd.DataFrame, weight: float) -> pd.Series:
+    """Return the mean of both scores, that of the new task with this weight."""
+    mean: pd.Series = (1 - weight) * values.old_score + weight * values.new_score
     return mean
 
 
 def best_mean(found: Study, optimizer: str, weight: float) -> Configuration:
-    """Choose the configuration with the highest mean accuracy.
+    """Choose the configuration with the best mean score.
 
     Of equal ones it is that of the lowest trial, then epoch.
     """
-    means = mean_accuracy(found.tuning.loc[optimizer], weight).round(5)
-    return Configuration(*means.idxmax())
+    means = mean_score(found.tuning.loc[optimizer], weight).round(5)
+    return Configuration(*(means.idxmax() if found.higher else means.idxmin()))
 
 
 def target(found: Study, base: str, gain: float) -> float:

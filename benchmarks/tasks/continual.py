@@ -19,6 +19,7 @@ from benchmarks.records.score import Score, Wording
 from benchmarks.tasks import classify
 from benchmarks.tasks.classify import NETWORK
 from benchmarks.tasks.problem import split_model
+from benchmarks.training.series import Calendar
 from benchmarks.training.task import Series, Task
 
 
@@ -187,22 +188,20 @@ def in_series(problem: Continual, data_set: ImageSet, batch_size: int) -> Task:
     )
     views = Views(problem, data_set, graph)
     places = jnp.asarray(problem.places(data_set))
-    size, last = places.shape[1], problem.tasks - 1
-
-    def number_at(epoch: jax.Array | int) -> jax.Array:
-        return jnp.minimum(epoch // problem.epochs_each, last)
+    calendar = Calendar(problem.tasks, problem.epochs_each)
+    size = places.shape[1]
 
     def init(key: jax.Array) -> tuple[dict[str, Any], Any]:
         model = problem.network(data_set, nnx.Rngs(jax.random.fold_in(key, 0)))
         pixels = jnp.arange(data_set.train.images[0].size)
-        keys = jax.random.split(jax.random.fold_in(key, 1), last)
+        keys = jax.random.split(jax.random.fold_in(key, 1), problem.tasks - 1)
         drawn = jax.vmap(jax.random.permutation, (0, None))(keys, pixels)
         orders = jnp.concatenate([pixels[None], drawn])
         return {NETWORK: nnx.state(model)}, orders if problem.differ == "pixels" else ()
 
     def batches(key: jax.Array, epoch: jax.Array | int) -> tuple[jax.Array, jax.Array]:
         order = jax.random.permutation(jax.random.fold_in(key, epoch), size)
-        steps, number = size // batch_size, number_at(epoch)
+        steps, number = size // batch_size, calendar.number_at(epoch)
         index = places[number, order[: steps * batch_size]].reshape(steps, -1)
         return index, jnp.full(steps, number)
 
@@ -229,20 +228,17 @@ def in_series(problem: Continual, data_set: ImageSet, batch_size: int) -> Task:
             measures[f"accuracy_{number + 1}"] = accuracy
         return {"accuracy": jnp.stack(accuracies).mean(), **measures}
 
-    def begins(epoch: jax.Array | int) -> jax.Array:
-        return (number_at(epoch) > number_at(epoch - 1)) & (epoch > 0)
-
     def finished(
         orders: Any, data: Split, epoch: jax.Array | int, key: jax.Array
     ) -> Lesson:
-        number = number_at(epoch) - 1
+        number = calendar.number_at(epoch) - 1
         return views.lesson(orders, data, places[number], number, key)
 
     def of_batch(orders: Any, data: Split, batch: Any, key: jax.Array) -> Lesson:
         index, number = batch
         return views.lesson(orders, data, index, number, key)
 
-    series = Series(begins, finished, of_batch)
+    series = Series(calendar.begins, finished, of_batch)
     return Task(init, batches, {NETWORK: loss}, evaluate, Continual.measures, series)
 
 

@@ -1,13 +1,34 @@
 """Tasks in series: what happens once between two of them, and beside an update."""
 
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 
 from benchmarks.optimizers.method import Method, OptState, Params
 from benchmarks.training.keys import between_key
 from benchmarks.training.task import Series
+
+
+class Calendar(NamedTuple):
+    """Which task an epoch is of.
+
+    Attributes:
+      tasks: their number.
+      epochs_each: epochs of each; further epochs are of the last one.
+    """
+
+    tasks: int
+    epochs_each: int
+
+    def number_at(self, epoch: jax.Array | int) -> jax.Array:
+        """Return the number of an epoch's task, counted from 0."""
+        return jnp.minimum(epoch // self.epochs_each, self.tasks - 1)
+
+    def begins(self, epoch: jax.Array | int) -> jax.Array:
+        """Say whether another task than before begins with an epoch."""
+        return (self.number_at(epoch) > self.number_at(epoch - 1)) & (epoch > 0)
 
 
 def hand_over(

@@ -28,7 +28,7 @@ def accuracies(method):
     """Of both tasks in the mean, by test seed, at what validation chose."""
     chosen = fronts.best_mean(study(), method, WEIGHT)
     own = fronts.tested(study(), method, chosen)
-    return np.asarray((own.old_accuracy + own.new_accuracy) / 2)
+    return np.asarray((own.old_score + own.new_score) / 2)
 
 
 def percent(method):
