@@ -85,7 +85,7 @@ CONTINUAL_DIGITS_5 = replace(
     question="Digits, then four times digits with their pixels permuted anew: what "
     "keeps the four old tasks while the fifth is learned? Primary contrasts as in "
     "continual-digits, mean accuracy of the old tasks and of the new one.",
-    cost="not run; about 20 minutes on 2 idle CPU cores (estimated)",
+    cost="up to 35 minutes on 2 CPU cores",
     problem=replace(DIGITS, tasks=5),
     groups=(
         *CONTINUAL_DIGITS.groups[:2],
@@ -132,6 +132,7 @@ ADAM_WITHOUT_OLD_DATA = (
     *("adam, kl on new inputs", "adam, kl on new inputs, ewc"),
 )
 ADAM_WITH_OLD_DATA = ("adam, replay of 130", "adam, kl on 130 kept")
+COUPLED_ON_TEXT = (0.06, 0.25, 1.0, 4.0, 16.0, 64.0)
 CONTINUAL_TEXT = replace(
     CONTINUAL_DIGITS,
     name="continual-text",
@@ -159,6 +160,10 @@ CONTINUAL_TEXT = replace(
     ),
     learning_rates=rates(0.0004, span=40),
     rate_scales=(),
+    values=(
+        ("adam, ewc, coupled", "strength", COUPLED_ON_TEXT),
+        ("adam, ewc from its moment, coupled", "strength", COUPLED_ON_TEXT),
+    ),
     seeds=12,
     tuning_seeds=2,
     epochs=18,

@@ -45,6 +45,8 @@ class Experiment:
         evaluation. Then the others make the trials that the report chooses by that, and
         are tested. With 0 all seeds choose, and the chosen trial is tested at the end.
       evaluate_from: the first epoch after which runs are evaluated.
+      values: (optimizer, a number of its own, the values to try instead of its usual
+        ones).
     """
 
     name: str
@@ -71,6 +73,7 @@ class Experiment:
     primary: tuple[tuple[str, str], ...] = ()
     tuning_seeds: int = 0
     evaluate_from: int = 0
+    values: tuple[tuple[str, str, tuple[float, ...]], ...] = ()
 
     @property
     def optimizers(self) -> tuple[str, ...]:

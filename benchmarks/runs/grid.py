@@ -71,7 +71,8 @@ def numbers(experiment: Experiment, optimizer: str) -> dict[str, tuple[float, ..
     """
     scale = dict(experiment.rate_scales).get(optimizer, 1.0)
     rates = tuple(float(f"{scale * x:.3g}") for x in experiment.learning_rates)
-    own = OPTIMIZERS[optimizer].numbers
+    instead = {key: x for name, key, x in experiment.values if name == optimizer}
+    own = {**OPTIMIZERS[optimizer].numbers, **instead}
     values = list(itertools.product(*own.values()))
     tried = [(x, *others) for others in values for x in rates[:: len(values)]]
     columns = zip(*tried[: len(rates)], strict=True)

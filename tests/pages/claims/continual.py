@@ -8,58 +8,64 @@ from benchmarks.report import fronts, statistics
 from claims.committed import RESULTS, csv, interval, meta
 from claims.pages import Claim
 
-NAME = "continual-digits"
+DIGITS, DIGITS_5 = "continual-digits", "continual-digits-5"
 EWC, ADAM_EWC = "ewc, decoupled", "adam, ewc, decoupled"
 POINT = 0.01
 WEIGHT = 0.5  # of the new task
 
 
 @cache
-def study():
-    return fronts.study(csv(f"{RESULTS}/{NAME}/metrics.csv"), facts())
+def study(name):
+    return fronts.study(csv(f"{RESULTS}/{name}/metrics.csv"), facts(name))
 
 
-def facts():
-    return meta(f"{RESULTS}/{NAME}/meta.json")
+def facts(name):
+    return meta(f"{RESULTS}/{name}/meta.json")
 
 
 @cache
-def accuracies(method):
-    """Of both tasks in the mean, by test seed, at what validation chose."""
-    chosen = fronts.best_mean(study(), method, WEIGHT)
-    own = fronts.tested(study(), method, chosen)
+def scores(method, name):
+    """Of old and new in the mean, by test seed, at what validation chose."""
+    chosen = fronts.best_mean(study(name), method, WEIGHT)
+    own = fronts.tested(study(name), method, chosen)
     return np.asarray((own.old_score + own.new_score) / 2)
 
 
-def percent(method):
-    found = statistics.estimate(accuracies(method))
-    return interval(found, POINT)
+def mean(method, name=DIGITS, unit=POINT):
+    return interval(statistics.estimate(scores(method, name)), unit)
 
 
-def minus(method, peer):
-    """Mean and half of the 95 % interval, in points, paired by seed."""
-    return interval(statistics.estimate(accuracies(method) - accuracies(peer)), POINT)
+def minus(method, peer, name=DIGITS, unit=POINT):
+    """Mean and half of the 95 % interval, paired by seed, in points or another unit."""
+    pairs = scores(method, name) - scores(peer, name)
+    return interval(statistics.estimate(pairs), unit)
 
 
-def group(title):
-    return dict(facts()["experiment"]["groups"])[title]
+def group(title, name):
+    return dict(facts(name)["experiment"]["groups"])[title]
 
 
-def best_peer():
+def best_peer(name=DIGITS):
     """Name the tuned peer without old data, and without Fisher, that is best."""
-    peers = [x for x in group("SGD, without old data") if "ewc" not in x]
-    return max(peers, key=lambda name: accuracies(name).mean())
+    peers = [x for x in group("SGD, without old data", name) if "ewc" not in x]
+    return max(peers, key=lambda method: scores(method, name).mean())
 
 
-def row():
-    shown = EWC, "l2-sp, decoupled", "kl on new inputs", "plain", "replay of 150"
+def minutes(name):
+    return facts(name)["seconds"]["run"] / 60
+
+
+SHOWN = EWC, "l2-sp, decoupled", "kl on new inputs", "plain", "replay of 150"
+
+
+def row(name):
     return (
-        facts()["seconds"]["run"] / 60,
-        *(x for name in shown for x in percent(name)),
-        *minus(EWC, "l2-sp, decoupled"),
-        *minus(EWC, "kl on new inputs"),
-        *minus(EWC, "replay of 150"),
-        *minus("kl on new inputs, ewc", "kl on new inputs"),
+        minutes(name),
+        *(x for method in SHOWN for x in mean(method, name)),
+        *minus(EWC, "l2-sp, decoupled", name),
+        *minus(EWC, "kl on new inputs", name),
+        *minus(EWC, "replay of 150", name),
+        *minus("kl on new inputs, ewc", "kl on new inputs", name),
     )
 
 
@@ -72,7 +78,7 @@ CLAIMS = [
         "points, paired: EWC - L2-SP {:+.2f} +- {:.2f}, EWC - KL {:+.2f} +- {:.2f} "
         "(primary, chosen before), EWC - replay {:+.2f} +- {:.2f}, KL and EWC together "
         "- KL {:+.2f} +- {:.2f}",
-        row,
+        lambda: row(DIGITS),
     ),
 ]
 COPIED = ()
