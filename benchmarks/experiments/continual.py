@@ -85,7 +85,7 @@ CONTINUAL_DIGITS_5 = replace(
     question="Digits, then four times digits with their pixels permuted anew: what "
     "keeps the four old tasks while the fifth is learned? Primary contrasts as in "
     "continual-digits, mean accuracy of the old tasks and of the new one.",
-    cost="up to 35 minutes on 2 CPU cores",
+    cost="up to 34 minutes on 2 CPU cores",
     problem=replace(DIGITS, tasks=5),
     groups=(
         *CONTINUAL_DIGITS.groups[:2],

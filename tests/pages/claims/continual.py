@@ -69,16 +69,28 @@ def row(name):
     )
 
 
+WORDS = (
+    "2 CPU cores that had other work, {:.0f} min | - | mean test accuracy of ",
+    " in percent, +- half of the 95 % interval ",
+    ": EWC decoupled {:.2f} +- {:.2f}, L2-SP decoupled {:.2f} +- {:.2f}, KL on the "
+    "new inputs {:.2f} +- {:.2f}, plain {:.2f} +- {:.2f}, replay of 150 images {:.2f} "
+    "+- {:.2f}; in points, paired: EWC - L2-SP {:+.2f} +- {:.2f}, EWC - KL {:+.2f} +- "
+    "{:.2f} (primary, chosen before), EWC - replay {:+.2f} +- {:.2f}, KL and EWC "
+    "together - KL {:+.2f} +- {:.2f}",
+)
 CLAIMS = [
+    Claim("both tasks".join(WORDS[:2]) + "(n=30)" + WORDS[2], lambda: row(DIGITS)),
     Claim(
-        "2 CPU cores that had other work, {:.0f} min | - | mean test accuracy of both "
-        "tasks in percent, +- half of the 95 % interval (n=30): EWC decoupled {:.2f} "
-        "+- {:.2f}, L2-SP decoupled {:.2f} +- {:.2f}, KL on the new inputs {:.2f} +- "
-        "{:.2f}, plain {:.2f} +- {:.2f}, replay of 150 images {:.2f} +- {:.2f}; in "
-        "points, paired: EWC - L2-SP {:+.2f} +- {:.2f}, EWC - KL {:+.2f} +- {:.2f} "
-        "(primary, chosen before), EWC - replay {:+.2f} +- {:.2f}, KL and EWC together "
-        "- KL {:+.2f} +- {:.2f}",
-        lambda: row(DIGITS),
+        "the old tasks and of the new one".join(WORDS[:2]) + "(n=20)" + WORDS[2],
+        lambda: row(DIGITS_5),
+    ),
+    Claim(
+        "With Adam EWC gains less: {:.2f} +- {:.2f} points over L2-SP decoupled; "
+        "coupled, with the Fisher from Adam's moment, it is {:.2f} +- {:.2f} points",
+        lambda: (
+            *minus(ADAM_EWC, "adam, l2-sp, decoupled", DIGITS_5),
+            *minus("adam, ewc from its moment, coupled", ADAM_EWC, DIGITS_5),
+        ),
     ),
 ]
 COPIED = ()
