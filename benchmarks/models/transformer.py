@@ -37,16 +37,17 @@ SHAPES = {
 """Shapes by their number of parameters; 85M is the body of GPT-2 small."""
 
 
-def rotary(x: jax.Array) -> jax.Array:
+def rotary(x: jax.Array, base: float = ROTARY_BASE) -> jax.Array:
     """Turn pairs of features by angles proportional to the position.
 
     A product of two turned vectors depends on the positions by their distance alone.
 
     Args:
       x: shape (..., positions, heads, features); feature i is paired with i + half.
+      base: the angles of pair i are the position times base ** (-i / half).
     """
     positions, half = x.shape[-3], x.shape[-1] // 2
-    frequencies = ROTARY_BASE ** (-jnp.arange(half) / half)
+    frequencies = base ** (-jnp.arange(half) / half)
     angles = jnp.outer(jnp.arange(positions), frequencies)
     angles = jnp.expand_dims(angles, (*range(x.ndim - 3), -2))
     cos, sin = jnp.cos(angles), jnp.sin(angles)

@@ -1,0 +1,192 @@
+"""A Llama network out of a GGUF file that the test writes, against NumPy."""
+
+import sys
+
+import gguf
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from benchmarks.data import gguf_file
+from benchmarks.models.llama import Llama, LlamaShape
+
+WIDTH, LAYERS, HEADS, KV, HIDDEN, BASE, EPSILON = 16, 2, 4, 2, 12, 100.0, 1e-3
+FEATURES = WIDTH // HEADS
+MERGES = ["h e", "l l", "he ll", "Ġ w", "o r", "Ġw or", "1 2", "Ċ Ċ"]
+BYTES = [chr(c) for c in (*range(33, 127), *range(161, 173), *range(174, 256))]
+OTHERS = [chr(256 + k) for k in range(256 - len(BYTES))]  # for bytes not printed
+TOKENS = ["<|end|>", *BYTES, *OTHERS, *(x.replace(" ", "") for x in MERGES)]
+SHAPES = {
+    "attn_norm": (WIDTH,),
+    "attn_q": (WIDTH, WIDTH),
+    "attn_k": (KV * FEATURES, WIDTH),
+    "attn_v": (KV * FEATURES, WIDTH),
+    "attn_output": (WIDTH, WIDTH),
+    "ffn_norm": (WIDTH,),
+    "ffn_gate": (HIDDEN, WIDTH),
+    "ffn_up": (HIDDEN, WIDTH),
+    "ffn_down": (WIDTH, HIDDEN),
+}
+
+
+def drawn():
+    """Return the tensors of a file, by its names."""
+    rng = np.random.default_rng(0)
+    shapes = {"token_embd": (len(TOKENS), WIDTH), "output_norm": (WIDTH,)}
+    for number in range(LAYERS):
+        shapes |= {f"blk.{number}.{name}": shape for name, shape in SHAPES.items()}
+    return {
+        f"{name}.weight": rng.normal(1.0 if len(shape) == 1 else 0, 0.3, shape).astype(
+            np.float32
+        )
+        for name, shape in shapes.items()
+    }
+
+
+def written(path, tensors, kind="llama", before="smollm"):
+    writer = gguf.GGUFWriter(path, kind)
+    writer.add_embedding_length(WIDTH)
+    writer.add_block_count(LAYERS)
+    writer.add_head_count(HEADS)
+    writer.add_head_count_kv(KV)
+    writer.add_feed_forward_length(HIDDEN)
+    writer.add_rope_freq_base(BASE)
+    writer.add_layer_norm_rms_eps(EPSILON)
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre(before)
+    writer.add_token_list(TOKENS)
+    writer.add_token_types([gguf_file.CONTROL, *[1] * (len(TOKENS) - 1)])
+    writer.add_token_merges(MERGES)
+    for name, array in tensors.items():
+        writer.add_tensor(name, array)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory):
+    return written(tmp_path_factory.mktemp("gguf") / "small.gguf", drawn())
+
+
+def oracle(tensors, tokens):
+    """Compute logits in float64 as the file means it: neighbours are turned."""
+    w = {name: np.float64(array) for name, array in tensors.items()}
+
+    def normed(x, name):
+        root = np.sqrt((x**2).mean(axis=-1, keepdims=True) + EPSILON)
+        return x / root * w[f"{name}.weight"]
+
+    def heads(x):
+        return x.reshape(len(tokens), -1, FEATURES)
+
+    def turned(x):
+        z = x[..., ::2] + 1j * x[..., 1::2]
+        frequencies = BASE ** (-np.arange(0, FEATURES, 2) / FEATURES)
+        z = z * np.exp(1j * np.outer(np.arange(len(tokens)), frequencies))[:, None]
+        return np.stack([z.real, z.imag], axis=-1).reshape(x.shape)
+
+    x = w["token_embd.weight"][tokens]
+    for k in range(LAYERS):
+
+        def linear(y, name, k=k):
+            return y @ w[f"blk.{k}.{name}.weight"].T
+
+        y = normed(x, f"blk.{k}.attn_norm")
+        q, keys = (turned(heads(linear(y, f"attn_{name}"))) for name in "qk")
+        values, mixed = heads(linear(y, "attn_v")), np.zeros((len(tokens), WIDTH))
+        for head in range(HEADS):
+            own = head // (HEADS // KV)
+            scores = q[:, head] @ keys[:, own].T / np.sqrt(FEATURES)
+            scores[np.triu_indices(len(tokens), 1)] = -np.inf
+            weights = np.exp(scores - scores.max(axis=1, keepdims=True))
+            weights /= weights.sum(axis=1, keepdims=True)
+            mixed[:, head * FEATURES :][:, :FEATURES] = weights @ values[:, own]
+        x = x + linear(mixed, "attn_output")
+        y = normed(x, f"blk.{k}.ffn_norm")
+        gate = linear(y, "ffn_gate")
+        x = x + linear(gate / (1 + np.exp(-gate)) * linear(y, "ffn_up"), "ffn_down")
+    return normed(x, "output_norm") @ w["token_embd.weight"].T
+
+
+def test_logits_of_the_file_are_those_of_numpy(file):
+    """float32 through two blocks, logits of order 1: 1e-4."""
+    found = gguf_file.read(file)
+    model = Llama(LlamaShape(**found.shape), rngs=nnx.Rngs(0))
+    gguf_file.put(model, found.params)
+    tokens = np.random.default_rng(1).integers(0, len(TOKENS), 9)
+    logits = jax.jit(model)(jnp.asarray(tokens)[None])
+    assert logits.dtype == jnp.float32
+    np.testing.assert_allclose(logits[0], oracle(drawn(), tokens), atol=1e-4)
+
+
+def test_activations_may_be_bfloat16_and_parameters_stay_float32():
+    shape = LlamaShape(8, WIDTH, 1, HEADS, KV, HIDDEN)
+
+    def made():
+        return Llama(shape, dtype=jnp.bfloat16, rngs=nnx.Rngs(0))
+
+    params = jax.eval_shape(lambda: nnx.state(made(), nnx.Param))
+    assert {x.dtype for x in jax.tree.leaves(params)} == {jnp.dtype("float32")}
+    positions = jnp.zeros((1, 3, WIDTH), jnp.bfloat16)
+    block = jax.eval_shape(lambda x: made().blocks[0](x), positions)
+    logits = jax.eval_shape(lambda x: made()(x), jnp.zeros((1, 3), jnp.int32))
+    assert (block.dtype, logits.dtype) == (jnp.bfloat16, jnp.float32)
+
+
+def by_hand(text):
+    """Encode a text of known words by the merges, the first one first."""
+    ids = []
+    for word in text:
+        parts = list(word)
+        for merge in MERGES:
+            left, right = merge.split(" ")
+            k = 0
+            while k < len(parts) - 1:
+                if parts[k : k + 2] == [left, right]:
+                    parts[k : k + 2] = [left + right]
+                k += 1
+        ids += [TOKENS.index(part) for part in parts]
+    return ids
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("hello world", ["hello", "Ġworld"]),
+        ("hello12", ["hello", "1", "2"]),  # a digit is a word, so 1 2 never merges
+        ("a\n\nwor", ["a", "Ċ", "Ċ", "wor"]),
+        ("<|end|>he", None),
+        ("né", ["n", "Ã", "©"]),
+    ],
+)
+def test_token_ids(text, words, file):
+    tokenizer = gguf_file.read(file).tokenizer
+    expected = [0, TOKENS.index("he")] if words is None else by_hand(words)
+    ids = tokenizer.encode(text).ids
+    assert ids == expected
+    assert tokenizer.decode(ids, skip_special_tokens=False) == text
+
+
+def test_other_files_are_refused(tmp_path):
+    other = written(tmp_path / "other.gguf", drawn(), kind="gpt2")
+    with pytest.raises(
+        ValueError, match="of the kind gpt2; give one of the kind llama"
+    ):
+        gguf_file.read(other)
+    own = drawn() | {"output.weight": drawn()["token_embd.weight"]}
+    with pytest.raises(ValueError, match="has an output of its own"):
+        gguf_file.read(written(tmp_path / "own.gguf", own))
+    split = written(tmp_path / "split.gguf", drawn(), before="llama-bpe")
+    with pytest.raises(ValueError, match=r"only .* is read"):
+        gguf_file.read(split)
+
+
+def test_a_missing_package_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "gguf", None)
+    with pytest.raises(ImportError, match="pip install gguf tokenizers"):
+        gguf_file.package("gguf")
