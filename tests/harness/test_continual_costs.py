@@ -1,11 +1,14 @@
 """What methods for tasks in series keep, by hand, and the files of the measurements."""
 
+from pathlib import Path
+
 import pytest
 from typer.testing import CliRunner
 
 from benchmarks.__main__ import app
 from benchmarks.costs import continual, measurements, timing
 from benchmarks.experiments.continual import CONTINUAL_DIGITS
+from benchmarks.records import files
 
 PARAMETERS = 64 * 64 + 64 + 64 * 10 + 10
 EXAMPLE = 64 * 4 + 4  # 64 floats and a label
@@ -48,6 +51,17 @@ def test_what_methods_keep_is_counted():
         many = {"150": 150, "10": 10}
         (number,) = {many[x] for x in name.split() if x in many} or {0}
         assert int(row["examples_bytes"]) == EXAMPLE * number
+
+
+RESULTS = Path(__file__).parents[2] / "benchmarks/results/continual-costs"
+
+
+def test_the_committed_table_is_of_the_committed_rows(tmp_path):
+    for file in (continual.KEPT, continual.STEPS):
+        if (RESULTS / file).is_file():
+            (tmp_path / file).write_bytes((RESULTS / file).read_bytes())
+    text = continual.write(tmp_path, files.read_json(RESULTS / "meta.json"))
+    assert text == (RESULTS / "table.md").read_text(encoding="utf-8")
 
 
 def test_times_are_of_a_step_and_paired(monkeypatch):
