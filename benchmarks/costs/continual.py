@@ -171,7 +171,7 @@ def run(folder: Path, *, tiny: bool) -> str:
 
 def subject(experiment: Experiment, data_set: DataSet, name: str) -> Subject:
     """Return a method at its first trial in an experiment."""
-    one = replicas.several(experiment, name, 1)
+    one = replace(replicas.several(experiment, name, 1), tuning_seeds=0)
     (program,) = grid.programs(one)
     task = one.problem.task(data_set, program.batch_size)
     steps = grid.total_steps(one, one.problem.examples(data_set), program.batch_size)
