@@ -20,6 +20,7 @@ from typing import Annotated
 import typer
 
 from benchmarks import experiments
+from benchmarks.costs import continual
 from benchmarks.costs.gpu import convolutions, seeds
 from benchmarks.costs.gpu import plan as plans
 from benchmarks.costs.gpu import table as plan_table
@@ -277,6 +278,14 @@ def measure_speed(
     folder = out or run_files.FOLDER / ("speed-tiny" if tiny else "speed")
     with errors_told(debug), folders.measuring(folder, (*speed.FILES, "table.md")):
         print(speed.run(plan, folder, data_dir, resume=resume))
+
+
+@app.command("continual-costs")
+def measure_series(tiny: Tiny = False, out: Out = None, debug: Debug = False) -> None:
+    """Time a step of each method for tasks in series, and count what it keeps."""
+    folder = out or run_files.FOLDER / ("continual-costs" + "-tiny" * tiny)
+    with errors_told(debug), folders.measuring(folder, continual.FILES):
+        print(continual.run(folder, tiny=tiny))
 
 
 @app.command("gpu")

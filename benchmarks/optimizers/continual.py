@@ -5,7 +5,7 @@ and not tuned, so that all methods of a base begin the second with the same netw
 Then the base starts anew, with what the method keeps of the finished task.
 
 A pull adds strength * F_i (w_i - a_i)^2 to the loss, or does as much in the step: F is
-1 for L2-SP, the Fisher information for EWC. It is 0 for methods without a pull.
+1 for L2-SP, the Fisher information for EWC.
 """
 
 from collections.abc import Callable, Mapping
@@ -22,13 +22,11 @@ from benchmarks.optimizers.memory import (
     Memory,
     Term,
     Weigh,
-    alike,
     as_before_on_kept,
     as_before_on_new,
     fisher,
     from_adam,
     kept_after,
-    nothing,
     replayed,
 )
 from benchmarks.optimizers.method import Lesson, Method, Params, Setup
@@ -42,7 +40,7 @@ class Now(NamedTuple):
     Attributes:
       setup: the numbers of the trial.
       rate: the learning rate in this task.
-      weights: strength times F, a tree.
+      weights: strength times F, a number or a tree; 0 in the first task.
       follows: whether there was a task before.
     """
 
@@ -54,6 +52,11 @@ class Now(NamedTuple):
 
 Inner = Callable[[Base, Now], optax.GradientTransformation]
 """Puts a base and the pull together."""
+
+
+def alone(base: Base, now: Now) -> optax.GradientTransformation:
+    """Return a base without a pull."""
+    return base(now.setup, now.rate)
 
 
 def coupled(base: Base, now: Now) -> optax.GradientTransformation:
@@ -89,9 +92,7 @@ def averaged(base: Base, now: Now) -> optax.GradientTransformation:
     """Return a base beside an average that begins with the old parameters."""
     step = now.setup.numbers["average_step"]
     average = prox_optax.proximal(0.0, period=1, anchor_step=step)
-    pull = prox_optax.decoupled_proximal(now.weights, period=None)
-    parts = (BASE, base(now.setup, now.rate)), (AVERAGE, average), (OLD, pull)
-    return optax.named_chain(*parts)
+    return optax.named_chain((BASE, base(now.setup, now.rate)), (AVERAGE, average))
 
 
 class Share(NamedTuple):
@@ -110,9 +111,7 @@ def interpolated(base: Base, now: Now) -> optax.GradientTransformation:
         return updates, state
 
     share = optax.GradientTransformation(init, update)
-    pull = prox_optax.decoupled_proximal(now.weights, period=None)
-    parts = (BASE, base(now.setup, now.rate)), (SHARE, share), (OLD, pull)
-    return optax.named_chain(*parts)
+    return optax.named_chain((BASE, base(now.setup, now.rate)), (SHARE, share))
 
 
 def the_average(params: Params, state: Memory) -> Params:
@@ -136,20 +135,20 @@ class Remembering:
       base: the bare optimizer.
       first_rate: its learning rate in the first task.
       inner: how base and pull stand together.
-      weigh: F of a finished task.
-      adds_up: whether F is added to that of the tasks before, and the anchor is their
-        mean, weighted by F; else the last task's take their place.
+      weigh: F of a finished task. It is added to that of the tasks before, and the
+        anchor is their mean, weighted by F. None: F is 1, the anchor the last task's.
       to_zero: whether the pull is to 0 instead of the old parameters.
+      teaches: whether the old parameters are kept beside the pull.
       term: what is added to the loss, times the number `weight`.
       keeps: the number of examples that are kept.
     """
 
     base: Base
     first_rate: float
-    inner: Inner = decoupled
-    weigh: Weigh = nothing
-    adds_up: bool = False
+    inner: Inner = alone
+    weigh: Weigh | None = None
     to_zero: bool = False
+    teaches: bool = False
     term: Term | None = None
     keeps: int = 0
 
@@ -165,20 +164,23 @@ class Remembering:
         self, setup: Setup, finished: jax.Array, fisher: Params
     ) -> optax.GradientTransformation:
         """Return the optimizer of the task after so many finished ones."""
-        strength = setup.numbers.get("strength", 0.0)
-        rate = jnp.where(finished > 0, setup.numbers["learning_rate"], self.first_rate)
-        weights = jax.tree.map(lambda f: strength * f, fisher)
-        return self.inner(self.base, Now(setup, rate, weights, finished > 0))
+        follows = finished > 0
+        rate = jnp.where(follows, setup.numbers["learning_rate"], self.first_rate)
+        strength = jnp.where(follows, setup.numbers.get("strength", 0.0), 0.0)
+        weights = strength
+        if self.weigh is not None:
+            weights = jax.tree.map(lambda f: strength * f, fisher)
+        return self.inner(self.base, Now(setup, rate, weights, follows))
 
     def make(self, setup: Setup) -> optax.GradientTransformationExtraArgs:
         """Return the optimizer of all tasks; its update needs the batch's `lesson`."""
 
         def init(params: Params) -> Memory:
-            none = optax.tree.zeros_like(params)
             finished = jnp.int32(0)
+            fisher = optax.tree.zeros_like(params) if self.weigh else ()
             kept = jnp.zeros((self.keeps, 2), jnp.int32) if self.keeps else ()
-            inner = self.optimizer(setup, finished, none).init(params)
-            return Memory(finished, none, params, kept, inner)
+            inner = self.optimizer(setup, finished, fisher).init(params)
+            return Memory(finished, fisher, self.teacher(params), kept, inner)
 
         def update(
             updates: Any, state: Any, params: Any = None, **extra: Any
@@ -204,19 +206,27 @@ class Remembering:
         self, setup: Setup, lesson: Lesson, memory: Memory, params: Params
     ) -> Memory:
         """Return what is known after a finished task, with a new optimizer's state."""
-        target = optax.tree.zeros_like(params) if self.to_zero else params
-        fisher, anchor = prox_optax.consolidate(
-            memory.fisher,
-            prox_optax.get_anchor(memory.inner, params, OLD),
-            self.weigh(setup, lesson, memory, params),
-            target,
-            decay=1.0 if self.adds_up else 0.0,
-        )
+        fisher, anchor = self.target(setup, lesson, memory, params)
         finished = memory.finished + 1
         inner = self.optimizer(setup, finished, fisher).init(params)
-        inner = prox_optax.set_anchor(inner, anchor, OLD)
+        if anchor is not params:  # from which an optimizer starts
+            inner = prox_optax.set_anchor(inner, anchor, OLD)
         kept = kept_after(lesson, memory) if self.keeps else ()
-        return Memory(finished, fisher, params, kept, inner)
+        return Memory(finished, fisher, self.teacher(params), kept, inner)
+
+    def target(
+        self, setup: Setup, lesson: Lesson, memory: Memory, params: Params
+    ) -> tuple[Params, Params]:
+        """Return F and the anchor of the pull after a finished task."""
+        if self.weigh is None:
+            return (), optax.tree.zeros_like(params) if self.to_zero else params
+        old = prox_optax.get_anchor(memory.inner, params, OLD)
+        new = self.weigh(setup, lesson, memory, params)
+        return prox_optax.consolidate(memory.fisher, old, new, params)
+
+    def teacher(self, params: Params) -> Params:
+        """Return the old parameters, if they are kept."""
+        return params if self.teaches else ()
 
 
 PLAIN = Remembering(l2_sgd, first_rate=0.1)
@@ -237,57 +247,60 @@ def ewc(
     numbers: Mapping[str, tuple[float, ...]] = EWC,
 ) -> Method:
     """Return EWC in a form, with F from `weigh`."""
-    return replace(plain, inner=inner, weigh=weigh, adds_up=True).method(numbers)
-
-
-def keeping(term: Term, examples: int, plain: Remembering = PLAIN) -> Method:
-    """Return a base with a term of so many kept examples."""
-    return replace(plain, term=term, keeps=examples).method(KEPT)
+    return replace(plain, inner=inner, weigh=weigh).method(numbers)
 
 
 def going_back(plain: Remembering) -> dict[str, Method]:
     """Return a base whose parameters are mixed with the old ones or with averages."""
     sfa, average = (replace(plain, inner=inner) for inner in (merged, averaged))
+    wise = replace(plain, inner=interpolated, teaches=True)
     return {
         "sfa": sfa.method({"merge": (0.01, 0.03, 0.1, 0.2, 0.4, 0.7)}),
         "average from the old": average.method(
             {"average_step": (0.003, 0.006, 0.012, 0.025, 0.05, 0.1)}, the_average
         ),
-        "wise-ft": replace(plain, inner=interpolated).method(
+        "wise-ft": wise.method(
             {"share": (0.4, 0.55, 0.7, 0.8, 0.9, 0.97)}, between_old_and_new
         ),
     }
 
 
+def taught(plain: Remembering) -> dict[str, Method]:
+    """Return a base with a term for the old network's outputs, and EWC with it."""
+    kl = replace(plain, term=as_before_on_new, teaches=True)
+    both = ewc(kl, decoupled, numbers=EWC | {"weight": (0.1,)})
+    return {"kl on new inputs": kl.method(KL), "kl on new inputs, ewc": both}
+
+
+def keeping(plain: Remembering, examples: int) -> dict[str, Method]:
+    """Return a base with a term of so many kept examples."""
+    replay = replace(plain, term=replayed, keeps=examples)
+    kl = replace(replay, term=as_before_on_kept, teaches=True)
+    methods = {"replay of {}": replay, "kl on {} kept": kl}
+    return {name.format(examples): each.method(KEPT) for name, each in methods.items()}
+
+
+OTHERS = going_back(PLAIN_ADAM) | taught(PLAIN_ADAM) | keeping(PLAIN_ADAM, 130)
 OPTIMIZERS = {
     "plain": PLAIN.method(),
-    "decay to 0": replace(PLAIN, weigh=alike, to_zero=True).method(DECAY),
-    "l2-sp, coupled": replace(PLAIN, inner=coupled, weigh=alike).method(L2),
-    "l2-sp, decoupled": replace(PLAIN, weigh=alike).method(L2),
+    "decay to 0": replace(PLAIN, inner=decoupled, to_zero=True).method(DECAY),
+    "l2-sp, coupled": replace(PLAIN, inner=coupled).method(L2),
+    "l2-sp, decoupled": replace(PLAIN, inner=decoupled).method(L2),
     "ewc, coupled": ewc(PLAIN, coupled),
     "ewc, decoupled": ewc(PLAIN, decoupled),
     **going_back(PLAIN),
-    "kl on new inputs": replace(PLAIN, term=as_before_on_new).method(KL),
-    "kl on new inputs, ewc": replace(
-        PLAIN, weigh=fisher, adds_up=True, term=as_before_on_new
-    ).method(EWC | {"weight": (0.1,)}),
-    "replay of 150": keeping(replayed, 150),
-    "kl on 150 kept": keeping(as_before_on_kept, 150),
-    "replay of 10": keeping(replayed, 10),
-    "kl on 10 kept": keeping(as_before_on_kept, 10),
+    **taught(PLAIN),
+    **keeping(PLAIN, 150),
+    **keeping(PLAIN, 10),
     "plain adam": PLAIN_ADAM.method(),
-    "adam, l2-sp, decoupled": replace(PLAIN_ADAM, weigh=alike).method(L2_ADAM),
+    "adam, l2-sp, decoupled": replace(PLAIN_ADAM, inner=decoupled).method(L2_ADAM),
     "adam, ewc, coupled": ewc(PLAIN_ADAM, coupled, fisher, EWC_ADAM),
     "adam, ewc, decoupled": ewc(PLAIN_ADAM, decoupled),
     "adam, ewc from its moment, coupled": ewc(PLAIN_ADAM, coupled, from_adam, EWC_ADAM),
     "adam, ewc from its moment, decoupled": ewc(PLAIN_ADAM, decoupled, from_adam),
-    "adam, decay to 0": replace(PLAIN_ADAM, weigh=alike, to_zero=True).method(DECAY),
-    "adam, l2-sp, coupled": replace(PLAIN_ADAM, inner=coupled, weigh=alike).method(L2),
-    **{f"adam, {name}": each for name, each in going_back(PLAIN_ADAM).items()},
-    "adam, kl on new inputs": replace(PLAIN_ADAM, term=as_before_on_new).method(KL),
-    "adam, kl on new inputs, ewc": replace(
-        PLAIN_ADAM, weigh=fisher, adds_up=True, term=as_before_on_new
-    ).method(EWC | {"weight": (0.1,)}),
-    "adam, replay of 130": keeping(replayed, 130, PLAIN_ADAM),
-    "adam, kl on 130 kept": keeping(as_before_on_kept, 130, PLAIN_ADAM),
+    "adam, decay to 0": replace(PLAIN_ADAM, inner=decoupled, to_zero=True).method(
+        DECAY
+    ),
+    "adam, l2-sp, coupled": replace(PLAIN_ADAM, inner=coupled).method(L2),
+    **{f"adam, {name}": each for name, each in OTHERS.items()},
 }

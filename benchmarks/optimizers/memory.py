@@ -16,12 +16,13 @@ TAKEN_AT_ONCE = 64  # examples whose gradients are squared together
 class Memory(NamedTuple):
     """What a method has of the tasks before, and the state of its optimizer.
 
+    What a method does not use is an empty pytree.
+
     Attributes:
       finished: int32, shape (), the number of tasks before.
       fisher: how strongly each parameter is pulled, relative to the strength.
       teacher: the parameters at the end of the task before.
-      kept: int32, shape (k, 2), the tasks and places of the examples that are kept; an
-        empty pytree for methods that keep none.
+      kept: int32, shape (k, 2), the tasks and places of the examples that are kept.
       inner: the optimizer's state, with the anchor of the pull in it.
     """
 
@@ -37,16 +38,6 @@ Weigh = Callable[[Setup, Lesson, Memory, Params], Params]
 
 Term = Callable[[Lesson, Memory, Params], jax.Array]
 """Gives what is added to the loss of a batch."""
-
-
-def nothing(setup: Setup, lesson: Lesson, memory: Memory, params: Params) -> Params:
-    """Return zeros, for methods without a pull."""
-    return optax.tree.zeros_like(params)
-
-
-def alike(setup: Setup, lesson: Lesson, memory: Memory, params: Params) -> Params:
-    """Return ones: all parameters are pulled alike."""
-    return optax.tree.ones_like(params)
 
 
 def fisher(setup: Setup, lesson: Lesson, memory: Memory, params: Params) -> Params:

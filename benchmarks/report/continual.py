@@ -98,6 +98,7 @@ DIFFERENCES: Cells = (
     *(f"weight {weight}" for weight in fronts.WEIGHTS),
     "p",
     "p, Holm",
+    "p, permuted",
     "seen with 80 % power",
     *(f"old loss at {gain:.0%}" for gain in fronts.GAINS),
 )
@@ -121,6 +122,7 @@ def differences(found: Study, meta: dict[str, Any]) -> list[str]:
                     f"{method} - {peer}" + " (primary)" * ((method, peer) in primary),
                     *map(signed, pairs.values()),
                     *(f"{one:.2g}", f"{corrected:.2g}"),
+                    f"{statistics.permuted_p(pairs[PRIMARY_WEIGHT]):.2g}",
                     f"{statistics.visible(pairs[PRIMARY_WEIGHT]):.4f}",
                     *(
                         loss_difference(found, method, peer, bases[method], gain)
@@ -180,9 +182,11 @@ seeds. * marks a difference,
   method of the group makes. At an equal gain the configuration with the lowest old
   loss is taken among those that reach it on validation; in brackets what it made of
   the gain on the test split.
-- p: of a t test at weight {PRIMARY_WEIGHT}; Holm's is over the differences of one \
-method. With 80 % power
-  a test of this size finds the difference in the next column.
+- p: of a t test at weight {PRIMARY_WEIGHT}; Holm's is of these, over the differences \
+of one method.
+- p, permuted: of the same mean, by {statistics.SIGNS} draws of the differences' signs;
+  not corrected.
+- With 80 % power a t test of this size finds the difference in the next column.
 - primary: chosen before the run. All else is exploratory."""
 
 

@@ -17,7 +17,7 @@ import pytest
 import slrla
 from flax import nnx
 
-from prox_optax import set_anchor
+from prox_optax import consolidate, proximal, set_anchor
 
 # The same float64 operations in another order: over 40 steps towards a minimum rounding
 # errors of 1e-16 are not amplified, up to the 1 / (1 - 0.9) of the momentum.
@@ -146,21 +146,41 @@ def test_ewc_is_the_papers():
 
     expected, _ = momentum_sgd(gradient, theta_a, 0.0)
 
-    a = continual_ewc.ewc(ETA, 0.0, 1.0)
-    w = jnp.array(START)
-    w, _ = run(a, lambda w: logistic_loss(w, X, Y), w, a.init(w))
-    b = continual_ewc.ewc(ETA, lam / 2, jnp.array(F))
+    w, b = jnp.array(theta_a), penalised(lam / 2 * F)
     actual, _ = run(b, lambda w: logistic_loss(w, X_B, Y_B), w, b.init(w))
     close(actual, expected)
 
 
+def penalised(strength):
+    """SGD with momentum on the loss and the penalty, in the README's two lines."""
+    return optax.chain(proximal(strength, period=None), optax.sgd(ETA, momentum=MU))
+
+
+@pytest.mark.usefixtures("_float64")
+def test_the_decoupled_ewc_of_two_old_tasks():
+    """The step to the minimum: (w + u + sum_k r_k a_k) / (1 + sum_k r_k)."""
+    lam = 30.0
+    (F, a), (F_2, a_2) = ((RNG.uniform(size=5), RNG.normal(size=5)) for _ in range(2))
+    w, v = a_2, 0.0
+    r, r_2 = ETA * lam * F, ETA * lam * F_2
+    for _ in range(T):
+        v = MU * v + logistic_gradient(w, X, Y)
+        w = (w - ETA * v + r * a + r_2 * a_2) / (1 + r + r_2)
+
+    total, anchor = consolidate(*map(jnp.array, (F, a, F_2, a_2)))
+    optimizer = continual_ewc.pulled(ETA, lam / 2, total)
+    start = jnp.array(a_2)
+    state = set_anchor(optimizer.init(start), anchor)
+    actual, _ = run(optimizer, lambda w: logistic_loss(w, X, Y), start, state)
+    close(actual, w)
+
+
 @pytest.mark.usefixtures("_quick_compilation")
-def test_fisher_of_the_example_is_the_mean_squared_score(monkeypatch):
+def test_fisher_of_the_example_is_the_mean_squared_score():
     """E[(d log p(y | x) / d theta_i)^2] by hand, for the labels the network drew."""
     key, images = jax.random.key(0), jax.tree.map(lambda x: x[:50], continual_ewc.TRAIN)
-    monkeypatch.setattr(continual_ewc, "TRAIN", images)
     params = nnx.state(digits.Network(continual_ewc.HIDDEN, nnx.Rngs(key)))
-    fisher = jax.jit(continual_ewc.fisher_of_a)(params, key)
+    fisher = jax.jit(continual_ewc.needed)(images, params, key)
 
     x = np.asarray(images.pixels, np.float64)
     (b1, W1), (b2, W2) = (
@@ -194,7 +214,7 @@ def test_l2_init_is_the_papers():
     w, _ = momentum_sgd(gradient(X, Y), START, 0.0)
     expected, _ = momentum_sgd(gradient(X_B, Y_B), w, 0.0)
 
-    optimizer = continual_ewc.ewc(ETA, lam, 1.0)
+    optimizer = penalised(lam)
     w = jnp.array(START)
     for x, y in ((X, Y), (X_B, Y_B)):
         state = set_anchor(optimizer.init(w), jnp.array(W0))

@@ -238,8 +238,17 @@ def test_no_results_in_what_is_no_folder(tmp_path, name, command):
     refused(invoke(command, "small", "--out", NO_FOLDERS[name](tmp_path / "out")))
 
 
+MEASURED = {
+    "traffic": ("meta.json", "table.md", "traffic.csv"),
+    "speed": ("meta.json", "table.md", "ways.csv"),
+    "gpu": ("meta.json", "plan.md", "kernel.csv"),
+    "lanes": ("lanes.json", "lanes.md", "lanes.csv"),
+    "continual-costs": ("meta.json", "table.md", "kept.csv"),
+}
+
+
 @pytest.mark.parametrize("name", NO_FOLDERS)
-@pytest.mark.parametrize("command", ["traffic", "speed", "gpu", "lanes"])
+@pytest.mark.parametrize("command", sorted(MEASURED))
 def test_no_folder_for_measurements(tmp_path, name, command):
     folder = NO_FOLDERS[name](tmp_path / "out")
     refused(invoke(command, "--out", folder), "--out")
@@ -316,12 +325,6 @@ def test_a_lock_is_of_the_file_that_is_there(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-MEASURED = {
-    "traffic": ("meta.json", "table.md", "traffic.csv"),
-    "speed": ("meta.json", "table.md", "ways.csv"),
-    "gpu": ("meta.json", "plan.md", "kernel.csv"),
-    "lanes": ("lanes.json", "lanes.md", "lanes.csv"),
-}
 OF_A_RUN = b'{"command": "", "experiment": {}, "versions": {}, "device": {}}'
 
 

@@ -164,6 +164,27 @@ def test_holm_and_p():
     assert statistics.p_value(np.array([0.5])) == 1
 
 
+def test_a_permuted_p_counts_the_signs():
+    """By hand: of 2^8 signs, the share with a mean as far from 0."""
+    pairs = np.array([0.3, -0.1, 0.4, 0.25, -0.05, 0.6, 0.15, 0.02])
+    means = np.array(list(itertools.product((1, -1), repeat=8))) @ pairs / 8
+    share = np.mean(np.abs(means) >= abs(pairs.mean()) - 1e-12)
+    assert 0.01 < share < 0.1
+    assert statistics.permuted_p(pairs) == pytest.approx(share, rel=1e-12)
+    assert statistics.permuted_p(-pairs) == statistics.permuted_p(pairs)
+    assert statistics.permuted_p(np.zeros(3)) == 1
+    assert statistics.permuted_p(np.array([0.5])) == 1
+
+
+def test_a_permuted_p_of_many_pairs_is_drawn():
+    """Of 30 normal pairs it is near the t test's; draws alone err by 0.001."""
+    pairs = np.random.default_rng(0).normal(0.33, 1, 30)
+    p = statistics.permuted_p(pairs)
+    assert p == statistics.permuted_p(pairs)
+    assert p == pytest.approx(statistics.p_value(pairs), abs=0.01)
+    assert statistics.permuted_p(np.ones(30)) == 2 / (statistics.SIGNS + 1)
+
+
 def test_visible_difference():
     """With n = 2: (12.706 + 1.376) * the standard error, from tables of Student's t."""
     assert statistics.visible(np.array([0.0, 2.0])) == pytest.approx(14.08, rel=1e-3)

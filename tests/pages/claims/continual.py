@@ -78,6 +78,29 @@ WORDS = (
     "{:.2f} (primary, chosen before), EWC - replay {:+.2f} +- {:.2f}, KL and EWC "
     "together - KL {:+.2f} +- {:.2f}",
 )
+
+
+@cache
+def keeps():
+    """Of each method, the bytes of parameters, state and examples."""
+    return csv(f"{RESULTS}/continual-costs/kept.csv").set_index("method")
+
+
+def copies(method):
+    """Of the parameters, in the state between two steps."""
+    row = keeps().loc[method]
+    return row.state_bytes / row.parameters_bytes
+
+
+def kept():
+    sgd = "plain", "l2-sp, decoupled", EWC, "kl on new inputs, ewc"
+    assert round(copies("kl on new inputs")) == round(copies("l2-sp, decoupled"))
+    return (
+        *(copies(method) for method in (*sgd, "plain adam", ADAM_EWC)),
+        int(keeps().examples_bytes["replay of 150"]),
+    )
+
+
 CLAIMS = [
     Claim("both tasks".join(WORDS[:2]) + "(n=30)" + WORDS[2], lambda: row(DIGITS)),
     Claim(
@@ -91,6 +114,12 @@ CLAIMS = [
             *minus(ADAM_EWC, "adam, l2-sp, decoupled", DIGITS_5),
             *minus("adam, ewc from its moment, coupled", ADAM_EWC, DIGITS_5),
         ),
+    ),
+    Claim(
+        "plain SGD {:.0f} copy of the parameters, L2-SP and KL to the old network "
+        "{:.0f}, EWC {:.0f}, both together {:.0f}, plain Adam {:.0f}, EWC with it "
+        "{:.0f}. `replay of 150` keeps {:,} bytes of images and labels.",
+        kept,
     ),
 ]
 COPIED = ()
