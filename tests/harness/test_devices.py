@@ -85,7 +85,7 @@ def test_a_checkpoint_goes_on_on_other_devices(on_one, tmp_path, before, after, 
 
 def test_a_checkpoint_has_no_padding(tmp_path):
     trainer = Trainer(MANY, MANY.problem.load(None), cpus(3))
-    trainer.build(0)
+    trainer.build(0, tuple(range(13)))
     trainer.start()
     lanes = trainer.fetch()
     assert {x.shape[:2] for x in jax.tree.leaves(lanes)} == {(5, 13)}

@@ -39,6 +39,7 @@ META = {
         "contrasts": [["pulled", "plain"]],
         "primary": [["pulled", "plain"]],
     },
+    "score": {"name": "accuracy", "higher": True},
     "wording": {"items": "images", "setting": "drawn."},
     "data_source": "drawn",
     "command": "a test",

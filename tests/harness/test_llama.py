@@ -75,7 +75,7 @@ def file(tmp_path_factory):
 
 def oracle(tensors, tokens):
     """Compute logits in float64 as the file means it: neighbours are turned."""
-    w = {name: np.float64(array) for name, array in tensors.items()}
+    w = {name: array.astype(np.float64) for name, array in tensors.items()}
 
     def normed(x, name):
         root = np.sqrt((x**2).mean(axis=-1, keepdims=True) + EPSILON)

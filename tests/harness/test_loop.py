@@ -24,7 +24,7 @@ SEEDS = jnp.arange(2)
 EPOCHS, STEPS = 3, 8
 WRAPPED = ("lookahead", "weight average", "schedule-free", "sam")  # not plain params
 NAMES = (*classify.DEMO.optimizers, *WRAPPED)
-PROGRAM = grid.Program(8, Noise(), NAMES)
+PROGRAM = grid.Program(8, Noise(), NAMES, range(2), (0, 1))
 
 
 @pytest.fixture(scope="module")

@@ -142,7 +142,7 @@ def test_each_player_has_noise_of_its_own(method):
 @pytest.mark.parametrize("name", ["lookahead", "schedule-free", "weight average"])
 def test_the_other_player_is_seen_as_its_method_takes_gradients(name):
     """Not as what the loop updates: Lookahead's pair has no product."""
-    program = grid.Program(1, Noise(), (name,))
+    program = grid.Program(1, Noise(), (name,), range(1), (0,))
     methods = grid.methods(classify.DEMO, program, steps=STEPS * EPOCHS)
     lane = lanes_of(methods)[name]
     evaluated = jax.vmap(jax.vmap(methods[name].evaluated))

@@ -1,6 +1,7 @@
 """Texts in series: what is read, shown, remembered and scored, by plain NumPy."""
 
 from dataclasses import replace
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -133,7 +134,8 @@ def test_fisher_is_that_of_a_byte(numbers, texts):
     task = numbers.task(found, BATCH)
     params = task.init(jax.random.key(0))[0]["network"]
     lesson = task.series.finished((), found.train, 2, jax.random.key(5))
-    weigh = jax.jit(lambda params: memory.fisher(None, lesson, None, params))
+    nothing: Any = None
+    weigh = jax.jit(lambda params: memory.fisher(nothing, lesson, nothing, params))
 
     def surprise(params, window, labels):
         logits = jax.nn.log_softmax(lesson.outputs(params, window[None])[0])
