@@ -6,7 +6,12 @@ from benchmarks.models.convolutions import (
     convolve_by_xla,
     patches3x3,
 )
-from benchmarks.models.dense import DenseNet
+from benchmarks.models.dense import (
+    DenseNet,
+    apply_layers,
+    draw_layers,
+    with_layer_norm,
+)
 from benchmarks.models.implicit_gemm import convolve_in_place
 from benchmarks.models.resnet import STAGES, BasicBlock, Norm, ResNet18
 from benchmarks.models.small import SmallConvNet
@@ -19,8 +24,11 @@ __all__ = [
     "Norm",
     "ResNet18",
     "SmallConvNet",
+    "apply_layers",
     "convolve_by_patches",
     "convolve_by_xla",
     "convolve_in_place",
+    "draw_layers",
     "patches3x3",
+    "with_layer_norm",
 ]

@@ -85,8 +85,9 @@ def unchanged(
 class Method(NamedTuple):
     """A row of the table of optimizers.
 
-    In tasks that follow each other an update gets the `Lesson` of its batch, as the
-    extra argument `lesson`.
+    An update gets two extra arguments: `key`, of what is random in it, the same in all
+    trials of a seed; and in tasks that follow each other `lesson`, the `Lesson` of its
+    batch.
 
     Attributes:
       make: the transformation from a `Setup`; in the training loop, from `Numbers`.

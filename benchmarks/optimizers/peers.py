@@ -40,7 +40,8 @@ def sam(setup: Setup) -> optax.GradientTransformation:
     batch of its own.
     """
     ascent = optax.chain(optax.normalize_by_update_norm(eps=1e-12), optax.sgd(0.05))
-    return contrib.sam(l2_sgd(setup, lambda step: setup.rate()(2 * step)), ascent)
+    both = contrib.sam(l2_sgd(setup, lambda step: setup.rate()(2 * step)), ascent)
+    return optax.GradientTransformation(*both)  # optax's refuses the key of a step
 
 
 def sam_evaluated(params: Params, state: OptState) -> Params:

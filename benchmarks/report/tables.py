@@ -10,7 +10,7 @@ import pandas as pd
 from benchmarks.records import files, pooled, run_files
 from benchmarks.records.files import DamagedError
 from benchmarks.records.score import Score, words
-from benchmarks.report import continual, figures, notes, statistics
+from benchmarks.report import continual, figures, notes, plasticity, statistics
 from benchmarks.report.markdown import Cells, align
 from benchmarks.report.statistics import Condition
 
@@ -28,15 +28,21 @@ def report(folder: Path, command: str) -> str:
         metrics, meta = pooled.read(folder, command)
     else:
         metrics, meta = run_files.read_run(folder, command)
-    in_series = meta["experiment"].get("tuning_seeds")
     try:
-        return (continual.draw if in_series else draw)(folder, metrics, meta)
+        return drawing(meta)(folder, metrics, meta)
     except (LookupError, TypeError, ValueError, ArithmeticError) as error:
         raise DamagedError(
             f"{folder / run_files.METRICS} and {folder / run_files.META} do not fit "
             f"together: one of them is damaged ({error!r}).\nPut them back from a "
             f"copy, or run anew: {command}"
         ) from error
+
+
+def drawing(meta: dict[str, Any]) -> Callable[..., str]:
+    """Return what draws a run: tasks in series have reports of their own."""
+    if plasticity.is_of(meta):
+        return plasticity.draw
+    return continual.draw if meta["experiment"].get("tuning_seeds") else draw
 
 
 def draw(folder: Path, metrics: pd.DataFrame, meta: dict[str, Any]) -> str:

@@ -11,7 +11,7 @@ import pandas as pd
 
 from benchmarks.experiments import Experiment
 from benchmarks.records import run_files
-from benchmarks.report import fronts
+from benchmarks.report import fronts, plasticity
 from benchmarks.runs import (
     checkpoint,
     folders,
@@ -148,7 +148,7 @@ def run_program(
                 tensorboard.log(writers, rows)
             if progress.is_due and after.epoch < experiment.epochs:
                 progress.save(after, trainer.fetch())
-    if which.tests:
+    if which.tests and experiment.evaluate_every:
         progress.prune()
     progress.save(Position(start.program + 1, 0), lanes=None)
     return True
@@ -160,7 +160,10 @@ def needed(run: Run, which: Program) -> Program:
         return which
     rows = pd.read_csv(io.StringIO(checkpoint.state(run.folder).rows))
     (name,) = which.optimizers
-    return replace(which, trials=fronts.shown_trials(rows, run.meta, name))
+    shown_trials = fronts.shown_trials
+    if plasticity.is_of(run.meta):
+        shown_trials = plasticity.shown_trials
+    return replace(which, trials=shown_trials(rows, run.meta, name))
 
 
 def begin(run: Run, trainer: Trainer, start: Position) -> None:

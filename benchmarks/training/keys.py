@@ -17,7 +17,7 @@ def step_key(seed: jax.Array | int, step: jax.Array | int) -> jax.Array:
     """Return the key of all that is random in a seed's step.
 
     Steps are counted from 0 over all epochs. The losses get this key; the noise of the
-    n-th player's gradient folds in another n.
+    n-th player's gradient folds in another n, and the optimizers 0.
     """
     return jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), 2), step)
 

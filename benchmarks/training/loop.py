@@ -306,10 +306,10 @@ def update(
 ) -> tuple[Params, OptState]:
     """Return a player's parameters and its optimizer's state after its turn."""
     tx = optax.with_extra_args_support(training.methods[name].make(numbers))
-    lesson = {}
+    extra: dict[str, Any] = {"key": jax.random.fold_in(key, 0)}
     if (series := training.task.series) is not None:
-        lesson["lesson"] = series.batch(stats, training.data, batch, key)
-    updates, state = tx.update(grads, state, params, **lesson)
+        extra["lesson"] = series.batch(stats, training.data, batch, key)
+    updates, state = tx.update(grads, state, params, **extra)
     return optax.apply_updates(params, updates), state
 
 
