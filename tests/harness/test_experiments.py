@@ -1,14 +1,14 @@
 """The experiments: everyone gets the same, and the published numbers are published."""
 
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
 
 from benchmarks import experiments
-from benchmarks.experiments import classify
+from benchmarks.experiments import classify, continual
 from benchmarks.optimizers import OPTIMIZERS
-from benchmarks.runs import grid
+from benchmarks.runs import execute, grid
 
 
 def test_decays_are_those_published():
@@ -93,3 +93,19 @@ def test_published_numbers():
         5,
     )
     assert grid.total_steps(experiment, 45_000, 8) == 1_125_000
+
+
+def test_an_experiment_may_try_other_values_of_a_number():
+    """Of one optimizer alone; descriptions of experiments without them stay."""
+    few = replace(continual.CONTINUAL_DIGITS, learning_rates=(0.1, 0.2), values=())
+    own = few.optimizers[2], "strength"
+    other = replace(few, values=((*own, (7.0, 8.0)),))
+    assert grid.numbers(other, own[0])["strength"] == (7.0, 8.0)
+    usual = grid.numbers(few, own[0])["strength"]
+    assert usual != (7.0, 8.0)
+    assert grid.numbers(other, few.optimizers[3]) == grid.numbers(
+        few, few.optimizers[3]
+    )
+    data_set = few.problem.load(None)
+    assert "values" not in execute.describe(few, data_set)["experiment"]
+    assert "values" in execute.describe(other, data_set)["experiment"]
