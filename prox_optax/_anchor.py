@@ -135,6 +135,47 @@ class ProximalState(NamedTuple):
         return ProximalState(anchor, step)
 
 
+class OuterState(NamedTuple):
+    """State of :func:`outer`: arrays only.
+
+    Attributes:
+      anchor: the slow weights, with the structure, shapes and dtypes of the parameters.
+        After an abstract init it is infinite: it was never taken, and
+        :func:`set_anchor` to the first parameters takes it.
+      outer_state: the state of the outer optimizer. :func:`carry_over` leaves that of
+        the new state, as it leaves the anchor.
+      step: int32, shape (): the updates since the last outer step, in [0, period).
+        :func:`carry_over` writes the number of all updates. :func:`set_anchor` leaves
+        it: an outer step that is due is made, from the anchor that was set.
+    """
+
+    anchor: optax.Params
+    outer_state: optax.OptState
+    step: jax.Array
+
+    def check(self, ws: list[jax.Array]) -> None:
+        """Raise as that of `ProximalState`."""
+        self._as_of_a_pull().check(ws)
+
+    def check_settable(self) -> None:
+        """Do nothing, as that of `ProximalState`."""
+
+    def measured(self, ws: list[jax.Array]) -> list[tuple[jax.Array, ...]]:
+        """Return ``w, a, w - a`` of each leaf, as that of `ProximalState`."""
+        return self._as_of_a_pull().measured(ws)
+
+    def anchors(self, ws: list[jax.Array]) -> list[jax.Array]:
+        """Return ``a`` of each leaf."""
+        return self._as_of_a_pull().anchors(ws)
+
+    def set_to(self, ws: list[jax.Array]) -> "OuterState":
+        """Return the state with the anchor at copies of ``ws``."""
+        return self._replace(anchor=self._as_of_a_pull().set_to(ws).anchor)
+
+    def _as_of_a_pull(self) -> ProximalState:
+        return ProximalState(self.anchor, self.step)
+
+
 @jax.jit  # traced once for leaves of the same shape
 def _displacement(w: jax.Array, a: jax.Array) -> jax.Array:
     w, a = _widened(w, a)

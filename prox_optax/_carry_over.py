@@ -11,11 +11,11 @@ from jax.typing import ArrayLike
 
 from prox_optax._placement import is_concrete
 from prox_optax._schedule import InnerDecayState
-from prox_optax._states import State
+from prox_optax._states import Anchored
 from prox_optax._validation import STEP, check_number
 
 _Keys: TypeAlias = tuple[str, ...]
-_KINDS = (*get_args(State), InnerDecayState)
+_KINDS = (*get_args(Anchored), InnerDecayState)
 
 
 def carry_over(
@@ -26,8 +26,8 @@ def carry_over(
     Use it where a run saved with ``optax.adam`` goes on with :func:`tradam`, or back.
     Every array of ``new_state`` is replaced by that of the same name in
     ``saved_state``, bit for bit (:math:`m`, :math:`v`, :math:`b`, the counts); only the
-    anchor stays that of ``new_state``. The anchor's and the inner decay's :math:`t` go
-    on at ``step``:
+    anchor stays that of ``new_state``, and with it the outer optimizer's state of
+    :func:`outer`. The anchor's and the inner decay's :math:`t` go on at ``step``:
 
     .. math:: t \leftarrow n, \qquad k \leftarrow n \bmod S
 

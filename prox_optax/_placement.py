@@ -71,6 +71,31 @@ def varying_like(arrays: Any, w: jax.Array) -> jax.Array:
     return w
 
 
+def axes_of(arrays: Any) -> set[str]:
+    """Return the axes of a manual mesh that any of ``arrays`` varies over."""
+    mesh = jax.sharding.get_abstract_mesh()
+    types = zip(mesh.axis_names, mesh.axis_types, strict=True)
+    manual = [name for name, kind in types if kind == AxisType.Manual]
+    leaves = jax.tree.leaves(arrays)
+    return {name for name in manual if any(_varied(x, name) is x for x in leaves)}
+
+
+def varying_over(axes: set[str], arrays: Any) -> Any:
+    """Return ``arrays``, all varying over ``axes`` of a manual mesh."""
+    for name in sorted(axes):
+        arrays = jax.tree.map(lambda x, name=name: _varied(x, name), arrays)
+    return arrays
+
+
+def _varied(x: jax.Array, name: str) -> jax.Array:
+    """Return ``x`` varying over an axis: itself where it does, which JAX refuses."""
+    try:
+        varied: jax.Array = jax.lax.pcast(x, name, to="varying")
+    except ValueError:
+        return x
+    return varied
+
+
 def wide_dtype(*arrays: jax.Array) -> jnp.dtype:
     """Return the dtype to compute in with ``arrays``: float32 or wider."""
     return jnp.promote_types(jnp.result_type(*arrays), jnp.float32)

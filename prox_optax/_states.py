@@ -8,7 +8,7 @@ import optax
 from jax.tree_util import DictKey, keystr, tree_leaves_with_path
 
 from prox_optax import _tree_checks
-from prox_optax._anchor import ProximalState
+from prox_optax._anchor import OuterState, ProximalState
 from prox_optax._compact import CompactState
 from prox_optax._match import Names, keys_to, matched, names
 from prox_optax._placement import is_concrete, placed_like, strong
@@ -21,6 +21,9 @@ the same methods. The first field has the structure and the shapes of the parame
 The last is ``step``, whose sign is a flag: see :class:`ProximalState`.
 """
 
+Anchored: TypeAlias = State | OuterState
+"""The states with an anchor: the others have no pull."""
+
 
 def set_anchor(
     opt_state: optax.OptState, params: optax.Params, name: str | None = None
@@ -28,12 +31,14 @@ def set_anchor(
     """Set every anchor in an optimizer state, or a named one, to a copy of ``params``.
 
     The next update pulls towards what was set; after that the anchor goes on moving
-    at its period, whose phase stays as it was. Works under ``jit`` too.
+    at its period, whose phase stays as it was. Of :func:`outer` the next outer step,
+    which the next update may be, starts from what was set. Works under ``jit`` too.
 
     Args:
       opt_state: the state of an optimizer that holds :func:`proximal`,
-        :func:`decoupled_proximal` or an alias, at any depth (``optax.chain``,
-        ``masked``, ``partition``, ``inject_hyperparams``, ``MultiSteps``, ...).
+        :func:`decoupled_proximal`, :func:`outer` or an alias, at any depth
+        (``optax.chain``, ``masked``, ``partition``, ``inject_hyperparams``,
+        ``MultiSteps``, ...).
       params: the parameters to be pulled towards, with the structure and shapes given
         to ``init``; a whole model, whose other leaves are not used; or
         ``nnx.state(model, nnx.Param)``. Where an anchor is masked, its part of
@@ -117,15 +122,15 @@ def get_anchor(
 
 def anchored_states(
     opt_state: optax.OptState, name: str | None = None
-) -> list[tuple[Any, State]]:
+) -> list[tuple[Any, Anchored]]:
     """Return the states of pulls in ``opt_state``, at least one, with their paths."""
     nodes = tree_leaves_with_path(opt_state, is_leaf=is_anchored)
     states = [(path, node) for path, node in nodes if is_anchored(node)]
     if not states:
         raise ValueError(
             "opt_state holds no anchor; build the optimizer with prox_optax.proximal, "
-            "decoupled_proximal or an alias such as tradam, and pass its whole state, "
-            "from a checkpoint restored with a target such as what init makes."
+            "decoupled_proximal, outer or an alias such as tradam, and pass its whole "
+            "state, from a checkpoint restored with a target such as what init makes."
         )
     if name is None:
         return states
@@ -143,7 +148,7 @@ def anchored_states(
 
 def anchored_leaves(
     opt_state: optax.OptState, params: optax.Params, name: str | None
-) -> list[tuple[list[Names], State, list[jax.Array]]]:
+) -> list[tuple[list[Names], Anchored, list[jax.Array]]]:
     """Return each state's names of leaves, the state, and those leaves of ``params``.
 
     No leaf is in two of them.
@@ -171,7 +176,7 @@ def _called(path: Any) -> list[str]:
     return [*_dict_keys(path), *(keystr(path[:n]) for n in range(1, len(path) + 1))]
 
 
-def _labels(states: list[tuple[Any, State]]) -> list[str]:
+def _labels(states: list[tuple[Any, Anchored]]) -> list[str]:
     """Return a name for each state: its last key where that is its own, or its path."""
     last = [next(reversed(_dict_keys(path)), None) for path, _ in states]
     return [
@@ -190,9 +195,9 @@ def kind_of_state(anchor_dtype: Any, period: Any, anchor_step: Any) -> type[Stat
     return next(k for k in kinds if k.keeps(anchor_dtype, period, anchor_step))
 
 
-def is_anchored(node: Any) -> TypeGuard[State]:
+def is_anchored(node: Any) -> TypeGuard[Anchored]:
     """Tell whether ``node`` is the state of a pull."""
-    return isinstance(node, State)
+    return isinstance(node, Anchored)
 
 
 def leaves_at(
@@ -207,12 +212,13 @@ def leaves_at(
     return fitted(params, state, "taken at init", updates)
 
 
-def fitted(params: Any, state: State, where: str, updates: Any = ()) -> list[jax.Array]:
+def fitted(
+    params: Any, state: Anchored, where: str, updates: Any = ()
+) -> list[jax.Array]:
     """Return the leaves of ``params`` that have an anchor in ``state``, as arrays."""
     if params is None:
         raise ValueError(
-            "The pull towards an anchor needs the current params: call "
-            "update(updates, state, params)."
+            "The anchor needs the current params: call update(updates, state, params)."
         )
     unfit, held = f"params do not fit the anchor {where}:", jax.tree.leaves(state[0])
     ws = list(map(strong, matched(params, state[0], unfit, updates)))

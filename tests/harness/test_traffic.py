@@ -247,6 +247,16 @@ def test_sgd_and_its_anchor_cost_the_budget_on_cpu(small):
     assert count.is_within(ours)
 
 
+def test_an_outer_optimizer_costs_its_budget_on_cpu(small):
+    """Each update is written to memory, for the outer step reads it."""
+    limits = budgets.OUTER_BUDGETS["cpu", "sgd"]
+    ours = count.measure(CPU, small, "sgd, outer")
+    assert ours.ordinary == pytest.approx(limits.ordinary, abs=0.002)  # the counters
+    assert ours.anchoring == pytest.approx(limits.anchoring, abs=0.002)
+    assert ours.temporaries == pytest.approx(limits.temporaries, abs=0.002)
+    assert count.is_within(ours)
+
+
 def selected_anchor():
     """Return the pull written with a ``where``, which rewrites the anchor each step."""
 
@@ -327,6 +337,7 @@ def test_sharded_updates_talk_only_where_they_must(small, monkeypatch):
     eight = targets.Target("cpu", "cpu", 8)
     assert count.collectives(eight, small, "clipped") == ({"all-reduce"},) * 2
     assert count.collectives(eight, small, "trsgd") == (set(), set())
+    assert count.collectives(eight, small, "sgd, outer") == (set(), set())
     compact = count.collectives(eight, small, "proximal int16, sgd")
     assert compact == (set(), {"all-reduce"})  # the units, once a period
 

@@ -104,3 +104,45 @@ def tradamw(gradient, w0, T, eta, lambda_w, b1, b2, eps, wd, S):
         w = closest_to_both(stepped, a, 2 * lambda_w / (k + 1))
         trajectory.append(w)
     return np.array(trajectory)
+
+
+def lookahead(gradient, w0, T, eta, mu, k, alpha):
+    """Zhang et al. 2019, algorithm 1, around SGD with momentum: fast weights, slow."""
+    phi = np.array(w0, np.float64)
+    theta, b = phi.copy(), np.zeros_like(phi)
+    fast, slow = [], []
+    for t in range(T):
+        b = mu * b + gradient(t, theta)
+        theta = theta - eta * b
+        if (t + 1) % k == 0:
+            phi = phi + alpha * (theta - phi)
+            theta = phi.copy()
+        fast.append(theta)
+        slow.append(phi)
+    return np.array(fast), np.array(slow)
+
+
+def diloco(gradients, w0, T, eta, mu, H, outer_rate, outer_momentum):
+    """Douillard et al. 2023, algorithm 1, each worker with SGD with momentum.
+
+    ``gradients`` has a function of step and params for each worker. With one worker
+    it is SNOO (Kallusky et al. 2025). Returns each worker's params after each step and
+    the shared ones.
+    """
+    w = np.array(w0, np.float64)
+    of_worker = [w.copy() for _ in gradients]
+    bs = [np.zeros_like(w) for _ in gradients]
+    m = np.zeros_like(w)
+    fast, slow = [], []
+    for t in range(T):
+        for i, gradient in enumerate(gradients):
+            bs[i] = mu * bs[i] + gradient(t, of_worker[i])
+            of_worker[i] = of_worker[i] - eta * bs[i]
+        if (t + 1) % H == 0:
+            delta = np.mean([w - x for x in of_worker], axis=0)
+            m = outer_momentum * m + delta
+            w = w - outer_rate * (delta + outer_momentum * m)  # Nesterov's
+            of_worker = [w.copy() for _ in gradients]
+        fast.append(np.array(of_worker))
+        slow.append(w)
+    return np.array(fast), np.array(slow)

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from test_contract import ALIASES, FACTORIES
+from test_contract import ALIASES, FACTORIES, OUTSIDE
 
 import prox_optax
 
@@ -84,11 +84,14 @@ LEGAL = {
     "decay": FINITE,
     "step": {"zero", "one", "unsigned"},
     "name": {"none"},
+    "optimizer": set(),
+    "axis_name": {"text", "none"},
 }
 LEGAL_IN = {  # where it differs
     ("trsgd", "lambda_w"): FINITE | {"none"},
     ("tradam", "lambda_w"): FINITE | {"none"},
     ("inner_decay", "period"): {"one", "unsigned"},
+    ("outer", "period"): {"one", "unsigned"},
     ("inner_decay", "learning_rate"): FINITE
     | {"list", "dict", "wrong shape", "JAX array of wrong shape"},  # trees of numbers
     ("decoupled_proximal", "learning_rate"): FINITE - {"unsigned"} | {"none"},
@@ -103,6 +106,7 @@ USED = {  # what the other arguments are
     "proximal": {},
     "decoupled_proximal": {},
     **{name: {"learning_rate": 0.1, "lambda_w": 0.1} for name in ALIASES},
+    "outer": {**OUTSIDE, "period": 3},
     "inner_decay": {"learning_rate": 0.1},
     "rescale_b2": {"b2": 0.9, "batch_size": 4096, "reference_batch_size": 8192},
     "pull_ratio": {
@@ -222,7 +226,9 @@ def numbers_of(name):
 def test_numbers_of_each_kind(name, kind):
     """NumPy and JAX arrays of shape () and NumPy scalars are numbers."""
     numbers = {argument: kind(x) for argument, x in numbers_of(name).items()}
-    jax.eval_shape(lambda w: FACTORIES[name](**numbers).init(w), PARAMS)
+    jax.eval_shape(
+        lambda w: FACTORIES[name](**{**USED[name], **numbers}).init(w), PARAMS
+    )
 
 
 @pytest.mark.parametrize("name", FACTORIES)
@@ -230,7 +236,7 @@ def test_traced_numbers(name):
     """A grid over all numbers by ``vmap``: nothing of a tracer's value is asked."""
 
     def run(numbers):
-        tx = FACTORIES[name](**numbers)
+        tx = FACTORIES[name](**{**USED[name], **numbers})
         return tx.update(PARAMS, tx.init(PARAMS), PARAMS)
 
     two = {argument: np.full(2, x) for argument, x in numbers_of(name).items()}
@@ -248,7 +254,7 @@ def test_traced_schedules(name):
             for argument, y in numbers_of(name).items()
             if (name, argument) in SCHEDULED
         }
-        tx = FACTORIES[name](**numbers)
+        tx = FACTORIES[name](**{**USED[name], **numbers})
         return tx.update(PARAMS, tx.init(PARAMS), PARAMS)
 
     updates, _ = jax.eval_shape(jax.vmap(run), jnp.ones(2))
@@ -264,7 +270,7 @@ def test_injected_schedules(name):
         for argument, x in numbers.items()
         if argument != "period"
     }
-    tx = optax.inject_hyperparams(FACTORIES[name])(**schedules)
+    tx = optax.inject_hyperparams(FACTORIES[name])(**{**USED[name], **schedules})
     state = jax.eval_shape(tx.init, PARAMS)
     _, state = jax.eval_shape(tx.update, PARAMS, state, PARAMS)
     assert schedules.keys() <= state.hyperparams.keys()
@@ -406,3 +412,14 @@ def test_several_periods_are_told_by_their_shape():
         TypeError, match=r"period must be one integer, got shape \(2,\)"
     ):
         prox_optax.proximal(period=np.array([0, 1]))
+
+
+def test_strength_over_a_small_learning_rate():
+    """lambda_w / learning rate down to 1e-20, and no pull below."""
+    w, goal = {"w": jnp.zeros(1)}, {"w": jnp.ones(1)}
+    for rate, pull in ((1e-3, -20.0), (1e-18, -2e16), (1e-21, 0.0)):
+        tx = prox_optax.trsgd(lambda t, rate=rate: jnp.float32(rate), lambda_w=0.01)
+        tx = optax.chain(tx, optax.scale(1 / rate))
+        state = prox_optax.set_anchor(tx.init(w), goal)
+        updates, _ = tx.update({"w": jnp.zeros(1)}, state, w)
+        np.testing.assert_allclose(-updates["w"], pull, rtol=1e-5)

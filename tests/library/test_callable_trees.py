@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from test_contract import ALIASES, FACTORIES, make, weight_name
+from test_contract import ALIASES, WEIGHTED, make, weight_name
 
 import prox_optax
 from prox_optax._validation import is_schedule
@@ -110,7 +110,7 @@ def test_aliases_of_sgd():
 
 
 @pytest.mark.parametrize("period", [None, 2])
-@pytest.mark.parametrize("name", FACTORIES)
+@pytest.mark.parametrize("name", WEIGHTED)
 def test_tree_of_arrays(name, period):
     """As the same numbers in a dict; the forward pass is not called."""
     moved = jax.tree.map(lambda x: x + 1, PARAMS)

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from optax import contrib
 from test_contract import (
-    FACTORIES,
     PERIOD,
     STEPS,
+    WEIGHTED,
     make,
     params_of,
     step,
@@ -210,7 +210,7 @@ def descending(name, **kwargs):
     return optax.chain(*chains.get(name, (tx,)))
 
 
-@pytest.mark.parametrize("name", FACTORIES)
+@pytest.mark.parametrize("name", WEIGHTED)
 def test_training_follows_that_with_a_whole_anchor(name):
     """The error of 1/2000 of the displacement adds up to a hundredth of the pull."""
     w, steps = params_of(), 20 * PERIOD
@@ -280,7 +280,7 @@ def test_a_bad_gradient_changes_neither_anchor_nor_unit():
     chex.assert_trees_all_equal(after.inner_state, state.inner_state)
 
 
-@pytest.mark.parametrize("name", FACTORIES)
+@pytest.mark.parametrize("name", WEIGHTED)
 def test_state_is_half_as_large(name):
     w = {"w": jnp.ones((64, 64)), "b": jnp.ones(64)}
 

@@ -9,7 +9,7 @@ import numpy as np
 import optax
 import pytest
 from flax import nnx
-from test_contract import FACTORIES, PULLS, make, weight_name
+from test_contract import FACTORIES, PULLS, WEIGHTED, make, weight_name
 
 import prox_optax
 
@@ -78,7 +78,7 @@ def test_ewc_in_nnx(form):
     chex.assert_trees_all_close(actual, expected, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", FACTORIES)
+@pytest.mark.parametrize("name", WEIGHTED)
 @pytest.mark.parametrize("form", ["State", "pure dict"])
 def test_trees_of_strengths_in_nnx(name, form):
     """Eagerly, the same as on the pure dict."""
@@ -193,7 +193,7 @@ def test_a_new_parameter_is_no_other_leaf(pull):
             tx.update({"w": jnp.ones(2)}, state, params)
 
 
-@pytest.mark.parametrize("name", FACTORIES)
+@pytest.mark.parametrize("name", WEIGHTED)
 def test_a_number_stands_for_a_subtree(name):
     w = {"encoder": [jnp.ones(2), jnp.ones((2, 3))], "head": {"w": jnp.ones(2)}}
     prefix = {"encoder": 0.2, "head": {"w": jnp.array([0.1, 0.3])}}
@@ -220,7 +220,7 @@ def test_a_number_stands_for_a_subtree(name):
 )
 def test_prefixes_that_do_not_fit(prefix, error):
     w = {"encoder": [jnp.ones(2), jnp.ones(2)], "head": jnp.ones(2)}
-    for name in FACTORIES:
+    for name in WEIGHTED:
         with pytest.raises(ValueError, match=error):
             make(name, **{weight_name(name): prefix}).init(w)
 
@@ -235,7 +235,7 @@ class ActorCritic:
         self.policy, self.value = policy, value
 
 
-@pytest.mark.parametrize("name", FACTORIES)
+@pytest.mark.parametrize("name", WEIGHTED)
 def test_a_field_called_value_stands_for_itself_alone(name):
     w = ActorCritic({"w": jnp.ones(2)}, {"w": jnp.ones(3)})
     found = []
@@ -250,7 +250,7 @@ def test_a_field_called_value_stands_for_itself_alone(name):
             tx.init(params)
 
 
-@pytest.mark.parametrize("name", FACTORIES)
+@pytest.mark.parametrize("name", WEIGHTED)
 def test_a_number_may_stand_for_a_subtree_that_is_masked(name):
     """Leaf by leaf, as a mask that is a function of the params makes it."""
     w = {"encoder": jnp.ones(2), "head": {"w": jnp.ones((2, 2))}}

@@ -3,12 +3,22 @@
 A compilation is what XLA reports as one, counted by JAX's own monitoring.
 """
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from test_contract import FACTORIES, make, params_of, proximal_states, step
+from test_contract import (
+    FACTORIES,
+    abstract_init,
+    make,
+    params_of,
+    proximal_states,
+    step,
+    weight_name,
+)
 
 import prox_optax
 
@@ -26,7 +36,7 @@ def compilations():
 @pytest.mark.parametrize("anchor_dtype", [None, "int16"])
 @pytest.mark.parametrize("weight", ["number", "schedule"])
 def test_no_compilation_after_the_second_update(name, anchor_dtype, weight):
-    kwargs = {} if weight == "number" else {_weight(name): lambda t: 0.1 / (t + 1)}
+    kwargs = {} if weight == "number" else {weight_name(name): lambda t: 0.1 / (t + 1)}
     tx, w = make(name, anchor_dtype=anchor_dtype, **kwargs), params_of()
     state = tx.init(w)
     for number in range(5):
@@ -36,10 +46,6 @@ def test_no_compilation_after_the_second_update(name, anchor_dtype, weight):
         prox_optax.get_anchor(state, w)
         if number >= 2:
             assert compilations() == before
-
-
-def _weight(name):
-    return "strength" if name == "proximal" else "lambda_w"
 
 
 def test_no_compilation_for_a_fraction_of_the_way():
@@ -105,12 +111,12 @@ def test_python_numbers_are_params(name, anchor_dtype):
 def test_healthy_params_make_no_nan(name, anchor_dtype):
     tx = make(name, anchor_dtype=anchor_dtype)
     with jax.debug_nans(True):
-        for start in (params_of(), jax.eval_shape(params_of)):
-            w, state = params_of(), tx.init(start)
+        for init in (tx.init, partial(abstract_init, tx)):
+            w, state = params_of(), init(params_of())
             for _ in range(3):
                 w, state = step(tx, w, state)
             prox_optax.anchor_distance(state, w)
-        jax.jit(lambda start=start: tx.init(start))()
+        jax.jit(lambda: tx.init(jax.eval_shape(params_of)))()
 
 
 @pytest.mark.parametrize("name", FACTORIES)
@@ -119,8 +125,8 @@ def test_healthy_params_compute_no_infinity(name, anchor_dtype):
     """The mark of an anchor that is not taken yet is put there, not computed."""
     tx = make(name, anchor_dtype=anchor_dtype)
     with jax.debug_infs(True):
-        for start in (params_of(), jax.eval_shape(params_of)):
-            w, state = step(tx, params_of(), tx.init(start))
+        for init in (tx.init, partial(abstract_init, tx)):
+            w, state = step(tx, params_of(), init(params_of()))
             prox_optax.anchor_distance(state, w)
 
 

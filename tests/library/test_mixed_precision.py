@@ -10,7 +10,7 @@ import numpy as np
 import optax
 import pytest
 import reference
-from test_contract import FACTORIES, PERIOD, PULLS, make, proximal_states, weight_name
+from test_contract import PERIOD, PULLS, WEIGHTED, make, proximal_states, weight_name
 
 from prox_optax import set_anchor
 
@@ -86,7 +86,7 @@ def error(trajectory, expected):
     return np.abs(trajectory - expected).max()
 
 
-@pytest.fixture(params=FACTORIES)
+@pytest.fixture(params=WEIGHTED)
 def name(request):
     return request.param
 

@@ -18,13 +18,15 @@ from typing import Any
 from unittest import mock
 
 import pytest
-from test_contract import ALIASES, FACTORIES
+from test_contract import ALIASES, FACTORIES, OUTSIDE
 
 # Rosenbrock in 10000 steps needs momentum, as it does with optax.sgd(1e-3): optax tests
 # that with 0.9, but inner decay and 0.9 resonate there. For Adam optax takes 0.1, which
 # is too much: 8 of 128 runs of TRAdamW that differ in rounding alone miss its bound.
 SGD = {"learning_rate": 2e-3, "momentum": 0.7}
 SETTINGS = {name: SGD if "sgd" in name else {"learning_rate": 0.05} for name in ALIASES}
+
+WITH_OUTER = {**SETTINGS, "outer": {**OUTSIDE, "period": 10}}
 
 
 def entries(settings, **more):
@@ -93,7 +95,7 @@ ShardingTest = pytest.mark.usefixtures("cpu")(  # it takes eight devices
 )
 Float64Test = load(
     "_src.float64_test",
-    ALL_MODULES=[(x, FACTORIES[x], SETTINGS.get(x, {})) for x in FACTORIES],
+    ALL_MODULES=[(x, FACTORIES[x], WITH_OUTER.get(x, {})) for x in FACTORIES],
 ).Float64Test
 AccumulationTest = pytest.mark.slow(  # 9 pairs of dtypes without jit
     load(

@@ -22,6 +22,10 @@ assert_type(prox_optax.pull_ratio(state, params, params, 0.1), jax.Array)
 anchored = prox_optax.ProximalState(anchor=params, step=jnp.int32(0))
 assert_type(anchored.step, jax.Array)
 
+lookahead = prox_optax.outer(optax.sgd(0.5), period=5)
+assert_type(lookahead, optax.GradientTransformationExtraArgs)
+assert_type(prox_optax.OuterState(params, (), jnp.int32(0)).step, jax.Array)
+
 compact = prox_optax.CompactState(params, jnp.zeros(1), jnp.int32(0))
 assert_type(compact.unit, jax.Array)
 
@@ -36,6 +40,7 @@ def wrong() -> None:
     """Write what a checker must not let pass: else it calls an ignore unused."""
     prox_optax.proximal(perod=5)  # type: ignore[call-arg]  # pyright: ignore
     prox_optax.proximal(period=2.5)  # type: ignore[arg-type]  # pyright: ignore
+    prox_optax.outer(0.7, period=5)  # type: ignore[arg-type]  # pyright: ignore
     prox_optax.tradam(0.1, period=2.5)  # type: ignore[arg-type]  # pyright: ignore
     prox_optax.inner_decay(0.1, period=None)  # type: ignore[arg-type]  # pyright: ignore
     prox_optax.set_anchor(state)  # type: ignore[call-arg]  # pyright: ignore

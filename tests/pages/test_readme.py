@@ -29,7 +29,7 @@ def methods():
     return [re.findall(r"`([^`]+)`<br>`([^`]+)`", row)[0] for row in rows]
 
 
-@pytest.mark.parametrize("lines", methods(), ids=[str(i) for i in range(8)])
+@pytest.mark.parametrize("lines", methods(), ids=[str(i) for i in range(10)])
 def test_the_two_lines_of_a_method_run(lines):
     params = {"body": jnp.ones(3), "head": jnp.ones(2)}
     scope = {

@@ -10,6 +10,11 @@ are read for the largest displacement, parameters once more for the codes that a
 written. On that step a CPU's compiler writes the displacements down first; a TPU's
 keeps some.
 
+An outer optimizer reads the update of an outer step, so that each update is written to
+memory and read again: 2 arrays more than bare, and a temporary. The outer step of
+Nesterov momentum also reads w, u, a and its momentum and writes u, a and the momentum:
+7 more, and twice as many where a CPU's compiler makes several kernels of it.
+
 A GPU launches a kernel for each array of bare SGD (148 for GPT-2 small) and Adam (150).
 Of ours the arrays of up to 65,536 elements, 98 there, share kernels by their shape; an
 int16 anchor's units are an array that all leaves read, so that all share kernels.
@@ -51,6 +56,14 @@ INT16_BUDGETS = {
     ("cuda", "adam"): Budget(7, 7.5, 10.51, kernels=27),
     ("tpu", "sgd"): Budget(5.02, 5.53, 9.26, temporaries=0.3),
     ("tpu", "adam"): Budget(7.03, 7.54, 11.26, temporaries=0.3),
+}
+OUTER_BUDGETS = {
+    ("cpu", "sgd"): Budget(6, 8, 22, temporaries=2),
+    ("cpu", "adam"): Budget(10, 12, 26, temporaries=2),
+    ("cuda", "sgd"): Budget(5, 7, 14, temporaries=1, kernels=298),
+    ("cuda", "adam"): Budget(7, 9, 16, temporaries=1, kernels=300),
+    ("tpu", "sgd"): Budget(5.02, 7.05, 14.05, temporaries=1.2),
+    ("tpu", "adam"): Budget(7.03, 9.18, 16.07, temporaries=1.2),
 }
 DIGITS = 2  # that are compared: scalars and the pointers of tuples are no arrays
 UNALIASED = 0  # outputs that take no donated array's place

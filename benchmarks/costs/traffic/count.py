@@ -15,6 +15,7 @@ from benchmarks.costs.traffic.budgets import (
     COPIES,
     DIGITS,
     INT16_BUDGETS,
+    OUTER_BUDGETS,
     UNALIASED,
     Budget,
 )
@@ -95,7 +96,8 @@ def budget(platform: str, name: str) -> tuple[float, ...] | None:
 def all_limits(platform: str, name: str) -> Budget:
     """Return the budget of the bare optimizer that an update has as its base."""
     update = COUNTED[name]
-    return (INT16_BUDGETS if update.int16 else BUDGETS)[platform, update.base]
+    kinds = {"whole": BUDGETS, "int16": INT16_BUDGETS, "outer": OUTER_BUDGETS}
+    return kinds[update.anchor][platform, update.base]
 
 
 def is_within(row: Traffic) -> bool | None:

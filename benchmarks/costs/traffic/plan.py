@@ -104,7 +104,8 @@ def sharding() -> Finding:
         for update in ours:
             ordinary, anchoring = count.collectives(target, SMALL, update)
             found["whole"] |= ordinary
-            found["int16" if COUNTED[update].int16 else "whole"] |= anchoring
+            key = "int16" if COUNTED[update].anchor == "int16" else "whole"
+            found[key] |= anchoring
         ok &= not found["whole"]
         which = {key: ", ".join(sorted(x)) or "none" for key, x in found.items()}
         lines.append(

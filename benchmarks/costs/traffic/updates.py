@@ -12,9 +12,10 @@ from optax import contrib
 
 import prox_optax
 
-RATE, MOMENTUM, PERIOD, DECAY = 1e-3, 0.9, 10, 0.99
+RATE, MOMENTUM, PERIOD, DECAY, OUTER_RATE = 1e-3, 0.9, 10, 0.99, 0.7
 
 Base = Literal["sgd", "adam"]
+Anchor = Literal["whole", "int16", "outer"]
 Make = Callable[[], optax.GradientTransformation]
 
 
@@ -26,14 +27,15 @@ class Update(NamedTuple):
       kind: bare, ours (anchored) or peer (to compare with, without a budget).
       make: the transformation.
       start: what it updates, from the parameters.
-      int16: whether its anchor has 16 bits a parameter.
+      anchor: how its anchor is kept, whole or in 16 bits a parameter, or that an outer
+        optimizer moves it.
     """
 
     base: Base
     kind: Literal["bare", "ours", "peer"]
     make: Make
     start: Callable[[Any], Any] = lambda params: params
-    int16: bool = False
+    anchor: Anchor = "whole"
 
 
 def sgd() -> optax.GradientTransformation:
@@ -85,6 +87,10 @@ def over(
     def int16() -> optax.GradientTransformation:
         return pull(anchor_dtype="int16")
 
+    def outer() -> optax.GradientTransformation:
+        outside = optax.sgd(OUTER_RATE, MOMENTUM, nesterov=True)
+        return optax.chain(bare(), prox_optax.outer(outside, PERIOD))
+
     def lookahead() -> optax.GradientTransformation:
         return optax.lookahead(bare(), PERIOD, 0.5)
 
@@ -92,8 +98,9 @@ def over(
     return {
         base: Update(base, "bare", bare),
         f"proximal, {base}": Update(base, "ours", pull),
-        f"proximal int16, {base}": Update(base, "ours", int16, int16=True),
+        f"proximal int16, {base}": Update(base, "ours", int16, anchor="int16"),
         f"{base}, decoupled_proximal": Update(base, "ours", decoupled),
+        f"{base}, outer": Update(base, "ours", outer, anchor="outer"),
         **{name: Update(base, "ours", make) for name, make in aliases.items()},
         f"lookahead, {base}": Update(base, "peer", lookahead, both),
         f"schedule_free, {base}": Update(base, "peer", schedule_free),
