@@ -51,7 +51,7 @@ def package(name: str) -> Any:
 
 
 def read(path: Path) -> Pretrained:
-    """Read a Llama network with tied embeddings.
+    """Read a Llama network with tied embeddings and unscaled rotary positions.
 
     Raises:
       ImportError: `gguf` or `tokenizers` is not there.
@@ -70,8 +70,6 @@ def read(path: Path) -> Pretrained:
         each.name: np.asarray(dequantize(each.data, each.tensor_type), np.float32)
         for each in reader.tensors
     }
-    if "output.weight" in arrays:
-        raise ValueError(f"{path} has an output of its own; it has to be tied.")
     return Pretrained(shape, params_of(arrays, shape), tokenizer_of(about))
 
 
@@ -101,20 +99,30 @@ def params_of(
         ("embedding", "embedding"): arrays["token_embd.weight"],
         ("norm", "scale"): arrays["output_norm.weight"],
     }
+    known = {"token_embd.weight", "output_norm.weight"}
     heads = {"attn_q": shape["heads"], "attn_k": shape["kv_heads"]}
     for number in range(shape["layers"]):
         for path, name in NAMES.items():
-            array = arrays[f"blk.{number}.{name}.weight"]
+            known.add(full := f"blk.{number}.{name}.weight")
+            array = arrays[full]
             if name in heads:
                 pairs = array.reshape(heads[name], -1, 2, array.shape[1])
                 array = pairs.swapaxes(1, 2).reshape(array.shape)
             params["blocks", number, *path.split("/")] = array.T
+    if other := arrays.keys() - known:
+        raise ValueError(
+            f"The file has tensors that our network lacks: {', '.join(sorted(other))}."
+        )
     return params
 
 
 def put(model: nnx.Module, params: dict[tuple[Any, ...], np.ndarray]) -> None:
-    """Give a network its parameters; KeyError if it has others."""
+    """Give a network its parameters; ValueError if it has others."""
     state = dict(nnx.to_flat_state(nnx.state(model, nnx.Param)))
+    shapes = {path: own.shape for path, own in state.items()}
+    if shapes != (given := {path: x.shape for path, x in params.items()}):
+        wrong = sorted(map(str, shapes.items() ^ given.items()))
+        raise ValueError(f"The parameters are of another network: {wrong[0]}.")
     new = {path: own.replace(jnp.asarray(params[path])) for path, own in state.items()}
     nnx.update(model, nnx.from_flat_state(new))
 

@@ -75,6 +75,29 @@ class Experiment:
     evaluate_from: int = 0
     values: tuple[tuple[str, str, tuple[float, ...]], ...] = ()
 
+    def __post_init__(self) -> None:
+        """Refuse tuning seeds where it would not be clear what they choose.
+
+        Raises:
+          ValueError: there is more than one condition, or one program of several
+            optimizers, or a method is trained before the first of a group of its.
+        """
+        if not self.tuning_seeds:
+            return
+        conditions = len(self.batch_sizes), len(self.noises), len(self.strengths)
+        if self.together or conditions != (1, 1, 0):
+            raise ValueError(
+                f"{self.name}: tuning seeds choose for one batch size and noise, "
+                "without strengths, where each optimizer has a program of its own."
+            )
+        order = [*self.optimizers]
+        for title, (base, *others) in self.groups:
+            if any(order.index(name) < order.index(base) for name in others):
+                raise ValueError(
+                    f"{self.name}: {base}, the first of {title!r}, has to be in an "
+                    "earlier group than its other methods, or in the same."
+                )
+
     @property
     def optimizers(self) -> tuple[str, ...]:
         """Return every optimizer once, in the order of the groups."""

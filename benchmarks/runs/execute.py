@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -220,7 +220,7 @@ def announce(experiment: Experiment, data_set: DataSet, folder: Path) -> str:
     """Say in a few lines what is about to be run."""
     examples = experiment.problem.examples(data_set)
     items = experiment.problem.wording().items
-    programs = len(grid.programs(replace(experiment, tuning_seeds=0)))
+    programs = len(grid.programs(experiment))
     batches = ", ".join(map(str, experiment.batch_sizes))
     strengths = len(experiment.strengths)
     factors = [

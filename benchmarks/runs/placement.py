@@ -72,11 +72,14 @@ class Placement:
     def narrowed(self, seeds: int, trials: int) -> "Placement":
         """Return the placement of fewer seeds and trials, on the same devices.
 
-        On a CPU the blocks stay as large, so that the same compiled program serves.
+        On a CPU the blocks stay, so that the same compiled program serves, unless more
+        than half of one would be repeats: then it has several seeds.
         """
         block = self.block
         if self.mesh.devices.flat[0].platform != "cpu":
             block = largest_block(seeds, trials, self.mesh.size)
+        elif (together := block[1] // trials) > 1:
+            block = min(together, seeds), trials
         return replace(self, seeds=seeds, trials=trials, block=block)
 
     def with_one_trial(self) -> "Placement":

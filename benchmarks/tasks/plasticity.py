@@ -39,7 +39,7 @@ class RandomLabels:
       images: their number in a task.
       pooled: pixels a side of the squares that are averaged to one input.
       hidden: units of each hidden layer.
-      tasks: their number; further epochs count as the last one.
+      tasks: their number, an epoch each.
       passes: how often a task shows each image.
     """
 

@@ -440,12 +440,20 @@ def test_the_tested_seeds_make_the_trials_that_the_others_choose(tmp_path, monke
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("parts", [33, 34])
+@pytest.mark.parametrize("parts", [33, 34, 100])
 def test_a_run_that_goes_on_at_the_boundary(parts, tmp_path):
-    """An epoch has 33 parts: it stops before or after the second task's first."""
+    """An epoch has 33 parts: it stops before or after the second task's first.
+
+    After 100 it stops in the second stage, with fewer trials.
+    """
     tiny = experiments.tiny(CONTINUAL_DIGITS)
     one = replace(
-        tiny, groups=(("", ("ewc, decoupled",)),), contrasts=(), primary=(), part=1
+        tiny,
+        groups=(("", ("ewc, decoupled",)),),
+        contrasts=(),
+        primary=(),
+        part=1,
+        learning_rates=(1e-5, 0.01, 0.03),
     )
 
     def rows(folder, *stops):
