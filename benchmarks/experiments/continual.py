@@ -141,7 +141,7 @@ CONTINUAL_TEXT = replace(
     "minus WiSE-FT, minus the average and minus the KL on the new inputs, all with "
     "Adam, mean bits per byte of old and new. 130 windows are 1 % of one old text. "
     "Anchor and Fisher take 0.54 MB, more than one of the texts and less than both.",
-    cost="not run; about 40 minutes on 2 idle CPU cores (estimated)",
+    cost="up to 66 minutes on 2 CPU cores",
     problem=TextSeries(
         shape="0.07M",
         context=32,
