@@ -123,7 +123,7 @@ def get_anchor(
 def anchored_states(
     opt_state: optax.OptState, name: str | None = None
 ) -> list[tuple[Any, Anchored]]:
-    """Return the states of pulls in ``opt_state``, at least one, with their paths."""
+    """Return the states with an anchor in ``opt_state``, at least one, with paths."""
     nodes = tree_leaves_with_path(opt_state, is_leaf=is_anchored)
     states = [(path, node) for path, node in nodes if is_anchored(node)]
     if not states:
@@ -196,7 +196,7 @@ def kind_of_state(anchor_dtype: Any, period: Any, anchor_step: Any) -> type[Stat
 
 
 def is_anchored(node: Any) -> TypeGuard[Anchored]:
-    """Tell whether ``node`` is the state of a pull."""
+    """Tell whether ``node`` is a state with an anchor."""
     return isinstance(node, Anchored)
 
 
