@@ -28,8 +28,9 @@ from benchmarks.costs.traffic import hlo
 WORKERS = 4
 pytestmark = pytest.mark.usefixtures("cpu")  # a mesh takes four devices
 EXAMPLES = Path(train_diloco.__file__).parent
-# Float32 sums in another order, which Adam divides by small moments.
-ROUNDING = {"rtol": 0, "atol": 2e-5}
+# Float32 sums in another order. Adam divides a gradient near 0 by its own size, so the
+# rounding grows: to 2.1e-5, where 40 steps of 3e-3 lead up to 0.12 away.
+ROUNDING = {"rtol": 0, "atol": 1e-4}
 
 
 def mesh_of_workers():
@@ -111,8 +112,10 @@ def test_bytes_are_those_of_the_compiled_programs():
     assert module.collectives(0) == set()
     assert module.collectives(1) == {"all-reduce"}
     text = (EXAMPLES / "results/train_diloco.md").read_text(encoding="utf-8")
+    page = (EXAMPLES / "README.md").read_text(encoding="utf-8")
     for name, count in counts.items():
         assert f"- {name}: {count:,} bytes" in text
+        assert f" {count:,}" in page
 
 
 @pytest.mark.slow
