@@ -6,16 +6,17 @@ anchor and moves the anchor by SGD with Nesterov's momentum, and all go on from 
 In between nothing is sent. `get_anchor` reads the slow weights, which are evaluated.
 
 This command makes 4 devices of the CPU. It compares with data-parallel training, which
-averages the gradients in each step, on 10 seeds. With `--checkpoints` it trains one
-network instead, and saves all after each outer step. Two processes of 2 devices, to be
-started side by side, with I = 0 and 1:
+averages the gradients in each step, on 10 seeds, and counts the bytes that both send.
+With `--checkpoints` it trains one network instead, and saves all after each outer step.
+Two processes of 2 devices, to be started side by side, with I = 0 and 1:
 
     python examples/train_diloco.py --cpus 2 --process I/2 \
         --coordinator localhost:1234 --checkpoints $PWD/run
 
-If one of them is lost, stop the other and start both again with `--resume`. They go on
-from the last checkpoint, to the numbers of a run that was never stopped. On a GPU
-cluster (one process a GPU, Slurm tells each its place), with a folder that all see:
+If one of them is lost, the other stops by itself after a minute or two. Start both
+again with `--resume`: they go on from the last checkpoint, to the numbers of a run that
+was never stopped. On a GPU cluster (one process a GPU, Slurm tells each its place),
+with a folder that all processes see:
 
     srun --nodes 4 --ntasks-per-node 8 --gpus-per-node 8 --kill-on-bad-exit \
         python examples/train_diloco.py --cluster --checkpoints /shared/run --resume
@@ -96,8 +97,11 @@ def init(tx: optax.GradientTransformation, mesh: Mesh, seed: int) -> Any:
 def shares(images: digits.Images, workers: int) -> digits.Images:
     """Deal the images out, as many to each worker."""
     n = len(images.labels) // workers
-    dealt = (np.asarray(x)[: workers * n] for x in images)
-    return digits.Images(*(x.reshape(workers, n, *x.shape[1:]) for x in dealt))
+
+    def deal(x: jax.Array) -> Any:
+        return np.asarray(x)[: workers * n].reshape(workers, n, *x.shape[1:])
+
+    return digits.Images(*map(deal, images))
 
 
 def rows_at(t: int, seed: int, images: digits.Images) -> np.ndarray:
@@ -144,7 +148,7 @@ def sent(step: jax.stages.Compiled) -> int:
             for bits, shape in re.findall(r"\b[a-z]+(\d+)\[([\d,]*)\]", results)
         )
 
-    text = step.as_text()
+    text = str(step.as_text())
     branch = re.search(r"branch_computations=\{%?[\w.-]+, %?([\w.-]+)\}", text)
     if not branch:
         return STEPS * reduced(text)
