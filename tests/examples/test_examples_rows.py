@@ -492,6 +492,11 @@ def smaller_anchor():
         yield at(name, "test accuracy", *columns, rate=rate)
 
 
+def train_diloco():
+    table = "4 workers, 300 steps"
+    yield difference("train_diloco", table, "DiLoCo", "data-parallel")
+
+
 FACTS = (
     choose_strength,
     continual_ewc,
@@ -505,6 +510,7 @@ FACTS = (
     private_training,
     slrla,
     smaller_anchor,
+    train_diloco,
 )
 README = (EXAMPLES / "README.md").read_text(encoding="utf-8")
 
