@@ -412,8 +412,8 @@ def test_the_tested_seeds_make_the_trials_that_the_others_choose(tmp_path, monke
     """Their rows are those of a run in which they make all trials."""
     four = replace(
         experiments.tiny(CONTINUAL_DIGITS),
-        groups=(("", ("plain", "ewc, decoupled")),),
-        contrasts=(("ewc, decoupled", "plain"),),
+        groups=(("", ("ewc, decoupled",)),),
+        contrasts=(),
         primary=(),
         learning_rates=(1e-5, 0.01, 0.03, 0.1),
         seeds=3,
@@ -432,19 +432,18 @@ def test_the_tested_seeds_make_the_trials_that_the_others_choose(tmp_path, monke
     keys = ["optimizer", "trial", "seed", "epoch"]
     both = every.merge(some[keys], on=keys).reset_index(drop=True)
     pd.testing.assert_frame_equal(both, some)
-    made = some.groupby(["seed", "optimizer"]).trial.nunique()
-    assert (made["0"] == 4).all()
-    assert (made["1"] == made["2"]).all()
-    assert made["1"].min() < 4
+    made = some.groupby("seed").trial.nunique()
+    assert made["0"] == 4
+    assert made["1"] == made["2"] < 4
     assert table.partition("`a test`")[0] == same.partition("`a test`")[0]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("parts", [33, 34, 100])
+@pytest.mark.parametrize("parts", [33, 100])
 def test_a_run_that_goes_on_at_the_boundary(parts, tmp_path):
-    """An epoch has 33 parts: it stops before or after the second task's first.
+    """An epoch has 33 parts: it stops before the second task's first.
 
-    After 100 it stops in the second stage, with fewer trials.
+    After 100 it stops in the second stage, after that task's first.
     """
     tiny = experiments.tiny(CONTINUAL_DIGITS)
     one = replace(
