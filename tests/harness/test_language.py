@@ -18,6 +18,7 @@ from benchmarks.training.keys import order_key
 SMALL = Shape(width=8, layers=2, heads=2)
 PARAMETERS = {
     "tiny": 7_216,
+    "0.07M": 67_824,
     "0.8M": 820_352,
     "11M": 10_720_128,
     "85M": 85_150_464,

@@ -208,7 +208,7 @@ def assert_close(ours, theirs, **tolerance):
 @pytest.mark.slow
 def test_lane_equals_single_run_with_batch_norm(split):
     task, seed, rate = task_with("batch"), 1, 1
-    program = grid.Program(8, Noise(), ("sgd",))
+    program = grid.Program(8, Noise(), ("sgd",), range(2), (0, 1))
     methods = grid.methods(classify.DEMO, program, steps=STEPS * EPOCHS)
     params, stats, loss = python_loop(task, methods["sgd"], RATES[rate], split, seed)
     lanes = trainer(task, methods, split)()[-1]["sgd"]

@@ -34,7 +34,7 @@ def test_the_trials_of_all_optimizers_are_halved(monkeypatch):
     found = []
     monkeypatch.setattr(program, "compile_to_fit", lambda *args: found.append(args[1]))
     whole = together.problem.load(None)
-    which = grid.Program(8, Noise(), together.optimizers)
+    (which,) = grid.programs(together)
     program.build(together, whole, which, placement.on_one_device(together))
     assert found == [3 * len(together.learning_rates)]
 
@@ -62,7 +62,7 @@ def test_a_program_trains_with_its_noise():
     whole = few.problem.load(None)
 
     def loss(noise):
-        which = grid.Program(32, noise, ("sgd",))
+        (which,) = grid.programs(replace(few, noises=(noise,), batch_sizes=(32,)))
         built = program.build(few, whole, which, placement.on_one_device(few))
         (lanes,) = built.advance(built.start(), 0, 0)
         return lanes["sgd"].measures["loss"]
