@@ -31,7 +31,7 @@ PLASTICITY = Experiment(
     "able to learn? Primary contrasts: L2 Init decoupled minus Adam, minus L2 to zero "
     "and minus AdamW, mean online accuracy of all tasks, the trial chosen by it on "
     "other seeds. The rest is exploratory.",
-    cost="not run; about 15 minutes on 2 idle CPU cores (estimated)",
+    cost="up to 42 minutes on 2 CPU cores",
     problem=RandomLabels(
         data="fashion-mnist",
         train=2000,

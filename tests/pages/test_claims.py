@@ -28,6 +28,7 @@ MODULES = {
         "thirty_epochs",
         "fifteen_epochs",
         "continual",
+        "plasticity",
     ),
     "docs/choosing.md": ("choosing",),
     "docs/method.md": ("method",),

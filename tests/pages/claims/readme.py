@@ -1,6 +1,6 @@
 """README.md."""
 
-from claims import continual, fifteen_epochs
+from claims import continual, fifteen_epochs, plasticity
 from claims.committed import (
     RESULTS,
     after_holm,
@@ -24,6 +24,14 @@ CLAIMS = [
             x
             for name in (continual.DIGITS, continual.DIGITS_5)
             for x in continual.minus(continual.EWC, continual.best_peer(name), name)
+        ),
+    ),
+    Claim(
+        "over 100 tasks of new random labels its online accuracy is {:.1f} +- {:.1f} "
+        "points above Adam's and {:.1f} +- {:.1f} above that of L2 to zero",
+        lambda: (
+            *plasticity.minus("adam"),
+            *plasticity.minus("adam, l2 to 0, coupled"),
         ),
     ),
     Claim(
