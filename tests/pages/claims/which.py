@@ -2,7 +2,7 @@
 
 import re
 
-from claims import continual, fifteen_epochs
+from claims import continual, fifteen_epochs, plasticity
 from claims.committed import text
 from claims.pages import Claim
 
@@ -68,6 +68,16 @@ CLAIMS = [
     Claim(
         "on the same images keep more, {:.1f} +- {:.1f} points.",
         lambda: continual.minus("kl on 150 kept", continual.EWC),
+    ),
+    Claim(
+        "Over 100 tasks of new random labels online accuracy is {:.1f} +- {:.1f} "
+        "points above Adam's, {:.1f} +- {:.1f} above "
+        "AdamW's and {:.1f} +- {:.1f} above that of L2 to zero, all tuned",
+        lambda: (
+            *plasticity.minus("adam"),
+            *plasticity.minus("adam, l2 to 0, decoupled"),
+            *plasticity.minus("adam, l2 to 0, coupled"),
+        ),
     ),
     Claim(
         "L2-SP minus plain fine-tuning on the new digits is {:.1f} ({:.1f} to {:.1f}).",
