@@ -58,4 +58,4 @@ CLAIMS = [
     ),
 ]
 COPIED = ()
-EXEMPT = {}
+EXEMPT: dict[str, str] = {}
