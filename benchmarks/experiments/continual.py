@@ -105,7 +105,7 @@ CONTINUAL_FASHION = replace(
     question="Fashion-MNIST, two classes after two others, with one head of ten "
     "classes and no task named: what keeps the eight old classes? Primary contrasts "
     "as in continual-digits, mean accuracy of the old tasks and of the new one.",
-    cost="not run; about 25 minutes on 2 idle CPU cores (estimated)",
+    cost="up to 9 minutes on 2 CPU cores",
     problem=replace(
         DIGITS,
         data="fashion-mnist",

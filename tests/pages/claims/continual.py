@@ -9,7 +9,7 @@ from claims.committed import RESULTS, csv, interval, meta
 from claims.pages import Claim
 
 DIGITS, DIGITS_5 = "continual-digits", "continual-digits-5"
-TEXT = "continual-text"
+TEXT, FASHION = "continual-text", "continual-fashion-mnist"
 EWC, ADAM_EWC = "ewc, decoupled", "adam, ewc, decoupled"
 POINT = 0.01
 WEIGHT = 0.5  # of the new task
@@ -152,6 +152,14 @@ CLAIMS = [
     Claim(
         "the old tasks and of the new one".join(WORDS[:2]) + "(n=20)" + WORDS[2],
         lambda: row(DIGITS_5),
+    ),
+    Claim(
+        "the old tasks and of the new one".join(WORDS[:2]) + "(n=15)" + WORDS[2],
+        lambda: row(FASHION),
+    ),
+    Claim(
+        "to SFA is seen (EWC minus SFA {:+.2f} +- {:.2f})",
+        lambda: minus(EWC, "sfa", FASHION),
     ),
     Claim(
         "KL beside EWC adds nothing significant (EWC minus both: {:+.2f} +- {:.2f})",

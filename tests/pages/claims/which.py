@@ -52,6 +52,14 @@ CLAIMS = [
         ),
     ),
     Claim(
+        "this pull gains {:.1f} +- {:.1f} points over L2-SP, and as many bytes of old "
+        "images {:.1f} +- {:.1f} points over it.",
+        lambda: (
+            *continual.minus(continual.EWC, "l2-sp, decoupled", continual.FASHION),
+            *continual.minus("replay of 150", continual.EWC, continual.FASHION),
+        ),
+    ),
+    Claim(
         "the old weights lost {:.3f} +- {:.3f} bits a byte less than this pull, "
         "WiSE-FT's mean of old and new weights {:.3f} +- {:.3f}",
         lambda: (
