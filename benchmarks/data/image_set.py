@@ -1,7 +1,7 @@
 """Labelled images: read, checked, split with equal class proportions, normalised."""
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -49,6 +49,33 @@ class ImageSet(NamedTuple):
         """Return images of any split as a network sees them, in float32."""
         channels = (1, 1, 1, -1)
         return (images - self.mean.reshape(channels)) / self.std.reshape(channels)
+
+
+class Numbers(Protocol):
+    """What a task says of the images that it takes; `load` explains it."""
+
+    @property
+    def data(self) -> str: ...
+    @property
+    def train(self) -> int | None: ...
+    @property
+    def validation(self) -> int: ...
+    @property
+    def test(self) -> int | None: ...
+    @property
+    def split_seed(self) -> int: ...
+
+
+def load_split(numbers: Numbers, data_dir: Path | None) -> ImageSet:
+    """Read a data set and split it as the numbers of a task say."""
+    return load(
+        numbers.data,
+        data_dir,
+        train=numbers.train,
+        validation=numbers.validation,
+        test=numbers.test,
+        seed=numbers.split_seed,
+    )
 
 
 def load(

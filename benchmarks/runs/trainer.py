@@ -43,7 +43,6 @@ class Trainer:
 
     placement: Placement
     built: program.Built
-    before: program.Built | None = None
     lanes: list[loop.Lanes]
 
     def __init__(
@@ -70,10 +69,10 @@ class Trainer:
         """Compile a program of the experiment, for some of its trials."""
         which = replace(grid.programs(self.experiment)[number], trials=trials)
         self.placement = self.whole.narrowed(len(which.seeds), len(trials))
+        before = getattr(self, "built", None)
         self.built = program.build(
-            self.experiment, self.data_set, which, self.placement, self.before
+            self.experiment, self.data_set, which, self.placement, before
         )
-        self.before = self.built
 
     @by_all
     def start(self) -> None:

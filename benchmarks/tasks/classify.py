@@ -65,14 +65,7 @@ class Images:
     )
 
     def load(self, data_dir: Path | None) -> ImageSet:
-        return image_set.load(
-            self.data,
-            data_dir,
-            train=self.train,
-            validation=self.validation,
-            test=self.test,
-            seed=self.split_seed,
-        )
+        return image_set.load_split(self, data_dir)
 
     def examples(self, data_set: ImageSet) -> int:
         return len(data_set.train.labels)

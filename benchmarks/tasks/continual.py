@@ -74,14 +74,7 @@ class Continual:
         )
 
     def load(self, data_dir: Path | None) -> ImageSet:
-        return image_set.load(
-            self.data,
-            data_dir,
-            train=self.train,
-            validation=self.validation,
-            test=self.test,
-            seed=self.split_seed,
-        )
+        return image_set.load_split(self, data_dir)
 
     def examples(self, data_set: ImageSet) -> int:
         """Return the number of train images of one task."""

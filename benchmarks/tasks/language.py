@@ -165,14 +165,18 @@ def language(numbers: Text, length: int, batch_size: int) -> Task:
             return jnp.where(index[1:] <= targets, nats, 0).sum()
 
         nats = jax.lax.map(one, index, batch_size=EVALUATED_TOGETHER).sum() / targets
-        bits = nats / jnp.log(2)
-        known = jnp.where(jnp.isfinite(bits), jnp.minimum(bits, UNIFORM), UNIFORM)
-        return {"loss": nats, "bits_per_byte": known}
+        return {"loss": nats, "bits_per_byte": known_bits(nats)}
 
     def init(key: jax.Array) -> tuple[dict[str, Any], Any]:
         return initial_values(numbers, key)
 
     return Task(init, batches, {NETWORK: loss}, evaluate, Text.measures)
+
+
+def known_bits(nats: jax.Array) -> jax.Array:
+    """Return bits, at most those of a uniform guess, which none that are finite are."""
+    bits = nats / jnp.log(2)
+    return jnp.where(jnp.isfinite(bits), jnp.minimum(bits, UNIFORM), UNIFORM)
 
 
 def continuation(

@@ -82,14 +82,7 @@ class RandomLabels:
 
     def load(self, data_dir: Path | None) -> ImageSet:
         """Read the data; images are what the network gets, shape (n, inputs)."""
-        found = image_set.load(
-            self.data,
-            data_dir,
-            train=self.train,
-            validation=self.validation,
-            test=self.test,
-            seed=self.split_seed,
-        )
+        found = image_set.load_split(self, data_dir)
 
         def seen(split: Split) -> Split:
             return split._replace(images=self.inputs(found.normalise(split.images)))

@@ -14,7 +14,7 @@ from benchmarks.data import text
 from benchmarks.models.transformer import SHAPES, Transformer
 from benchmarks.optimizers.method import Lesson
 from benchmarks.records.score import Score, Wording
-from benchmarks.tasks.language import NETWORK, UNIFORM
+from benchmarks.tasks.language import NETWORK, known_bits
 from benchmarks.tasks.problem import split_model
 from benchmarks.training.series import Calendar
 from benchmarks.training.task import Series, Task
@@ -113,11 +113,17 @@ class Windows(NamedTuple):
     length: int
     graph: nnx.GraphDef[Any]
 
-    def cut(self, texts: jax.Array, number: Any, starts: jax.Array) -> jax.Array:
-        """Return windows and the byte after each, shape (n, context + 1)."""
+    def cut(
+        self, texts: jax.Array, number: Any, starts: jax.Array
+    ) -> tuple[jax.Array, jax.Array]:
+        """Return windows, and the byte after each of their bytes.
+
+        Both have the shape (n, context).
+        """
         index = starts[:, jnp.newaxis] + jnp.arange(self.numbers.context + 1)[None]
         own = jnp.broadcast_to(number, starts.shape)
-        return texts[own[:, jnp.newaxis], index]
+        found = texts[own[:, jnp.newaxis], index]
+        return found[:, :-1], found[:, 1:].astype(jnp.int32)
 
     def spread(self, windows: int, length: int) -> jax.Array:
         """Return the starts of windows at equal distances in so many bytes."""
@@ -129,12 +135,10 @@ class Windows(NamedTuple):
         model: Callable[[jax.Array], jax.Array] = nnx.merge(self.graph, params)
         return model(inputs)
 
-    def loss(self, params: Any, windows: jax.Array) -> jax.Array:
+    def loss(self, params: Any, inputs: jax.Array, targets: jax.Array) -> jax.Array:
         """Return the mean nats a byte."""
-        logits = self.outputs(params, windows[:, :-1])
-        targets = windows[:, 1:].astype(jnp.int32)
         loss = optax.losses.softmax_cross_entropy_with_integer_labels
-        return loss(logits, targets).mean()
+        return loss(self.outputs(params, inputs), targets).mean()
 
     def lesson(
         self, texts: jax.Array, starts: jax.Array, number: Any, key: jax.Array
@@ -143,12 +147,9 @@ class Windows(NamedTuple):
         remembered = self.spread(self.numbers.remembered, self.length)
 
         def recall(tasks: jax.Array, at: jax.Array) -> tuple[jax.Array, jax.Array]:
-            kept = self.cut(texts, tasks, remembered[at])
-            return kept[:, :-1], kept[:, 1:].astype(jnp.int32)
+            return self.cut(texts, tasks, remembered[at])
 
-        windows = self.cut(texts, number, starts)
-        labels = windows[:, 1:].astype(jnp.int32)
-        return Lesson(self.outputs, windows[:, :-1], labels, recall, key)
+        return Lesson(self.outputs, *self.cut(texts, number, starts), recall, key)
 
 
 def in_series(numbers: TextSeries, length: int, batch_size: int) -> Task:
@@ -174,7 +175,7 @@ def in_series(numbers: TextSeries, length: int, batch_size: int) -> Task:
         params: dict[str, Any], stats: Any, texts: jax.Array, batch: Any, key: jax.Array
     ) -> tuple[jax.Array, tuple[Any, dict[str, jax.Array]]]:
         starts, number = batch
-        value = windows.loss(params[NETWORK], windows.cut(texts, number, starts))
+        value = windows.loss(params[NETWORK], *windows.cut(texts, number, starts))
         return value, (stats, {"loss": value, "bits_per_byte": value / jnp.log(2)})
 
     def evaluate(
@@ -183,11 +184,9 @@ def in_series(numbers: TextSeries, length: int, batch_size: int) -> Task:
         starts = windows.spread(numbers.evaluated, texts.shape[1])
         measures = {}
         for number in range(numbers.tasks):
-            nats = windows.loss(params[NETWORK], windows.cut(texts, number, starts))
-            bits = nats / jnp.log(2)
-            known = jnp.where(jnp.isfinite(bits), jnp.minimum(bits, UNIFORM), UNIFORM)
+            nats = windows.loss(params[NETWORK], *windows.cut(texts, number, starts))
             measures[f"loss_{number + 1}"] = nats
-            measures[f"bits_per_byte_{number + 1}"] = known
+            measures[f"bits_per_byte_{number + 1}"] = known_bits(nats)
         each = [measures[f"bits_per_byte_{k + 1}"] for k in range(numbers.tasks)]
         return {"bits_per_byte": jnp.stack(each).mean(), **measures}
 
