@@ -240,11 +240,11 @@ def sample(
 
 
 @app.command("traffic")
-def measure_traffic(out: Out = None, debug: Debug = False) -> None:
+def measure_traffic(tiny: Tiny = False, out: Out = None, debug: Debug = False) -> None:
     """Count the bytes that an update moves, compiled for CPU, GPU and TPU."""
-    folder = out or run_files.FOLDER / "traffic"
+    folder = out or run_files.FOLDER / ("traffic" + "-tiny" * tiny)
     with errors_told(debug), folders.measuring(folder, ("table.md", "traffic.csv")):
-        found = traffic.run(folder)
+        found = traffic.run(folder, tiny=tiny)
     print(found.text)
     if not found.ok:
         raise typer.Exit(1)
