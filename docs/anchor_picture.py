@@ -45,14 +45,15 @@ def draw_path(axes: Axes, title: str, strength: float, period: int | None) -> No
     axes.plot(steps, free, GREY, lw=1, ls=":", label="parameter without a pull")
     axes.plot(steps, w, BLUE, lw=2, label="parameter $w$")
     axes.step(steps, a, ORANGE, where="post", ls="--", label="anchor $a$")
-    at = 44  # where w and a are apart in both
+    at = 43 if period else 25  # where w and a are apart
     axes.annotate(
-        " pull",
+        "",
         (at, float(a[at])),
         (at, float(w[at])),
-        color=ORANGE,
         arrowprops={"arrowstyle": "->", "color": ORANGE, "lw": 1.5},
     )
+    middle = (at + 1, float(a[at] + w[at]) / 2)
+    axes.annotate("pull", middle, va="center", color=ORANGE)
     axes.set_title(title, fontsize=10)
     axes.set_xlabel("update")
 
