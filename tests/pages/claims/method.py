@@ -1,6 +1,6 @@
 """docs/method.md."""
 
-from claims.committed import run, spread
+from claims.committed import interval, run
 from claims.differences import CIFAR, POINT
 from claims.pages import Claim
 
@@ -15,7 +15,7 @@ def cap():
 
 
 def over_adam(method):
-    return spread(run(CIFAR).minus(method, "adam"), POINT)
+    return interval(run(CIFAR).minus(method, "adam"), POINT)
 
 
 CLAIMS = [
