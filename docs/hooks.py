@@ -64,6 +64,7 @@ def on_page_markdown(
     del config, files
     uri = PurePosixPath(page.file.src_uri)
     to_root = "../" * (len(uri.parts) - 1)
+    markdown = markdown.replace(f"]({to_root}../", f"]({to_root}")  # out of docs/
     markdown = markdown.replace(f"]({to_root}README.md", f"]({to_root}index.md")
     markdown = markdown.replace(f"]({to_root}docs/", f"]({to_root}")
     if "results" not in uri.parts:

@@ -1,7 +1,8 @@
 """Where the pages of the site come from.
 
 The site has the pages of docs/ at its root and, of the rest of the repository, the
-files that these link to, at the places they have there: so a link holds in both.
+files that these link to, at the places they have there. A link out of docs/ has one
+step upwards less on the site than in the repository.
 """
 
 import re
@@ -23,8 +24,13 @@ def links(uri: str) -> list[str]:
     text = source(uri).read_text(encoding="utf-8")
     targets = re.findall(r"\]\(([^)#\s]+)", text)
     local = [target for target in targets if "://" not in target]
-    paths = [normpath(PurePosixPath(uri).parent / target) for target in local]
-    return [path.removeprefix("docs/") for path in paths]  # the root of the site
+    return [on_site(uri, target) for target in local]
+
+
+def on_site(uri: str, target: str) -> str:
+    """Return the address on the site of what a page links to."""
+    path = normpath(PurePosixPath(uri).parent / target)
+    return path.removeprefix("../").removeprefix("docs/")
 
 
 def figures(uri: str) -> list[str]:

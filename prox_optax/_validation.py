@@ -173,8 +173,9 @@ def check_adam(
     b1: Any, b2: Any, eps: Any, eps_root: Any, mu_dtype: Any, nesterov: Any
 ) -> None:
     """Raise for arguments that ``optax.adam`` would use without complaint."""
-    check_constant("b1", b1, DECAY, "write b1=0.9")
-    check_constant("b2", b2, DECAY, "write b2=0.999")
+    names = "; lambda_w and period are given by name"
+    check_constant("b1", b1, DECAY, f"write b1=0.9{names}")
+    check_constant("b2", b2, DECAY, f"write b2=0.999{names}")
     check_constant("eps", eps, NOT_NEGATIVE, "write eps=1e-8")
     check_constant("eps_root", eps_root, NOT_NEGATIVE, "write eps_root=0.0")
     _check_moments("mu_dtype", mu_dtype, nesterov)

@@ -228,6 +228,11 @@ def test_leaves_in_another_order_are_not_swapped():
     )
 
 
+def test_period_in_the_place_of_b2():
+    with pytest.raises(ValueError, match=r"b2 must .*period are given by name"):
+        prox_optax.tradam(1e-3, 0.1, 10)
+
+
 @pytest.mark.parametrize(
     "take",
     [prox_optax.set_anchor, prox_optax.get_anchor, prox_optax.anchor_distance],

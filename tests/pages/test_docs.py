@@ -43,6 +43,14 @@ def test_links_lead_somewhere(uri):
 
 
 @pytest.mark.parametrize("uri", PAGES)
+def test_links_of_a_page_hold_in_a_checkout_too(uri):
+    text = source(uri).read_text(encoding="utf-8")
+    for target in re.findall(r"\]\(([^)#\s]+)", text):
+        if "://" not in target:
+            assert (DOCS / uri).parent.joinpath(target).exists(), target
+
+
+@pytest.mark.parametrize("uri", PAGES)
 def test_what_a_page_includes_is_there(uri):
     text = source(uri).read_text(encoding="utf-8")
     for path, limits in re.findall(r'{% include\S* "([^"]+)"(.*?) %}', text):

@@ -16,8 +16,9 @@ def test_it_is_short():
 
 
 def test_the_code_prints_what_the_page_says(capsys):
-    (code,) = re.findall(r"```python\n(.*?)```", README, re.S)
-    exec(compile(code, "README.md", "exec"), {})
+    scope: dict[str, object] = {}
+    for code in re.findall(r"```python\n(.*?)```", README, re.S):
+        exec(compile(code, "README.md", "exec"), scope)
     (printed,) = re.findall(r"```text\n(.*?)```", README, re.S)
     assert capsys.readouterr().out == printed
 

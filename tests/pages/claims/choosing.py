@@ -92,6 +92,9 @@ CLAIMS = [
 ]
 COPIED = ()
 EXEMPT = {
+    "for a plain pull at about 1, weighted by a Fisher at about 1 over its mean": (
+        "where the curvature of the pull is about that of the loss"
+    ),
     "with a period of 5 behind": "the rule",
     "if the first distance is 0.7 to 1 times the second": "the rule",
     "it contains 0": "a definition",
