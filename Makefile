@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo help check lint test test-all test-faults test-matrix traffic docs hooks clean
+.PHONY: demo help check lint test test-all test-faults test-matrix package traffic docs hooks clean
 
 demo: .venv/installed ## train on digits, 0.7 to 2.9 minutes on 2 CPU cores
 	$(BIN)/python -m benchmarks run demo
@@ -28,6 +28,14 @@ test-faults: .venv/installed ## kills, full disks, damaged files, bad data
 test-matrix: .venv/installed ## the wheel on each Python, newest and oldest versions
 	$(BIN)/python tests/matrix.py
 
+package: .venv-package/installed ## build sdist and wheel in dist, and check them as a release does
+	.venv-package/bin/validate-pyproject pyproject.toml
+	rm -rf dist
+	.venv-package/bin/python -m build
+	.venv-package/bin/twine check --strict dist/*
+	.venv-package/bin/check-wheel-contents dist
+	.venv-package/bin/pyroma --min 8 dist/*.tar.gz
+
 traffic: .venv-traffic/installed ## count what an update moves; fails over budget
 	.venv-traffic/bin/python -m benchmarks traffic $(TINY)
 
@@ -44,7 +52,8 @@ hooks: .venv/installed ## let git run format, style and types before each commit
 .venv/installed: PACKAGES = --editable '.[examples]' --group test
 .venv-traffic/installed: PACKAGES = --editable '.[benchmarks]' --group traffic
 .venv-docs/installed: PACKAGES = --editable . --group docs
-.venv/installed .venv-traffic/installed .venv-docs/installed: pyproject.toml
+.venv-package/installed: PACKAGES = --group package
+.venv/installed .venv-traffic/installed .venv-docs/installed .venv-package/installed: pyproject.toml
 	@$(PYTHON) -c "import sys; sys.version_info >= (3, 11) or sys.exit( \
 	  'prox_optax needs Python 3.11 or newer, this is ' + sys.version.split()[0] \
 	  + '; write for example: make PYTHON=python3.12 demo')"
@@ -54,5 +63,5 @@ hooks: .venv/installed ## let git run format, style and types before each commit
 	touch $@
 
 clean: ## remove the environments and the caches
-	rm -rf .venv .venv-docs .venv-traffic build *.egg-info
+	rm -rf .venv .venv-docs .venv-package .venv-traffic build dist *.egg-info
 	rm -rf .hypothesis .jax_cache .mypy_cache .pytest_cache .ruff_cache

@@ -5,27 +5,28 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
-from jax.typing import ArrayLike
+from jax.typing import ArrayLike, DTypeLike
 
 from prox_optax import _validation
 from prox_optax._proximal import anchored, pull_gradient
 from prox_optax._schedule import scale_by_inner_decay, with_rate
 from prox_optax._states import check_chain
-from prox_optax._validation import Period, Weights, is_schedule
+from prox_optax._types import Period, Rate, Weights
+from prox_optax._validation import is_schedule
 
 _NO_STEP = 1e-20  # a learning rate that moves no weight; lambda_w over it stays finite
 
 
 def trsgd(
-    learning_rate: optax.ScalarOrSchedule,
+    learning_rate: Rate,
     momentum: ArrayLike | None = None,
     nesterov: bool = False,
-    accumulator_dtype: Any = None,
+    accumulator_dtype: DTypeLike | None = None,
     *,
     lambda_w: Weights | None = None,
     period: Period | None = 10,
-    weight_decay: optax.ScalarOrSchedule = 0.0,
-    anchor_dtype: Any = None,
+    weight_decay: Rate = 0.0,
+    anchor_dtype: DTypeLike | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     r"""Build TRSGD: SGD pulled towards an anchor, with inner decay, as published.
 
@@ -100,18 +101,18 @@ def trsgd(
 
 
 def tradam(
-    learning_rate: optax.ScalarOrSchedule,
+    learning_rate: Rate,
     b1: ArrayLike = 0.9,
     b2: ArrayLike = 0.999,
     eps: ArrayLike = 1e-8,
     eps_root: ArrayLike = 0.0,
-    mu_dtype: Any = None,
+    mu_dtype: DTypeLike | None = None,
     *,
     nesterov: bool = False,
     lambda_w: Weights | None = None,
     period: Period | None = 10,
-    weight_decay: optax.ScalarOrSchedule = 0.0,
-    anchor_dtype: Any = None,
+    weight_decay: Rate = 0.0,
+    anchor_dtype: DTypeLike | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     r"""Build TRAdam: Adam pulled towards an anchor, with inner decay, as published.
 
@@ -219,10 +220,10 @@ def _published(
 
 
 def _coupled(
-    learning_rate: optax.ScalarOrSchedule,
+    learning_rate: Rate,
     lambda_w: Weights | None,
     period: Period | None,
-    anchor_dtype: Any,
+    anchor_dtype: DTypeLike | None,
 ) -> optax.GradientTransformationExtraArgs:
     """Build :func:`proximal` with the strength lambda_w / learning_rate."""
     if lambda_w is None:
@@ -234,7 +235,7 @@ def _coupled(
     return anchored(pull_gradient, "lambda_w", strength, period, 1.0, anchor_dtype)
 
 
-def _at_start(learning_rate: optax.ScalarOrSchedule) -> Any:
+def _at_start(learning_rate: Rate) -> Any:
     """Return a learning rate at step 0, which may not be 0."""
     if not is_schedule(learning_rate):
         return learning_rate

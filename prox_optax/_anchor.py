@@ -1,7 +1,7 @@
 """An anchor kept whole: a copy of the parameters."""
 
 import warnings
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple, Self
 
 import jax
 import jax.numpy as jnp
@@ -11,10 +11,11 @@ from jax.typing import ArrayLike
 from prox_optax import _tree_checks
 from prox_optax._match import keys_to
 from prox_optax._placement import copied, copied_like, wide_dtype
+from prox_optax._types import Params
 from prox_optax._validation import check_dtype
 
 
-class ProximalState(NamedTuple):
+class ProximalState(NamedTuple, Generic[Params]):
     """State of :func:`proximal` and :func:`decoupled_proximal`: arrays only.
 
     Attributes:
@@ -31,7 +32,7 @@ class ProximalState(NamedTuple):
         ``step``.
     """
 
-    anchor: optax.Params
+    anchor: Params
     step: jax.Array
 
     @staticmethod
@@ -53,7 +54,7 @@ class ProximalState(NamedTuple):
     @classmethod
     def start(
         cls, params: optax.Params, anchor_dtype: Any, anchor_step: ArrayLike
-    ) -> "ProximalState":
+    ) -> Self:
         """Return the state at init: the anchor is a copy of ``params``."""
         if anchor_dtype is not None:
             kept = jnp.dtype(anchor_dtype)
@@ -95,7 +96,7 @@ class ProximalState(NamedTuple):
     def check_settable(self) -> None:
         """Do nothing: an anchor that is kept whole may lie anywhere."""
 
-    def moved(self, ws: list[jax.Array], s: ArrayLike | None) -> "ProximalState":
+    def moved(self, ws: list[jax.Array], s: ArrayLike | None) -> Self:
         """Return the state with the anchor at ``a + s (w - a)``, at w if s is None."""
         anchors, structure = jax.tree.flatten(self.anchor)
         new = [_moved_leaf(a, w, s) for a, w in zip(anchors, ws, strict=True)]
@@ -119,7 +120,7 @@ class ProximalState(NamedTuple):
         del ws
         return jax.tree.leaves(self.anchor)
 
-    def set_to(self, ws: list[jax.Array]) -> "ProximalState":
+    def set_to(self, ws: list[jax.Array]) -> Self:
         """Return the state with the anchor at copies of ``ws``, for the next update."""
         for index, w in enumerate(ws):
             if not isinstance(w, jax.core.Tracer) and bool(jnp.isnan(w).any()):
@@ -132,10 +133,10 @@ class ProximalState(NamedTuple):
         anchors, structure = jax.tree.flatten(self.anchor)
         anchor = jax.tree.unflatten(structure, map(copied_like, ws, anchors))
         step = jax.tree.map(lambda t: jnp.where(t < 0, t, ~t), self.step)
-        return ProximalState(anchor, step)
+        return self._replace(anchor=anchor, step=step)
 
 
-class OuterState(NamedTuple):
+class OuterState(NamedTuple, Generic[Params]):
     """State of :func:`outer`: arrays only.
 
     Attributes:
@@ -149,7 +150,7 @@ class OuterState(NamedTuple):
         it: an outer step that is due is made, from the anchor that was set.
     """
 
-    anchor: optax.Params
+    anchor: Params
     outer_state: optax.OptState
     step: jax.Array
 
@@ -168,11 +169,11 @@ class OuterState(NamedTuple):
         """Return ``a`` of each leaf."""
         return self._as_of_a_pull().anchors(ws)
 
-    def set_to(self, ws: list[jax.Array]) -> "OuterState":
+    def set_to(self, ws: list[jax.Array]) -> Self:
         """Return the state with the anchor at copies of ``ws``."""
         return self._replace(anchor=self._as_of_a_pull().set_to(ws).anchor)
 
-    def _as_of_a_pull(self) -> ProximalState:
+    def _as_of_a_pull(self) -> ProximalState[Params]:
         return ProximalState(self.anchor, self.step)
 
 

@@ -12,6 +12,7 @@ from jax.typing import ArrayLike
 from prox_optax._placement import is_concrete
 from prox_optax._schedule import InnerDecayState
 from prox_optax._states import Anchored
+from prox_optax._types import OptState
 from prox_optax._validation import STEP, check_number
 
 _Keys: TypeAlias = tuple[str, ...]
@@ -19,8 +20,8 @@ _KINDS = (*get_args(Anchored), InnerDecayState)
 
 
 def carry_over(
-    saved_state: optax.OptState, new_state: optax.OptState, step: ArrayLike
-) -> optax.OptState:
+    saved_state: optax.OptState, new_state: OptState, step: ArrayLike
+) -> OptState:
     r"""Go on from another optimizer's state: moments carried over, the anchor new.
 
     Use it where a run saved with ``optax.adam`` goes on with :func:`tradam`, or back.
@@ -113,7 +114,7 @@ class _Array(NamedTuple):
 _Arrays: TypeAlias = dict[_Keys, _Array]
 
 
-def _arrays(state: optax.OptState, is_ours: Callable[[Any], bool]) -> _Arrays:
+def _arrays(state: Any, is_ours: Callable[[Any], bool]) -> _Arrays:
     """Return the arrays of a state by the keys on the way to them, without ours."""
     return {
         _keys(path): _Array(path, leaf)
@@ -158,7 +159,7 @@ def _kind(node: Any) -> Any:
     return None
 
 
-def _parameters(state: optax.OptState) -> set[_Keys]:
+def _parameters(state: Any) -> set[_Keys]:
     """Return the keys of the params, as the anchors in ``state`` know them."""
     found = set()
     for node in jax.tree.leaves(state, is_leaf=_is_ours_or_dict):

@@ -1,6 +1,6 @@
 """An anchor in 16 bits: each parameter's place in a window that moves with it."""
 
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, Generic, NamedTuple, NoReturn, Self
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +9,7 @@ import optax
 from jax.typing import ArrayLike
 
 from prox_optax import _tree_checks, _validation
+from prox_optax._types import Params
 
 _WINDOW = 2.0**15  # units to either side of a parameter that 16 bits tell apart
 _HEADROOM = 8.0  # the window over the largest displacement seen
@@ -16,7 +17,7 @@ _PLACES = 2.0**24  # units in the largest parameter, at most
 _UNTAKEN = float(jnp.finfo(jnp.float32).max)  # a unit after an abstract init
 
 
-class CompactState(NamedTuple):
+class CompactState(NamedTuple, Generic[Params]):
     r"""State of the pulls with ``anchor_dtype="int16"``: arrays only.
 
     Of the anchor :math:`a` it holds the last 16 bits of :math:`n(a)`, where
@@ -59,7 +60,7 @@ class CompactState(NamedTuple):
       (16384, Array([16384, 24576], dtype=int16))
     """
 
-    code: optax.Params
+    code: Params
     unit: jax.Array
     step: jax.Array
 
@@ -90,7 +91,7 @@ class CompactState(NamedTuple):
     @classmethod
     def start(
         cls, params: optax.Params, anchor_dtype: Any, anchor_step: ArrayLike
-    ) -> "CompactState":
+    ) -> Self:
         """Return the state at init; of mere shapes the anchor is not taken yet."""
         del anchor_dtype, anchor_step
         _tree_checks.check_dtypes(
@@ -128,7 +129,7 @@ class CompactState(NamedTuple):
                 f"{_tree_checks.RESTORE}."
             )
 
-    def moved(self, ws: list[jax.Array], s: None) -> "CompactState":
+    def moved(self, ws: list[jax.Array], s: None) -> Self:
         """Return the state with the anchor at ``ws``, the leaves of the params."""
         del s
         # int16 is the least that a compiler may keep; -2**15 has no magnitude there.

@@ -5,21 +5,21 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import optax
 from jax.typing import ArrayLike
 
 from prox_optax import _tree_checks, _validation
 from prox_optax._match import keys_to, matched, named, names
 from prox_optax._placement import is_concrete, wide_dtype
+from prox_optax._types import Params
 
 
 def consolidate(
-    fisher: optax.Params,
-    anchor: optax.Params,
-    new_fisher: optax.Params,
-    new_anchor: optax.Params,
+    fisher: Params,
+    anchor: Params,
+    new_fisher: Params,
+    new_anchor: Params,
     decay: ArrayLike = 1.0,
-) -> tuple[Any, Any]:
+) -> tuple[Params, Params]:
     r"""Put the pulls of old tasks and of a new one into one Fisher and one anchor.
 
     Two quadratic penalties are one, up to a constant:

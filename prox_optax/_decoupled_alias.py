@@ -4,7 +4,7 @@ from typing import Any
 
 import jax
 import optax
-from jax.typing import ArrayLike
+from jax.typing import ArrayLike, DTypeLike
 
 from prox_optax import _validation
 from prox_optax._alias import check_rates, with_judged_schedules
@@ -12,19 +12,20 @@ from prox_optax._placement import strong
 from prox_optax._proximal import anchored, pull_step
 from prox_optax._schedule import inner_decay, scale_by_inner_decay
 from prox_optax._states import check_chain
-from prox_optax._validation import Period, Weights, is_schedule
+from prox_optax._types import Period, Rate, Weights
+from prox_optax._validation import is_schedule
 
 
 def trsgdw(
-    learning_rate: optax.ScalarOrSchedule,
+    learning_rate: Rate,
     momentum: ArrayLike | None = None,
     nesterov: bool = False,
-    accumulator_dtype: Any = None,
+    accumulator_dtype: DTypeLike | None = None,
     *,
     lambda_w: Weights = 0.01,
     period: Period | None = 10,
-    weight_decay: optax.ScalarOrSchedule = 0.0,
-    anchor_dtype: Any = None,
+    weight_decay: Rate = 0.0,
+    anchor_dtype: DTypeLike | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     r"""Build SGD with the pull and the weight decay in the step, not in the gradient.
 
@@ -91,18 +92,18 @@ def trsgdw(
 
 
 def tradamw(
-    learning_rate: optax.ScalarOrSchedule,
+    learning_rate: Rate,
     b1: ArrayLike = 0.9,
     b2: ArrayLike = 0.999,
     eps: ArrayLike = 1e-8,
     eps_root: ArrayLike = 0.0,
-    mu_dtype: Any = None,
+    mu_dtype: DTypeLike | None = None,
     *,
     nesterov: bool = False,
     lambda_w: Weights = 0.01,
     period: Period | None = 10,
-    weight_decay: optax.ScalarOrSchedule = 0.0,
-    anchor_dtype: Any = None,
+    weight_decay: Rate = 0.0,
+    anchor_dtype: DTypeLike | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     r"""Build AdamW with the pull in the step as well.
 
@@ -167,7 +168,7 @@ def _decoupled(
     base: optax.GradientTransformation,
     lambda_w: Any,
     period: Period | None,
-    anchor_dtype: Any,
+    anchor_dtype: DTypeLike | None,
 ) -> optax.GradientTransformationExtraArgs:
     """Chain ``base``, the inner decay and the pull with r = 2 lambda_w / (k + 1)."""
     _validation.check_period(period)

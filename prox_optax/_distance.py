@@ -1,6 +1,6 @@
 """Numbers to log: how far the parameters are from their anchor, how hard it pulls."""
 
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,10 +11,11 @@ from prox_optax import _tree_checks, _validation
 from prox_optax._match import Names, matched, named, names, spread
 from prox_optax._placement import wide_dtype
 from prox_optax._states import anchored_leaves
+from prox_optax._types import Params
 from prox_optax._validation import is_schedule
 
 
-class AnchorDistance(NamedTuple):
+class AnchorDistance(NamedTuple, Generic[Params]):
     """Hold what :func:`anchor_distance` returns: arrays of shape (), float32 or wider.
 
     Attributes:
@@ -28,13 +29,13 @@ class AnchorDistance(NamedTuple):
 
     norm: jax.Array
     relative: jax.Array
-    leaf_norm: Any
-    leaf_relative: Any
+    leaf_norm: Params
+    leaf_relative: Params
 
 
 def anchor_distance(
-    opt_state: optax.OptState, params: optax.Params, name: str | None = None
-) -> AnchorDistance:
+    opt_state: optax.OptState, params: Params, name: str | None = None
+) -> AnchorDistance[Params]:
     r"""Measure the distance of ``params`` from the anchor in an optimizer state.
 
     .. math::
@@ -149,7 +150,7 @@ def pull_ratio(
 
 
 def _displaced(
-    opt_state: optax.OptState, params: optax.Params, name: str | None
+    opt_state: Any, params: Any, name: str | None
 ) -> dict[Names, tuple[jax.Array, ...]]:
     """Return ``w, a, w - a`` of each parameter that has an anchor, by its name."""
     known: dict[Names, tuple[jax.Array, ...]] = {}

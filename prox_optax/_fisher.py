@@ -18,15 +18,16 @@ from prox_optax._placement import (
     varying_like,
     wide_dtype,
 )
+from prox_optax._types import Params
 
 
 def fisher_diagonal(
     loss: Callable[[Any, Any], jax.Array],
-    params: optax.Params,
+    params: Params,
     examples: Any,
     *,
     batch_size: int | None = None,
-) -> Any:
+) -> Params:
     r"""Compute the diagonal of the Fisher information from each example's gradient.
 
     .. math::

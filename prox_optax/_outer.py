@@ -22,7 +22,7 @@ from prox_optax._placement import (
     wide_dtype,
 )
 from prox_optax._states import leaves_at
-from prox_optax._validation import Period
+from prox_optax._types import Period
 
 
 class _Changed(NamedTuple):

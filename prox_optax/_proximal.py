@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 import jax
 import jax.numpy as jnp
 import optax
-from jax.typing import ArrayLike
+from jax.typing import ArrayLike, DTypeLike
 
 from prox_optax import _states, _tree_checks, _validation
 from prox_optax._match import matched_updates, spread
@@ -16,7 +16,8 @@ from prox_optax._order import ahead_of, following
 from prox_optax._placement import in_manual_mesh, placed_like, wide_dtype
 from prox_optax._schedule import with_rate
 from prox_optax._states import State
-from prox_optax._validation import Period, Weights, is_schedule, value_at
+from prox_optax._types import Period, Rate, Weights
+from prox_optax._validation import is_schedule, value_at
 
 _Pull: TypeAlias = Callable[..., tuple[jax.Array, jax.Array]]
 _LAST_STEP = 2**31 - 1
@@ -28,7 +29,7 @@ def proximal(
     period: Period | None = 10,
     *,
     anchor_step: ArrayLike = 1.0,
-    anchor_dtype: Any = None,
+    anchor_dtype: DTypeLike | None = None,
     before: optax.GradientTransformation | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     r"""Pull the parameters towards an anchor, through the gradient.
@@ -116,9 +117,9 @@ def decoupled_proximal(
     lambda_w: Weights = 0.01,
     period: Period | None = 10,
     *,
-    learning_rate: optax.ScalarOrSchedule | None = None,
+    learning_rate: Rate | None = None,
     anchor_step: ArrayLike = 1.0,
-    anchor_dtype: Any = None,
+    anchor_dtype: DTypeLike | None = None,
     behind: optax.GradientTransformation | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     r"""Pull the parameters towards an anchor, in the step itself.
@@ -205,7 +206,7 @@ def anchored(
     weights: Weights,
     period: ArrayLike | None,
     anchor_step: ArrayLike,
-    anchor_dtype: Any,
+    anchor_dtype: DTypeLike | None,
     *,
     repeats: bool = False,
 ) -> optax.GradientTransformationExtraArgs:

@@ -12,7 +12,8 @@ from jax.typing import ArrayLike
 
 from prox_optax import _tree_checks, _validation
 from prox_optax._placement import wide_dtype
-from prox_optax._validation import Period, Weights, is_schedule, known, value_at
+from prox_optax._types import Period, Rate, Weights
+from prox_optax._validation import is_schedule, known, value_at
 
 
 def inner_decay(learning_rate: Weights, period: Period = 10) -> optax.Schedule:
@@ -64,7 +65,7 @@ def with_rate(
     name: str,
     combine: Callable[[Any, Any], Any],
     weights: Weights,
-    learning_rate: optax.ScalarOrSchedule,
+    learning_rate: Rate,
 ) -> Weights:
     """Combine each weight with the learning rate; a schedule where one of them is.
 

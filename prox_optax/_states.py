@@ -12,6 +12,7 @@ from prox_optax._anchor import OuterState, ProximalState
 from prox_optax._compact import CompactState
 from prox_optax._match import Names, keys_to, matched, names
 from prox_optax._placement import is_concrete, placed_like, strong
+from prox_optax._types import OptState, Params
 
 State: TypeAlias = CompactState | ProximalState
 """The ways to keep an anchor: one is picked by the dtype that the anchor is kept in.
@@ -26,8 +27,8 @@ Anchored: TypeAlias = State | OuterState
 
 
 def set_anchor(
-    opt_state: optax.OptState, params: optax.Params, name: str | None = None
-) -> optax.OptState:
+    opt_state: OptState, params: optax.Params, name: str | None = None
+) -> OptState:
     """Set every anchor in an optimizer state, or a named one, to a copy of ``params``.
 
     The next update pulls towards what was set; after that the anchor goes on moving
@@ -78,8 +79,8 @@ def set_anchor(
 
 
 def get_anchor(
-    opt_state: optax.OptState, params: optax.Params, name: str | None = None
-) -> optax.Params:
+    opt_state: optax.OptState, params: Params, name: str | None = None
+) -> Params:
     """Read the anchor in an optimizer state.
 
     Args:
@@ -122,7 +123,7 @@ def get_anchor(
 
 
 def anchored_states(
-    opt_state: optax.OptState, name: str | None = None
+    opt_state: Any, name: str | None = None
 ) -> list[tuple[Any, Anchored]]:
     """Return the states with an anchor in ``opt_state``, at least one, with paths."""
     nodes = tree_leaves_with_path(opt_state, is_leaf=is_anchored)
@@ -148,7 +149,7 @@ def anchored_states(
 
 
 def anchored_leaves(
-    opt_state: optax.OptState, params: optax.Params, name: str | None
+    opt_state: Any, params: Any, name: str | None
 ) -> list[tuple[list[Names], Anchored, list[jax.Array]]]:
     """Return each state's names of leaves, the state, and those leaves of ``params``.
 

@@ -8,22 +8,16 @@ shape are checked and its value is not. Each error says what to write instead.
 import contextlib
 import functools
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from typing import Any, NamedTuple, TypeAlias, TypeGuard
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jax.typing import ArrayLike
 
 from prox_optax._placement import is_concrete
-
-Period: TypeAlias = int | np.integer[Any] | np.ndarray | jax.Array
-
-# optax.Params without its forward reference, which checkers at run time cannot resolve.
-Tree: TypeAlias = Iterable[Any] | Mapping[Any, Any]
-Weights: TypeAlias = ArrayLike | optax.Schedule | Tree
+from prox_optax._types import Schedule
 
 Check: TypeAlias = Callable[[str, Any], None]
 """Raises for a value, given its name, that is not allowed."""
@@ -215,7 +209,7 @@ def is_dtype(dtype: Any, kind: Any) -> bool:
         return False
 
 
-def is_schedule(value: Any) -> TypeGuard[optax.Schedule]:
+def is_schedule(value: Any) -> TypeGuard[Schedule]:
     """Tell whether ``value`` is a function of the step, not a tree that can be called.
 
     The module of a network is both a tree and callable: it is taken as a tree.
@@ -252,7 +246,7 @@ def judged_at_init(
     return optax.GradientTransformationExtraArgs(init_fn, tx.update)
 
 
-def start_of(name: str, schedule: optax.Schedule, check: Check) -> Any:
+def start_of(name: str, schedule: Schedule, check: Check) -> Any:
     """Return the value of a schedule at step 0, under ``jit`` too, and check it."""
     with jax.ensure_compile_time_eval():
         start = schedule(jnp.zeros([], jnp.int32))

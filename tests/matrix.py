@@ -1,10 +1,10 @@
 """`python tests/matrix.py`: the library's tests on each Python, with newest and oldest.
 
-Builds the wheel and looks into it; then, for each Python, installs it with the newest
-versions that its bounds admit (on the first also with the oldest, the lower bounds in
-pyproject.toml), and runs the tests against it, in a copy outside the checkout. The type
-checkers read tests/library/user_types.py against the last installation. It ends with a
-table.
+Builds the wheel, or takes the one that --wheel names, and looks into it. Then, for
+each Python, it installs the wheel with the newest versions that its bounds admit (on
+the first also with the oldest, the lower bounds in pyproject.toml), and runs the tests
+against it, in a copy outside the checkout. The type checkers read
+tests/library/user_types.py against the last installation. It ends with a table.
 """
 
 import os
@@ -66,18 +66,22 @@ def floors() -> str:
 
 
 def wheel(folder: Path) -> Path:
-    """Build it; it holds the package, py.typed and its own description."""
+    """Build the wheel."""
     source = folder / "source"  # a clean one: setuptools leaves its files there
     shutil.copytree(ROOT / "prox_optax", source / "prox_optax")
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
+    for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
     pip = (sys.executable, "-m", "pip", "-q", "--disable-pip-version-check")
     run(*pip, "wheel", "--no-deps", "-w", folder, source)
     (path,) = folder.glob("*.whl")
+    return path
+
+
+def check(path: Path) -> None:
+    """Raise unless a wheel holds the package, py.typed and its own description."""
     package = {f"prox_optax/{x.name}" for x in ROOT.glob("prox_optax/*.py")}
     names = {x for x in zipfile.ZipFile(path).namelist() if ".dist-info/" not in x}
     assert names == package | {"prox_optax/py.typed"}, names
-    return path
 
 
 def copy(folder: Path) -> Path:
@@ -113,13 +117,16 @@ def main(
     pytest: Annotated[str, typer.Option(help="More for pytest, as -k.")] = "",
     oldest: Annotated[bool, typer.Option(help="The lower bounds too.")] = True,
     newest: bool = True,
+    given: Annotated[Path | None, typer.Option("--wheel", help="Built.")] = None,
 ) -> None:
     """Install, test, and print a table; exits 1 where something failed."""
     pythons = python or ["3.11", "3.12", "3.13"]
     cases = [(pythons[0], True)] * oldest + [(v, False) for v in pythons] * newest
     rows, failed = [], False
     with tempfile.TemporaryDirectory() as name:
-        built, tests = wheel(Path(name) / "dist"), copy(Path(name) / "copy")
+        built = given.resolve() if given else wheel(Path(name) / "dist")
+        check(built)
+        tests = copy(Path(name) / "copy")
         for version, is_oldest in cases:
             label = f"{version}-{'oldest' if is_oldest else 'newest'}"
             at = ROOT / "build" / "matrix" / label

@@ -85,6 +85,8 @@ LEGAL = {
     "step": {"zero", "one", "unsigned"},
     "name": {"none"},
     "optimizer": set(),
+    "before": {"none"},
+    "behind": {"none"},
     "axis_name": {"text", "none"},
 }
 LEGAL_IN = {  # where it differs

@@ -31,6 +31,7 @@ MODULES = {
         "plasticity",
     ),
     "docs/choosing.md": ("choosing",),
+    "docs/compatibility.md": ("compatibility",),
     "docs/evidence.md": ("evidence",),
     "docs/faq.md": ("faq",),
     "docs/gallery.md": ("gallery",),
