@@ -47,6 +47,8 @@ class Experiment:
       evaluate_from: the first epoch after which runs are evaluated.
       values: (optimizer, a number of its own, the values to try instead of its usual
         ones).
+      cosine: whether the learning rate falls to 0 along half a period of a cosine; then
+        there are no `decays`.
     """
 
     name: str
@@ -74,6 +76,7 @@ class Experiment:
     tuning_seeds: int = 0
     evaluate_from: int = 0
     values: tuple[tuple[str, str, tuple[float, ...]], ...] = ()
+    cosine: bool = False
 
     def __post_init__(self) -> None:
         """Refuse tuning seeds where it would not be clear what they choose.

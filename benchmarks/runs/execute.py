@@ -191,8 +191,9 @@ def describe(experiment: Experiment, data_set: DataSet) -> dict[str, Any]:
     numbers, tunes = asdict(experiment), experiment.tuning_seeds
     for text in ("question", "cost", "gpu_cost"):
         del numbers[text]
-    if not experiment.values:
-        del numbers["values"]  # older runs go on without it
+    for added in ("values", "cosine"):
+        if not numbers[added]:
+            del numbers[added]  # older runs go on without it
     numbers |= numbers.pop("problem")
     return {
         "experiment": numbers,
