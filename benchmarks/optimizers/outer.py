@@ -1,7 +1,7 @@
 """AdamW and Muon with slow weights, and what else averages the weights.
 
-Each has `decay` as a number of its own, a weight decay in the step that is multiplied
-by the learning rate.
+All of them tune `decay`, the weight decay in the step, which the learning rate
+multiplies.
 """
 
 from collections.abc import Callable
@@ -97,5 +97,4 @@ OPTIMIZERS = {
     "muon, decay tuned": Method(muon, DECAY),
     "muon, lookahead": Method(lookahead(muon), LOOKAHEAD, evaluated=slow_weights),
     "muon, snoo": Method(snoo(muon), SNOO, evaluated=slow_weights),
-    "muon, weight average": Method(averaged(muon), AVERAGE, evaluated=slow_weights),
 }
