@@ -49,6 +49,8 @@ class Experiment:
         ones).
       cosine: whether the learning rate falls to 0 along half a period of a cosine; then
         there are no `decays`.
+      at_once: replicas that a core of a CPU trains together, about: more leave its
+        caches.
     """
 
     name: str
@@ -77,6 +79,7 @@ class Experiment:
     evaluate_from: int = 0
     values: tuple[tuple[str, str, tuple[float, ...]], ...] = ()
     cosine: bool = False
+    at_once: int = 10
 
     def __post_init__(self) -> None:
         """Refuse tuning seeds where it would not be clear what they choose.

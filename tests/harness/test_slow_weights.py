@@ -85,7 +85,7 @@ def test_lookahead_is_that_of_optax():
     state, expected, update = tx.init(params), [], jax.jit(tx.update)
     for g in GRADIENTS:
         updates, state = update(g, state, params)
-        params = optax.apply_updates(params, updates)
+        params = optax.tree.add(params, updates)
         expected.append(params.slow)
     np.testing.assert_allclose(found, np.asarray(expected), atol=1e-5)
 
