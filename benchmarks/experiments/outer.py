@@ -31,10 +31,10 @@ def rates(lowest: float) -> tuple[float, ...]:
 OUTER = Experiment(
     name="outer-language",
     question="A byte-level transformer of 70,000 parameters, 3,000 steps at batch 4, "
-    "cosine: do slow weights (Lookahead, SNOO) lower the loss of AdamW, each with tuned "
-    "rate and weight decay? Primary contrasts: SNOO minus AdamW and minus an average of "
-    "the weights, Lookahead minus AdamW, test bits per byte, the trial chosen on other "
-    "seeds. The rest is exploratory.",
+    "cosine: do slow weights (Lookahead, SNOO) lower the loss of AdamW, each with "
+    "tuned rate and weight decay? Primary contrasts: SNOO minus AdamW and minus an "
+    "average of the weights, Lookahead minus AdamW, test bits per byte, the trial "
+    "chosen on other seeds. The rest is exploratory.",
     cost="not run",
     problem=Text(shape="0.07M", context=32, windows=12_000, dtype="float32"),
     groups=(("AdamW, with slow weights and with averages", WITH_ADAMW),),
