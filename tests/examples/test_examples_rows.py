@@ -93,7 +93,7 @@ def spread(rows, title, _):
 
 
 def contrast(rows, title, header):
-    """Compare a method with its peers; p values by the functions tested below."""
+    """Compare a method with its peers; p values by functions that have tests."""
     found = best_of(rows, title.split(":")[0])
     x = found.pop(header[0].removesuffix(" minus"))
     p = {name: contrasts.permutation(x - y) for name, y in found.items()}
@@ -313,33 +313,6 @@ def test_further_numbers_of_the_results():
     assert expected in text("noisy_labels_rdi")
 
 
-# ------------------------------------------------------------------------- statistics
-
-
-def test_permutation_is_that_of_all_signs():
-    """By hand: of 2^8 signs, the share with a mean as far from 0."""
-    d = np.array([0.3, -0.1, 0.4, 0.25, -0.05, 0.6, 0.15, 0.02])
-    means = [np.mean(d * signs) for signs in product((1, -1), repeat=8)]
-    share = np.mean(np.abs(means) >= abs(d.mean()) - 1e-12)
-    np.testing.assert_allclose(contrasts.permutation(d), share, rtol=1e-12)
-
-
-def test_holm_is_the_textbooks():
-    """Holm 1979: 4 x 0.01, then 3 x 0.02, 2 x 0.03 not below it, and 0.2 alone."""
-    corrected = contrasts.holm([0.03, 0.01, 0.2, 0.02])
-    np.testing.assert_allclose(corrected, [0.06, 0.04, 0.2, 0.06], rtol=1e-12)
-
-
-@pytest.mark.parametrize("n", [10, 40, 192])
-def test_visible_difference_is_found_in_80_of_100(n):
-    """The power of the t test, by the noncentral t; the formula is an approximation."""
-    d = np.random.default_rng(0).normal(size=n)
-    shift = contrasts.visible(d) / stats.sem(d)
-    limit = stats.t.ppf(0.975, n - 1)
-    power = stats.nct.sf(limit, n - 1, shift) + stats.nct.cdf(-limit, n - 1, shift)
-    assert abs(power - 0.8) < 0.02
-
-
 # ------------------------------------------------------------------------- the README
 
 
@@ -379,6 +352,15 @@ def continual_ewc():
     yield difference(name, old, "EWC", "L2-SP")
     yield difference(name, new, "EWC", "L2-SP")
     yield difference(name, old, "L2-SP", "plain")
+
+
+def diloco_bytes():
+    for table in (
+        "4 workers, 300 steps",
+        "2 workers, 600 steps",
+        "1 worker, 1200 steps",
+    ):
+        yield difference("diloco_bytes", table, "DiLoCo", "data-parallel")
 
 
 def dqn_pro():
@@ -493,13 +475,13 @@ def smaller_anchor():
 
 
 def train_diloco():
-    table = "4 workers, 300 steps"
-    yield difference("train_diloco", table, "DiLoCo", "data-parallel")
+    yield difference("train_diloco", "4 workers, 300 steps", "DiLoCo", "data-parallel")
 
 
 FACTS = (
     choose_strength,
     continual_ewc,
+    diloco_bytes,
     dqn_pro,
     elastic_averaging,
     federated_fedprox,
