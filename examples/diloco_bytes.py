@@ -1,10 +1,10 @@
-"""python examples/diloco_bytes.py
+"""`python examples/diloco_bytes.py`: the loss against the bytes that workers send.
 
-The loss against the bytes sent: 1, 2 and 4 workers see as many images in all, each in
-batches of 32 from a share of its own. Data-parallel training averages the gradients in
-each step. DiLoCo lets each worker train by itself for 20 steps; then `outer` averages
-how far the workers are from the anchor, and moves the anchor by SGD with Nesterov's
-momentum. One worker alone sends nothing: there the two are AdamW and SNOO.
+1, 2 and 4 workers see as many images together, each in batches of 32 from a share of
+its own. Data-parallel training averages the gradients in each step. DiLoCo lets each
+worker train by itself for 20 steps; then `outer` averages how far the workers are from
+the anchor, and moves the anchor by SGD with Nesterov's momentum. One worker sends
+nothing: there it is AdamW alone, or with slow weights.
 
 The workers are lanes of `jax.vmap` on one device, whose averages are those that
 train_diloco.py takes between devices. Each method chooses among 12 trials by the loss

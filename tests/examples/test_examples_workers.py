@@ -41,12 +41,7 @@ batches_psum = pytest.mark.skipif(
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "example",
-    [
-        federated_fedprox,
-        diloco_bytes,
-        pytest.param(elastic_averaging, marks=batches_psum),
-    ],
+    "example", [federated_fedprox, pytest.param(elastic_averaging, marks=batches_psum)]
 )
 def test_script_runs(example, tmp_path, capsys):
     name = example.__name__
