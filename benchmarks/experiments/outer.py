@@ -44,8 +44,9 @@ OUTER = Experiment(
         (SCHEDULE_FREE, ADAMW),
     ),
     learning_rates=rates(0.002),
-    rate_scales=tuple(
-        (name, 1.5) for name in ("adamw, lookahead", "adamw, snoo", SCHEDULE_FREE)
+    rate_scales=(
+        ("adamw, snoo", 0.5),
+        *((name, 1.5) for name in ("adamw, lookahead", SCHEDULE_FREE)),
     ),
     seeds=22,
     epochs=1,
@@ -53,6 +54,7 @@ OUTER = Experiment(
     settings=Settings(momentum=0.0, weight_decay=0.0, period=10, b1=0.9, b2=0.99),
     primary=WITH_ADAMW_PRIMARY,
     part=500,
+    first_seed=100,
     tuning_seeds=2,
     cosine=True,
     at_once=1,
@@ -64,7 +66,7 @@ OUTER_MUON = replace(
     groups=(("Muon, with slow weights", WITH_MUON),),
     contrasts=WITH_MUON_PRIMARY,
     learning_rates=rates(0.005),
-    rate_scales=(),
+    rate_scales=(("muon, lookahead", 1.5),),
     primary=WITH_MUON_PRIMARY,
 )
 
