@@ -29,7 +29,7 @@ test-matrix: .venv/installed ## the wheel on each Python, newest and oldest vers
 	$(BIN)/python tests/matrix.py
 
 traffic: .venv-traffic/installed ## count what an update moves; fails over budget
-	.venv-traffic/bin/python -m benchmarks traffic
+	.venv-traffic/bin/python -m benchmarks traffic $(TINY)
 
 docs: .venv-docs/installed ## the site of docs/ in build/site; warnings are errors
 	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/python -m mkdocs build --strict

@@ -31,7 +31,7 @@ from benchmarks.costs.traffic.targets import UnavailableError
 from benchmarks.records import pooled, run_files
 from benchmarks.records.files import DamagedError
 from benchmarks.report import tables
-from benchmarks.runs import checkpoint, folders, hosts, signals, weights
+from benchmarks.runs import checkpoint, folders, hosts, overview, signals, weights
 from benchmarks.runs.execute import execute, follow, prepare, stopped
 from benchmarks.tasks.problem import Request, Sampler
 
@@ -64,7 +64,8 @@ Tiny = Annotated[
 Epochs = Annotated[
     int | None,
     typer.Option(
-        min=1, help="Train for this many epochs; the rate decays at the same fractions."
+        min=1,
+        help="Train for this many epochs; decays of the rate move along with them.",
     ),
 ]
 Coordinator = Annotated[
@@ -130,11 +131,9 @@ def find(name: str, tiny: bool) -> experiments.Experiment:
 
 @app.command("list")
 def list_experiments() -> None:
-    """List the experiments: what each answers, and what it costs."""
+    """List the experiments: what each answers and takes, and what was run where."""
     for experiment in experiments.EXPERIMENTS.values():
-        print(f"{experiment.name}: {experiment.question}")
-        print(f"    data: {experiment.problem.data}, {experiment.runs} runs")
-        print(f"    cost: {experiment.cost}; on one GPU: {experiment.gpu_cost}")
+        print("\n".join(overview.describe(experiment)))
 
 
 @app.command("run")
@@ -240,11 +239,11 @@ def sample(
 
 
 @app.command("traffic")
-def measure_traffic(out: Out = None, debug: Debug = False) -> None:
+def measure_traffic(tiny: Tiny = False, out: Out = None, debug: Debug = False) -> None:
     """Count the bytes that an update moves, compiled for CPU, GPU and TPU."""
-    folder = out or run_files.FOLDER / "traffic"
+    folder = out or run_files.FOLDER / ("traffic" + "-tiny" * tiny)
     with errors_told(debug), folders.measuring(folder, ("table.md", "traffic.csv")):
-        found = traffic.run(folder)
+        found = traffic.run(folder, tiny=tiny)
     print(found.text)
     if not found.ok:
         raise typer.Exit(1)
@@ -291,7 +290,7 @@ def measure_series(tiny: Tiny = False, out: Out = None, debug: Debug = False) ->
 @app.command("gpu")
 def ask_gpu(
     out: Annotated[
-        Path, typer.Option(help="Write to this folder, or go on with what it holds.")
+        Path, typer.Option(help="Write to this folder; the same folder again goes on.")
     ],
     minutes: Annotated[
         float,

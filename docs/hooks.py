@@ -52,11 +52,12 @@ def on_files(files: Files, *, config: MkDocsConfig) -> Files:
 def on_page_markdown(
     markdown: str, *, page: Page, config: MkDocsConfig, files: Files
 ) -> str:
-    """Links to the README lead to index.md; results get their title and figures."""
+    """Links to README and docs/ hold on the site; results get title and figures."""
     del config, files
     uri = PurePosixPath(page.file.src_uri)
     to_root = "../" * (len(uri.parts) - 1)
     markdown = markdown.replace(f"]({to_root}README.md", f"]({to_root}index.md")
+    markdown = markdown.replace(f"]({to_root}docs/", f"]({to_root}")
     if "results" not in uri.parts:
         return markdown
     title = uri.parent.name if uri.name == "table.md" else uri.stem

@@ -23,7 +23,8 @@ def links(uri: str) -> list[str]:
     text = source(uri).read_text(encoding="utf-8")
     targets = re.findall(r"\]\(([^)#\s]+)", text)
     local = [target for target in targets if "://" not in target]
-    return [normpath(PurePosixPath(uri).parent / target) for target in local]
+    paths = [normpath(PurePosixPath(uri).parent / target) for target in local]
+    return [path.removeprefix("docs/") for path in paths]  # the root of the site
 
 
 def figures(uri: str) -> list[str]:

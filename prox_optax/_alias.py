@@ -10,6 +10,7 @@ from jax.typing import ArrayLike
 from prox_optax import _validation
 from prox_optax._proximal import anchored, pull_gradient
 from prox_optax._schedule import scale_by_inner_decay, with_rate
+from prox_optax._states import check_chain
 from prox_optax._validation import Period, Weights, is_schedule
 
 _NO_STEP = 1e-20  # a learning rate that moves no weight; lambda_w over it stays finite
@@ -89,7 +90,7 @@ def trsgd(
     """
     _validation.check_sgd(momentum, nesterov, accumulator_dtype)
     check_rates(learning_rate, weight_decay)
-    tx = optax.chain(
+    tx = _published(
         _coupled(learning_rate, lambda_w, period, anchor_dtype),
         optax.add_decayed_weights(weight_decay),
         optax.sgd(learning_rate, momentum, nesterov, accumulator_dtype),
@@ -169,7 +170,7 @@ def tradam(
     """
     _validation.check_adam(b1, b2, eps, eps_root, mu_dtype, nesterov)
     check_rates(learning_rate, weight_decay)
-    tx = optax.chain(
+    tx = _published(
         _coupled(learning_rate, lambda_w, period, anchor_dtype),
         optax.add_decayed_weights(weight_decay),
         optax.adam(learning_rate, b1, b2, eps, eps_root, mu_dtype, nesterov=nesterov),
@@ -197,6 +198,24 @@ def with_judged_schedules(
         ("weight_decay", weight_decay, _validation.check_rate),
         ("lambda_w", lambda_w, _validation.check_weights),
     )
+
+
+def _published(
+    *parts: optax.GradientTransformation,
+) -> optax.GradientTransformationExtraArgs:
+    """Chain a pull and what follows it; name :func:`carry_over` to a foreign state."""
+    chain = optax.chain(*parts)
+
+    def update_fn(
+        updates: optax.Updates,
+        state: Any,
+        params: optax.Params | None = None,
+        **extra_args: Any,
+    ) -> tuple[optax.Updates, Any]:
+        check_chain(state, 0, params, updates)
+        return chain.update(updates, state, params, **extra_args)
+
+    return optax.GradientTransformationExtraArgs(chain.init, update_fn)
 
 
 def _coupled(

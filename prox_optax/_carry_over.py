@@ -31,7 +31,9 @@ def carry_over(
 
     .. math:: t \leftarrow n, \qquad k \leftarrow n \bmod S
 
-    so that the strength's schedule agrees with the learning rate's.
+    so that the strength's schedule agrees with the learning rate's. The new anchor is
+    what ``init`` was given, so ``init(restored_params)`` anchors at the restored
+    params; :func:`set_anchor` afterwards sets another, such as the pretrained weights.
 
     Under ``optax.inject_hyperparams`` the state holds hyperparameters too. Those that
     both states hold are the saved ones, the learning rate among them: they may have

@@ -11,6 +11,7 @@ import optax
 from prox_optax import _tree_checks, _validation
 from prox_optax._anchor import OuterState
 from prox_optax._match import matched_updates
+from prox_optax._order import check_optimizer, following
 from prox_optax._placement import (
     axes_of,
     copied,
@@ -43,6 +44,7 @@ def outer(
     period: Period,
     *,
     axis_name: str | tuple[str, ...] | None = None,
+    behind: optax.GradientTransformation | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     r"""Let an outer optimizer move the anchor, and the parameters go on from there.
 
@@ -83,6 +85,8 @@ def outer(
         the updates between outer steps have none. Anchor and outer state may be
         replicated there. ``jax.vmap`` over the state computes an outer step in each
         update, and keeps each ``period``-th.
+      behind: the base optimizer: ``optax.chain(behind, outer(...))``. None: the outer
+        step alone, for a chain.
 
     Returns:
       A transformation with state :class:`OuterState`. ``update`` needs ``params``; its
@@ -152,7 +156,8 @@ def outer(
             new.anchor, new.outer_state, step=(k + 1) % S
         )
 
-    return optax.GradientTransformationExtraArgs(init_fn, update_fn)
+    tx = optax.GradientTransformationExtraArgs(init_fn, update_fn)
+    return following(behind, tx)
 
 
 # One switch over all that an outer step changes, with "keep" as its branch 0, lets XLA
@@ -266,11 +271,9 @@ def _check_state(state: Any, ws: list[jax.Array]) -> None:
 
 
 def _check_arguments(optimizer: Any, period: Any, axis_name: Any) -> None:
-    if not isinstance(optimizer, optax.GradientTransformation):
-        raise TypeError(
-            f"optimizer must be an optax transformation, got {optimizer!r}; write for "
-            "example optimizer=optax.sgd(0.7, momentum=0.9, nesterov=True)."
-        )
+    check_optimizer(
+        "optimizer", optimizer, "optax.sgd(0.7, momentum=0.9, nesterov=True)"
+    )
     hint = "write a whole number of updates such as period=30"
     _validation.check_number("period", period, _validation.PERIOD, hint)
     names = axis_name if isinstance(axis_name, tuple) else (axis_name,)

@@ -12,6 +12,7 @@ from jax.typing import ArrayLike
 
 from prox_optax import _states, _tree_checks, _validation
 from prox_optax._match import matched_updates, spread
+from prox_optax._order import ahead_of, following
 from prox_optax._placement import in_manual_mesh, placed_like, wide_dtype
 from prox_optax._schedule import with_rate
 from prox_optax._states import State
@@ -28,6 +29,7 @@ def proximal(
     *,
     anchor_step: ArrayLike = 1.0,
     anchor_dtype: Any = None,
+    before: optax.GradientTransformation | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     r"""Pull the parameters towards an anchor, through the gradient.
 
@@ -46,7 +48,8 @@ def proximal(
     ``period=1`` and ``strength=0`` are the base optimizer, bit for bit. The pull
     enters momentum and moments. It can overshoot the anchor where the learning rate
     exceeds :math:`1 / (2 \lambda)`; :func:`decoupled_proximal` never does. Put behind
-    the optimizer it would push away from the anchor.
+    the optimizer it would push away from the anchor, which nothing in a chain can see;
+    ``before`` puts it in the right place.
 
     Args:
       strength: :math:`\lambda \ge 0`, in units of the loss over squared parameters: a
@@ -66,6 +69,9 @@ def proximal(
         towards the rounding error, and warns at init. ``"int16"`` keeps 16 bits
         of each parameter and takes the pull from the whole of them, for an anchor that
         is taken anew each period (:class:`CompactState`).
+      before: the optimizer that gets the pulled gradient:
+        ``proximal(0.1, before=optax.adam(1e-3))`` is
+        ``optax.chain(proximal(0.1), optax.adam(1e-3))``. None: the pull alone.
 
     Returns:
       A transformation with state :class:`ProximalState` (or :class:`CompactState`).
@@ -100,9 +106,10 @@ def proximal(
     tx = anchored(
         pull_gradient, "strength", strength, period, anchor_step, anchor_dtype
     )
-    return _validation.judged_at_init(
+    tx = _validation.judged_at_init(
         tx, ("strength", strength, _validation.check_weights)
     )
+    return ahead_of(before, tx)
 
 
 def decoupled_proximal(
@@ -112,6 +119,7 @@ def decoupled_proximal(
     learning_rate: optax.ScalarOrSchedule | None = None,
     anchor_step: ArrayLike = 1.0,
     anchor_dtype: Any = None,
+    behind: optax.GradientTransformation | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     r"""Pull the parameters towards an anchor, in the step itself.
 
@@ -129,7 +137,7 @@ def decoupled_proximal(
     :math:`w + u` and :math:`a` for every :math:`r \ge 0`, does not depend on Adam's
     preconditioner, and leaves no stale pull in the momentum. With
     :math:`\lambda_w = 0` the updates pass untouched, bit for bit. Put before the
-    optimizer it would push away from the anchor.
+    optimizer it would push away from the anchor; ``behind`` puts it in its place.
 
     It also caps the step: under SGD with a learning rate :math:`\eta` and
     :math:`\lambda_w = \lambda \eta` the params stay within
@@ -148,6 +156,8 @@ def decoupled_proximal(
         :math:`\lambda`, as in :func:`proximal`. None: the pull does not follow.
       anchor_step: as in :func:`proximal`.
       anchor_dtype: as in :func:`proximal`.
+      behind: the optimizer whose update is pulled: ``optax.chain(behind, pull)``. None:
+        the pull alone.
 
     Returns:
       A transformation with state :class:`ProximalState` (or :class:`CompactState`).
@@ -159,8 +169,8 @@ def decoupled_proximal(
 
     Example:
       >>> import jax.numpy as jnp, optax, prox_optax
-      >>> pull = prox_optax.decoupled_proximal(0.5, period=None)
-      >>> tx = optax.chain(optax.adam(0.1), pull)
+      >>> adam = optax.adam(0.1)
+      >>> tx = prox_optax.decoupled_proximal(0.5, period=None, behind=adam)
       >>> w = jnp.array([1.0, 2.0])
       >>> state = tx.init(w)
       >>> state = prox_optax.set_anchor(state, jnp.zeros(2))
@@ -181,11 +191,12 @@ def decoupled_proximal(
             "lambda_w x learning_rate", operator.mul, lambda_w, learning_rate
         )
     tx = anchored(pull_step, "lambda_w", weights, period, anchor_step, anchor_dtype)
-    return _validation.judged_at_init(
+    tx = _validation.judged_at_init(
         tx,
         ("lambda_w", lambda_w, _validation.check_weights),
         ("learning_rate", learning_rate, _validation.check_rate),
     )
+    return following(behind, tx)
 
 
 def anchored(

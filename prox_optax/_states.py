@@ -63,6 +63,7 @@ def set_anchor(
       >>> tx.update(jnp.zeros(2), state, jnp.zeros(2))[0]
       Array([1., 1.], dtype=float32)
     """
+    _check_not_swapped(opt_state, params)
     chosen = {names(path) for path, _ in anchored_states(opt_state, name)}
     if params is None:
         raise ValueError("set_anchor needs the params to pull towards, got None.")
@@ -153,6 +154,7 @@ def anchored_leaves(
 
     No leaf is in two of them.
     """
+    _check_not_swapped(opt_state, params)
     states = anchored_states(opt_state, name)
     of_leaf: dict[Names, str] = {}
     found = []
@@ -169,6 +171,19 @@ def anchored_leaves(
                 )
         found.append((full, state, ws))
     return found
+
+
+def _check_not_swapped(opt_state: Any, params: Any) -> None:
+    """Raise where the anchor is in the second argument alone."""
+
+    def has_anchor(tree: Any) -> bool:
+        return any(map(is_anchored, jax.tree.leaves(tree, is_leaf=is_anchored)))
+
+    if has_anchor(params) and not has_anchor(opt_state):
+        raise ValueError(
+            "the arguments are swapped: the first is the optimizer's state, which "
+            "holds the anchor, and the second the params."
+        )
 
 
 def _called(path: Any) -> list[str]:
@@ -212,6 +227,14 @@ def leaves_at(
     return fitted(params, state, "taken at init", updates)
 
 
+def check_chain(
+    chain_state: Any, index: int, params: optax.Params | None, updates: optax.Updates
+) -> None:
+    """Raise where a chain's state has none of a pull at ``index``, for its params."""
+    is_chain = isinstance(chain_state, tuple) and chain_state
+    leaves_at(params, chain_state[index] if is_chain else chain_state, updates)
+
+
 def fitted(
     params: Any, state: Anchored, where: str, updates: Any = ()
 ) -> list[jax.Array]:
@@ -224,10 +247,15 @@ def fitted(
     ws = list(map(strong, matched(params, state[0], unfit, updates)))
     for index, (w, a) in enumerate(zip(ws, held, strict=True)):
         if jnp.shape(w) != jnp.shape(a):
+            batched = jnp.shape(_tree_checks.only_array(state.step)) != ()
+            cure = (
+                "the state is one of several runs: put this call into jax.vmap."
+                if batched
+                else "call init again after changing the parameters."
+            )
             raise ValueError(
                 f"{unfit} leaf {keys_to(state[0], index)} has shape {jnp.shape(w)}, "
-                f"the anchor {jnp.shape(a)}; call init again after changing the "
-                "parameters."
+                f"the anchor {jnp.shape(a)}; {cure}"
             )
     state.check(ws)
     return list(map(placed_like, ws, held))

@@ -134,6 +134,12 @@ def check_weights(name: str, weights: Any) -> None:
             f"{name} must be a number, a schedule or a tree like params, got None; "
             f"write {name}=0.0 for no pull."
         )
+    if isinstance(weights, optax.GradientTransformation):
+        raise TypeError(
+            f"{name} must be a number, a schedule or a tree like params, got an "
+            "optimizer; write proximal(0.1, before=optimizer), or "
+            "decoupled_proximal(0.01, behind=optimizer)."
+        )
     for path, leaf in jax.tree_util.tree_leaves_with_path(weights):
         keys = jax.tree_util.keystr(path)
         _check_each(name + keys, leaf, NOT_NEGATIVE, _RATE_HINT)

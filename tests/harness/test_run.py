@@ -85,7 +85,12 @@ def test_report_without_results_names_the_command(tmp_path):
 
 
 def test_list_and_unknown_names():
-    assert "demo: " in invoke("list").output
+    shown = invoke("list").output
+    assert "demo: " in shown
+    results = "results: benchmarks/results"
+    assert f"{results}/paper-cifar10-controls-2-epochs, 33 runs on NVIDIA H100" in shown
+    assert shown.count(f"{results}/paper-cifar10-15-epochs, ") == 1
+    assert shown.count(f"{results}/demo, 300 runs on 2 CPU cores in ") == 1
     unknown = invoke("run", "dmeo")
     assert unknown.exit_code == 2
     assert re.search(r"there is: .*\bdemo\b", unknown.output)

@@ -368,6 +368,11 @@ def test_unavailable_targets_are_skipped_with_the_reason(monkeypatch):
     )
 
 
+def test_a_tiny_plan_has_one_chip_of_each_platform():
+    chips = [target.chip for target in plan.one_of_each(plan.TARGETS)]
+    assert chips == ["cpu", "H100", "v5e"]
+
+
 def test_command(small, monkeypatch, tmp_path):
     """Two updates on CPU: the table, the files, and an exit code for the verdict."""
     for name in set(updates.COUNTED) - {"sgd", "proximal, sgd"}:
@@ -387,8 +392,9 @@ def test_command(small, monkeypatch, tmp_path):
     assert (tmp_path / "meta.json").exists()
 
     monkeypatch.setitem(budgets.BUDGETS, ("cpu", "sgd"), budgets.Budget(6, 7.99, 10))
-    result = CliRunner().invoke(app, ["traffic", "--out", str(tmp_path)])
+    result = CliRunner().invoke(app, ["traffic", "--tiny", "--out", str(tmp_path)])
     assert result.exit_code == 1
+    assert "traffic --tiny`" in (tmp_path / "table.md").read_text()
     assert "8.00, 10.00" not in result.output
 
 

@@ -228,12 +228,32 @@ def test_leaves_in_another_order_are_not_swapped():
     )
 
 
+@pytest.mark.parametrize(
+    "take",
+    [prox_optax.set_anchor, prox_optax.get_anchor, prox_optax.anchor_distance],
+)
+def test_swapped_arguments(take):
+    state = prox_optax.tradam(0.1).init(PARAMS)
+    with pytest.raises(ValueError, match=r"swapped: the first is the optimizer's st"):
+        take(PARAMS, state)
+
+
+def test_set_anchor_of_several_runs():
+    """One model for the states of four runs: vmap says that each gets it."""
+    params = jnp.ones(3)
+    states = jax.vmap(prox_optax.tradam(0.1).init)(jnp.ones((4, 3)))
+    with pytest.raises(ValueError, match=r"one of several runs: put this .* jax\.vmap"):
+        prox_optax.set_anchor(states, params)
+    states = jax.vmap(prox_optax.set_anchor, (0, None))(states, 2 * params)
+    np.testing.assert_array_equal(states[0].anchor, jnp.full((4, 3), 2.0))
+
+
 def test_set_anchor_without_anchor():
     with pytest.raises(ValueError, match="holds no anchor; build the optimizer with"):
         prox_optax.set_anchor(optax.adam(0.1).init(PARAMS), PARAMS)
 
 
-@pytest.mark.parametrize("make", [*PULLS, *ALIASES[2:], outer])
+@pytest.mark.parametrize("make", [*PULLS, *ALIASES, outer])
 @pytest.mark.parametrize("saved", [optax.adam(0.1), optax.sgd(0.1), optax.sgd(1, 0.9)])
 def test_state_of_an_optimizer_without_an_anchor(make, saved):
     state = saved.init(PARAMS)

@@ -7,9 +7,11 @@ import subprocess
 import sys
 from collections import Counter
 
+import numpy as np
 import pytest
 
 import prox_optax
+from docs import anchor_picture
 from docs.rst import to_markdown
 from docs.sources import DOCS, ROOT, figures, links, source
 
@@ -57,6 +59,12 @@ def test_api_pages_have_every_public_name_once():
             r"^::: prox_optax\.(\w+)$", path.read_text("utf-8"), re.M
         )
     ]
+    assert sorted(shown) == sorted(prox_optax.__all__)
+
+
+def test_the_table_of_names_has_every_public_name():
+    rows = re.findall(r"^\| \[`.*", source("api/index.md").read_text("utf-8"), re.M)
+    shown = re.findall(r"\]\[prox_optax\.(\w+)\]", "\n".join(rows))
     assert sorted(shown) == sorted(prox_optax.__all__)
 
 
@@ -108,6 +116,16 @@ def test_references_are_public_names():
         text = source(uri).read_text(encoding="utf-8")
         for name in re.findall(r"\]\[prox_optax\.(\w+)\]", text):
             assert name in prox_optax.__all__, f"{uri}: {name}"
+
+
+def test_the_picture_shows_what_it_says():
+    """Its anchor is the parameter where a period begins, or that at the start."""
+    w, a = map(np.asarray, anchor_picture.trained(5.0, anchor_picture.PERIOD))
+    begins = np.arange(anchor_picture.STEPS) // anchor_picture.PERIOD
+    np.testing.assert_array_equal(a, w[begins * anchor_picture.PERIOD])
+    _, stays = anchor_picture.trained(1.0, None)
+    np.testing.assert_array_equal(stays, 0.0)
+    assert len(anchor_picture.draw().axes) == 2
 
 
 def test_results_have_their_figures():

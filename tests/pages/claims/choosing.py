@@ -71,7 +71,7 @@ def few_steps():
 
 CLAIMS = [
     Claim(
-        "Adam alone fails from {:.3f}, so one prediction was known",
+        "Adam alone was known to fail there from {:.3f}. The rule",
         lambda: (run("sensitivity-fashion-mnist").fails("adam", 8),),
     ),
     Claim("digits (safe rate {}: {:.4f}) | Fashion-MNIST (safe rate {}: {:.4f})", safe),
@@ -92,7 +92,8 @@ CLAIMS = [
 ]
 COPIED = ()
 EXEMPT = {
-    "Right: 0.7 to 1 times that distance": "the rule",
+    "with a period of 5 behind": "the rule",
+    "if the first distance is 0.7 to 1 times the second": "the rule",
     "it contains 0": "a definition",
     "at rate / (1 + rate / safe)": "algebra",
     "the best of 13 in validation": "a setting",

@@ -18,6 +18,9 @@ def after(name, words, unit=0.01):
     return tuple(round(float(x) / unit, 6) for x in match.groups())
 
 
+TOO_SHORT = "| DQN Pro | 142.8589 +- 4.2011 (n=104) |"
+"""The row at a period of 5 updates."""
+
 CLAIMS = [
     Claim(
         "new task {:.1f} +- {:.1f} points above the best tuned peer that keeps no old "
@@ -101,7 +104,7 @@ CLAIMS = [
     ),
     Claim(
         "5 updates, the pull gains {:.1f} steps ({:.1f} to {:.1f}).",
-        lambda: after("dqn_pro", "| DQN Pro | 142.8589 +- 4.2011 (n=104) |", 1),
+        lambda: after("dqn_pro", TOO_SHORT, 1),
     ),
     Claim(
         "noise multiplier of 2 it gains {:.1f} points ({:.1f} to {:.1f}), and",
