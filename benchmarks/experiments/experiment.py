@@ -82,12 +82,18 @@ class Experiment:
     at_once: int = 10
 
     def __post_init__(self) -> None:
-        """Refuse tuning seeds where it would not be clear what they choose.
+        """Refuse tuning seeds or schedules where it would not be clear what they do.
 
         Raises:
           ValueError: there is more than one condition, or one program of several
-            optimizers, or a method is trained before the first of a group of its.
+            optimizers, or a method is trained before the first of a group of its; or
+            the learning rate has two schedules.
         """
+        if self.cosine and self.decays:
+            raise ValueError(
+                f"{self.name}: the learning rate falls along a cosine or by the "
+                "decays; set cosine=False or decays=()."
+            )
         if not self.tuning_seeds:
             return
         conditions = len(self.batch_sizes), len(self.noises), len(self.strengths)

@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import pandas as pd
+
 from benchmarks.report import continual, fronts, plasticity, trials
 
 
@@ -14,10 +16,12 @@ class Report(NamedTuple):
         the table.
       shown_trials: from the rows of the tuning seeds, the meta data and an optimizer's
         name to the trials of it that the other seeds have to make.
+      pruned: from the rows so far and the meta data to the rows that are kept.
     """
 
     draw: Callable[..., str]
     shown_trials: Callable[..., tuple[int, ...]]
+    pruned: Callable[..., pd.DataFrame] = lambda metrics, meta: metrics
 
 
 def report_of(meta: dict[str, Any]) -> Report | None:
@@ -28,5 +32,5 @@ def report_of(meta: dict[str, Any]) -> Report | None:
     if plasticity.is_of(meta):
         return Report(plasticity.draw, trials.shown_trials)
     if "tasks" in e:
-        return Report(continual.draw, fronts.shown_trials)
+        return Report(continual.draw, fronts.shown_trials, fronts.pruned)
     return Report(trials.draw, trials.shown_trials)

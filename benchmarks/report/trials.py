@@ -24,10 +24,14 @@ def draw(folder: Path, metrics: pd.DataFrame, meta: dict[str, Any]) -> str:
 
 
 def chosen(metrics: pd.DataFrame, meta: dict[str, Any]) -> dict[str, int]:
-    """Return each optimizer's trial with the best mean over the tuning seeds."""
+    """Return each optimizer's trial with the best mean over the tuning seeds.
+
+    It is the mean after the last epoch.
+    """
     e, score = meta["experiment"], Score(**meta["score"])
-    tunes = metrics.seed < e["first_seed"] + e["tuning_seeds"]
-    by_optimizer = metrics[tunes].groupby("optimizer", sort=False)
+    last = metrics[metrics.epoch == e["epochs"]]
+    tunes = last.seed < e["first_seed"] + e["tuning_seeds"]
+    by_optimizer = last[tunes].groupby("optimizer", sort=False)
     return {str(name): statistics.best_trial(x, score) for name, x in by_optimizer}
 
 

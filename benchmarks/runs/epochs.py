@@ -11,7 +11,7 @@ import pandas as pd
 
 from benchmarks.experiments import Experiment
 from benchmarks.records import run_files
-from benchmarks.report import fronts, staged
+from benchmarks.report import staged
 from benchmarks.runs import (
     checkpoint,
     folders,
@@ -90,8 +90,9 @@ class Progress:
         """Drop the rows that no report shows; those of the bases are there by now."""
         rows = pd.read_csv(io.StringIO(self.rows), dtype=str)
         numbers = pd.read_csv(io.StringIO(self.rows))
-        kept = fronts.pruned(numbers, self.run.meta)
-        self.rows = to_csv(rows.loc[kept.index], header=True)
+        if report := staged.report_of(self.run.meta):
+            kept = report.pruned(numbers, self.run.meta)
+            self.rows = to_csv(rows.loc[kept.index], header=True)
 
     @property
     def is_due(self) -> bool:

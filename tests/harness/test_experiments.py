@@ -111,7 +111,14 @@ def test_an_experiment_may_try_other_values_of_a_number():
 def test_what_experiments_got_later_is_described_where_it_is_used():
     """The descriptions of older runs stay, so that they go on."""
     plain = classify.SENSITIVITY_DIGITS
-    used = replace(plain, cosine=True, at_once=2, values=(("sam", "rho", (0.1,)),))
+    used = replace(
+        plain, cosine=True, decays=(), at_once=2, values=(("sam", "rho", (0.1,)),)
+    )
     data_set = plain.problem.load(None)
     old, new = (execute.describe(x, data_set)["experiment"] for x in (plain, used))
     assert {*new} - {*old} == {"cosine", "at_once", "values"}
+
+
+def test_a_rate_has_one_schedule():
+    with pytest.raises(ValueError, match="set cosine=False or decays="):
+        replace(classify.SENSITIVITY_DIGITS, cosine=True)
