@@ -35,7 +35,7 @@ OUTER = Experiment(
     "tuned rate and weight decay? Primary contrasts: SNOO minus AdamW and minus an "
     "average of the weights, Lookahead minus AdamW, test bits per byte, the trial "
     "chosen on other seeds. The rest is exploratory.",
-    cost="not run",
+    cost="up to 28 minutes on 2 CPU cores",
     problem=Text(shape="0.07M", context=32, windows=12_000, dtype="float32"),
     groups=(("AdamW, with slow weights and with averages", WITH_ADAMW),),
     contrasts=(
@@ -62,6 +62,7 @@ OUTER = Experiment(
 OUTER_MUON = replace(
     OUTER,
     name="outer-language-muon",
+    cost="not run",
     question="The same with Muon. Primary contrasts: SNOO and Lookahead minus Muon.",
     groups=(("Muon, with slow weights", WITH_MUON),),
     contrasts=WITH_MUON_PRIMARY,
