@@ -2,6 +2,7 @@
 
 import html
 import re
+import tomllib
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -13,7 +14,7 @@ from mkdocs.structure.files import File, Files, InclusionLevel
 from mkdocs.structure.pages import Page
 
 from docs.rst import to_markdown
-from docs.sources import figures, links, source
+from docs.sources import ROOT, figures, links, source
 
 _FORMULA = r'<(span|div) class="arithmatex">(.*?)</\1>'
 
@@ -26,6 +27,13 @@ class Docstrings(griffe.Extension):
         del kwargs
         if obj.docstring:
             obj.docstring.value = to_markdown(obj.docstring.value)
+
+
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    """Link to the repository, once its address stands in pyproject.toml."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    config.repo_url = project.get("urls", {}).get("Source")
+    return config
 
 
 def on_files(files: Files, *, config: MkDocsConfig) -> Files:

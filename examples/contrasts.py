@@ -21,13 +21,12 @@ def study(title: str, measure: str, scores: dict[str, np.ndarray], name: str) ->
 def spread(title: str, measure: str, scores: dict[str, np.ndarray]) -> str:
     """Tabulate mean, median and trimmed mean of scores, shape (seeds,), in Markdown."""
     text = (
-        f"{title}: {measure}\n\n| method | mean +- standard error | median "
+        f"{title}: {measure}\n\n| method | mean +- half of the 95 % interval | median "
         "| trimmed mean |\n| --- | --- | --- | --- |\n"
     )
     for name, x in scores.items():
-        error = np.std(x, ddof=1) / np.sqrt(len(x))
         text += (
-            f"| {name} | {x.mean():.4f} +- {error:.4f} (n={len(x)}) "
+            f"| {name} | {x.mean():.4f} +- {report.half_width(x):.4f} (n={len(x)}) "
             f"| {np.median(x):.4f} | {stats.trim_mean(x, CUT):.4f} |\n"
         )
     return text

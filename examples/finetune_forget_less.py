@@ -100,10 +100,8 @@ def tabulate(found):
     lines = ["| method | size | kept | learned |", "| --- | --- | --- | --- |"]
     for name, scores in found.items():
         for size, pair in zip(METHODS[name][1], scores, strict=True):
-            error = pair.std(axis=0, ddof=1) / np.sqrt(len(pair))
-            cells = (
-                f"{m:.3f} +- {e:.3f}" for m, e in zip(pair.mean(0), error, strict=True)
-            )
+            means, halves = pair.mean(axis=0), report.half_width(pair)
+            cells = map("{:.3f} +- {:.3f}".format, means, halves)
             lines.append(f"| {name} | {size:.3g} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
@@ -144,7 +142,7 @@ def main(tiny: bool = False, out: Path = Path("results/examples")) -> None:
     text = (
         f"Upright digits before: {before.mean():.3f}. Size: of the lower rate its "
         "factor, of the plain pull its strength, of the weighted one lambda / 2.\n\n"
-        f"Test accuracy (fraction), mean +- standard error (n={seeds}):\n\n"
+        f"Test accuracy (fraction), mean +- half of the 95 % interval (n={seeds}):\n\n"
         f"{tabulate(found)}"
     )
     report.show(

@@ -81,13 +81,13 @@ def learn(dtypes, trial, start, batches):
 
 
 def table(places, rows):
-    """Markdown, mean +- standard error over the seeds."""
+    """Write Markdown, mean +- half of the 95 % interval over the seeds."""
     lines = [["", *next(iter(rows.values()))]]
     lines.append(["---" for _ in lines[0]])
     for name, cells in rows.items():
-        spread = [np.std(x, ddof=1) / len(x) ** 0.5 for x in cells.values()]
-        pairs = zip(cells.values(), spread, strict=True)
-        lines.append([name, *(f"{x.mean():.{places}g} +- {e:.1g}" for x, e in pairs)])
+        halves = [report.half_width(x) for x in cells.values()]
+        pairs = zip(cells.values(), halves, strict=True)
+        lines.append([name, *(f"{x.mean():.{places}g} +- {h:.1g}" for x, h in pairs)])
     return "".join(f"| {' | '.join(line)} |\n" for line in lines) + "\n"
 
 
@@ -142,7 +142,8 @@ def main(tiny: bool = False, out: Path = Path("results/examples")) -> None:
     )
     figure.axes[0].set_yscale("log")
     title = (
-        f"Digits at batch {BATCH}, {steps} steps, mean +- standard error (n={seeds})"
+        f"Digits at batch {BATCH}, {steps} steps, "
+        f"mean +- half of the 95 % interval (n={seeds})"
     )
     text, raw = f"{title}\n\n{summary(scores)}", raw_records(scores)
     report.show("mixed_precision", text, figure, raw, out, tiny)

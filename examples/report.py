@@ -20,7 +20,7 @@ NONE = "no significant difference"
 
 
 def comparison(title: str, measure: str, scores: dict[str, np.ndarray]) -> str:
-    """Tabulate means +- standard errors over seeds in Markdown, the baseline first.
+    """Tabulate means over seeds in Markdown, the baseline first.
 
     Differences to the baseline are paired by seed; none is significant where their
     95 % interval (Student's t) contains 0.
@@ -32,20 +32,19 @@ def comparison(title: str, measure: str, scores: dict[str, np.ndarray]) -> str:
     """
     baseline = next(iter(scores))
     lines = [
-        f"{title}: {measure}, mean +- standard error",
+        f"{title}: {measure}, mean +- half of the 95 % interval",
         "",
         f"| method | {measure} | minus {baseline} (95 % interval) |",
         "| --- | --- | --- |",
     ]
     for name, values in scores.items():
         n = len(values)
-        error = np.std(values, ddof=1) / np.sqrt(n)
         difference = "-"
         if name != baseline:
             mean, low, high = paired_difference(values, scores[baseline])
             verdict = f", {NONE}" if low <= 0 <= high else ""
             difference = f"{mean:+.4f} ({low:+.4f} to {high:+.4f}){verdict}"
-        score = f"{values.mean():.4f} +- {error:.4f} (n={n})"
+        score = f"{values.mean():.4f} +- {half_width(values):.4f} (n={n})"
         lines.append(f"| {name} | {score} | {difference} |")
     return "\n".join(lines) + "\n"
 
@@ -60,9 +59,14 @@ def paired_difference(
 ) -> tuple[float, float, float]:
     """Mean and 95 % interval (Student's t) of `values - baseline`, paired by seed."""
     pairs = values - baseline
-    n = len(pairs)
-    half = stats.t.ppf(0.975, n - 1) * np.std(pairs, ddof=1) / np.sqrt(n)
+    half = half_width(pairs)
     return pairs.mean(), pairs.mean() - half, pairs.mean() + half
+
+
+def half_width(values: np.ndarray) -> np.ndarray:
+    """Return half of the 95 % interval (Student's t) of the mean over seeds."""
+    n = len(values)
+    return stats.t.ppf(0.975, n - 1) * np.std(values, axis=0, ddof=1) / np.sqrt(n)
 
 
 def verdict(scores: dict[str, np.ndarray], name: str, baseline: str) -> str:

@@ -118,10 +118,10 @@ def rows(found):
     for (base, anchor), measured in found.items():
         columns = RATES, found[base, "float32"][0], *measured
         for rate, whole, accuracy, error, bias in zip(*columns, strict=True):
-            spread = np.std(accuracy, ddof=1) / np.sqrt(len(accuracy))
+            half = report.half_width(accuracy)
             mean, low, high = report.paired_difference(accuracy, whole)
             yield (
-                f"| {base}, {rate:g}, {anchor} | {accuracy.mean():.4f} +- {spread:.4f} "
+                f"| {base}, {rate:g}, {anchor} | {accuracy.mean():.4f} +- {half:.4f} "
                 f"| {mean:+.4f} ({low:+.4f} to {high:+.4f}) "
                 f"| {error.mean():.1e} | {bias.mean():.1e} |\n"
             )
@@ -142,7 +142,10 @@ def main(
         measured = side_by_side(partial(run, images), points, range(n))
         found[base, anchor] = [records.as_written(x) for x in measured]
 
-    text = f"{data}, {steps} steps of batch {BATCH}, {n} seeds, +- standard error\n\n"
+    text = (
+        f"{data}, {steps} steps of batch {BATCH}, {n} seeds, "
+        "+- half of the 95 % interval\n\n"
+    )
     panels = {b: {a: found[b, a][1].T for a in list(ANCHORS)[1:]} for b in bases}
     figure = report.draw(RATES, panels, "learning rate", "error of w - a (relative)")
     for axes in figure.axes:

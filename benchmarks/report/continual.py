@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from benchmarks.records import files
 from benchmarks.records.score import words
-from benchmarks.report import figures, fronts, notes, statistics
+from benchmarks.report import figures, fronts, looks, notes, statistics
 from benchmarks.report.fronts import Configuration, Study
 from benchmarks.report.markdown import Cells, align
 
@@ -199,7 +199,7 @@ def front(metrics: pd.DataFrame, meta: dict[str, Any]) -> Figure:
     drawn, parts = figures.figure_of(groups, 1, 8.0)
     for part, (title, names) in zip(parts, groups, strict=True):
         axes = part.subplots()
-        for name, style in zip(names, figures.many_styles(len(names)), strict=True):
+        for name, style in looks.of(names):
             points = front_points(found, name, names[0])
             axes.errorbar(*points.T, label=name, capsize=2, **style)
         axes.set_xlabel(f"gain on the new task, as a part of that of {names[0]}")

@@ -1,6 +1,5 @@
 """The figures of a run, drawn from its metrics and meta data."""
 
-import itertools
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,17 +14,8 @@ from matplotlib.ticker import MaxNLocator, NullFormatter
 
 from benchmarks.records import files
 from benchmarks.records.score import Score, count
-from benchmarks.report import statistics
+from benchmarks.report import looks, statistics
 
-# Okabe and Ito's colours, which colour-blind readers can distinguish, without the
-# yellow and with two greys for groups of nine.
-COLOURS = (
-    *("#000000", "#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"),
-    *("#777777", "#AAAAAA"),
-)
-MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
-LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1)), (0, (3, 3)), (0, (8, 2)), "-", "--")
-SIZES = (8, 6.5, 5.5, 4.5, 3.5, 3, 2.5, 4, 4)
 MARGIN = 0.16  # of the height of the enlarged part, above the best
 LEGEND_ENTRY = 2.1  # inches, at least
 LEGEND_HANDLE, LEGEND_CHARACTER = 0.5, 0.065  # inches
@@ -57,7 +47,7 @@ def against_rate(metrics: pd.DataFrame, meta: dict[str, Any]) -> Figure:
     for part, (title, names) in zip(parts, groups, strict=True):
         panels = part.subplots(1, len(columns), sharex=True)
         for axes, condition in zip(panels, columns, strict=True):
-            for name, style in zip(names, styles(), strict=False):
+            for name, style in looks.of(names):
                 runs = statistics.runs_of(last, condition, name)
                 curve = statistics.validation_curve(runs, score)
                 label = name.removeprefix(f"{title}, ")
@@ -87,7 +77,7 @@ def strengths(metrics: pd.DataFrame, meta: dict[str, Any]) -> Figure:
     at = np.arange(len(e["strengths"]))
     for part, (title, names) in zip(parts, e["groups"], strict=True):
         panels = part.subplots(1, 2)
-        for name, style in zip(names, styles(), strict=False):
+        for name, style in looks.of(names):
             runs = [
                 statistics.runs_of(last, condition, statistics.label(name, x))
                 for x in e["strengths"]
@@ -127,7 +117,7 @@ def curves(metrics: pd.DataFrame, meta: dict[str, Any]) -> Figure:
     for part, (title, names) in zip(parts, e["groups"], strict=True):
         panels = part.subplots(rows, columns, squeeze=False).ravel()
         for axes, (measure, label) in zip(panels, score.labels.items(), strict=True):
-            for name, style in zip(names, styles(), strict=False):
+            for name, style in looks.of(names):
                 runs = statistics.runs_of(metrics, condition, name)
                 trial = statistics.best_trial(statistics.final(runs), score)
                 draw_splits(axes, runs[runs.trial == trial], measure, split, style)
@@ -151,7 +141,7 @@ def panels(metrics: pd.DataFrame, meta: dict[str, Any]) -> Figure:
         for axes, (measure, label) in zip(
             row, reversed(score.labels.items()), strict=True
         ):
-            for name, style in zip(names, styles(), strict=False):
+            for name, style in looks.of(names):
                 runs = statistics.runs_of(metrics, condition, name)
                 line = {key: style[key] for key in ("color", "linestyle")}
                 mean_and_band(axes, runs, f"test_{measure}", line, name)
@@ -209,22 +199,6 @@ def figure_of(
     size = (width * columns, 4.1 * rows * len(groups) + 0.5)
     drawn = Figure(figsize=size, layout="constrained")
     return drawn, list(drawn.subfigures(len(groups), 1, squeeze=False)[:, 0])
-
-
-def styles() -> list[dict[str, Any]]:
-    """List the looks of the methods of a group, in their order."""
-    columns = zip(COLOURS, MARKERS, LINES, SIZES, strict=True)
-    return [
-        {"color": c, "marker": m, "linestyle": line, "markersize": s, "linewidth": 1.4}
-        for c, m, line, s in columns
-    ]
-
-
-def many_styles(number: int) -> list[dict[str, Any]]:
-    """List as many looks; after all colours they begin anew with other markers."""
-    turned = [*MARKERS[4:], *MARKERS[:4]]
-    again = [{**x, "marker": m} for x, m in zip(styles(), turned, strict=True)]
-    return list(itertools.islice(itertools.chain(styles(), again), number))
 
 
 def errorbars(

@@ -23,8 +23,9 @@ def tuned(metrics: pd.DataFrame, meta: dict[str, Any]) -> str:
 
 - Best rate: the learning rate of the {best} mean validation {title} (of equals, the
   lowest). The test {wording["items"]} are used once, at that rate.
-- +-: standard error over seeds (initialisation and data order). It leaves out the
-  sampling error of the one test set{wording["sampling_error"]}.
+- +-: half of the {statistics.CONFIDENCE:.0%} interval (Student's t) over seeds \
+(initialisation, data order).
+  It leaves out the sampling error of the one test set{wording["sampling_error"]}.
 - equal: no significant difference. The {statistics.CONFIDENCE:.0%} interval \
 (Student's t) of the difference
   to the base, paired by seed, contains 0. Of the {comparisons} comparisons made here \
@@ -34,7 +35,7 @@ one in twenty
   stays within {score.tolerance} of the best, interpolated linearly in \
 log10(learning rate)
   between the points of the grid; <= and >= mark a range cut off by the grid. The
-  error of its decades is a bootstrap over seeds.
+  standard error behind the interval of its decades is of a bootstrap over seeds.
 - Fails from: the lowest learning rate above the best at which a seed's loss became NaN
   or infinite (diverged: {int(last.diverged.sum())} of {len(last)} runs) or its \
 validation {title} ended
@@ -48,7 +49,8 @@ def fixed(metrics: pd.DataFrame, meta: dict[str, Any]) -> str:
 {size(meta)} One learning rate each: nothing is chosen, and the
 test {words(meta["score"]["name"])} is taken at every evaluation.
 
-- +-: standard error over seeds (initialisation and data order).
+- +-: half of the {statistics.CONFIDENCE:.0%} interval (Student's t) over seeds \
+(initialisation, data order).
 - equal: no significant difference. The {statistics.CONFIDENCE:.0%} interval \
 (Student's t) of the difference
   to the base, paired by seed, contains 0.

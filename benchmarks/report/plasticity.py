@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from benchmarks.records import files
 from benchmarks.records.score import count
-from benchmarks.report import figures, notes, statistics, trials
+from benchmarks.report import figures, looks, notes, statistics, trials
 from benchmarks.report.continual import signed
 from benchmarks.report.markdown import Cells, align
 
@@ -97,7 +97,7 @@ def along(metrics: pd.DataFrame, meta: dict[str, Any]) -> Figure:
     drawn, parts = figures.figure_of(e["groups"], 1, 8.0)
     for part, (title, names) in zip(parts, e["groups"], strict=True):
         axes = part.subplots()
-        for name, style in zip(names, figures.many_styles(len(names)), strict=True):
+        for name, style in looks.of(names):
             by_part = [trials.values(found[name], measure) for measure in measures]
             figures.errorbars(axes, at, by_part, name, style)
         axes.set_xlabel(f"task, in parts of {e['tasks'] / len(measures):g}")

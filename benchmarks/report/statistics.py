@@ -176,10 +176,11 @@ def width_of(runs: pd.DataFrame, score: Score) -> Width:
     return usable_width(curve.index.to_numpy(), mean, score.tolerance)
 
 
-def width_error(curve: pd.DataFrame, score: Score) -> float:
-    """Return the standard error of the width in decades, by a bootstrap over seeds.
+def half_width_of_decades(curve: pd.DataFrame, score: Score) -> float:
+    """Return half of the confidence interval (Student's t) of the width in decades.
 
-    `curve` is a `validation_curve`.
+    Its standard error is that of a bootstrap over seeds, scaled so that for a mean it
+    would be the usual one. `curve` is a `validation_curve`.
     """
     # Not scipy.stats.bootstrap: it refuses the one seed that some runs have.
     rates, gain = curve.index.to_numpy(), score.gain(curve.to_numpy())
@@ -187,7 +188,8 @@ def width_error(curve: pd.DataFrame, score: Score) -> float:
     draws = np.random.default_rng(0).integers(seeds, size=(RESAMPLES, seeds))
     means = gain[:, draws].mean(axis=2).round(MEAN_DIGITS).T
     widths = [usable_width(rates, mean, score.tolerance).decades for mean in means]
-    return float(np.std(widths))
+    error = np.std(widths) * np.sqrt(seeds / max(seeds - 1, 1))
+    return half_width(Estimate(float(np.mean(widths)), float(error), seeds))
 
 
 def fails_from(runs: pd.DataFrame, score: Score) -> float | None:
@@ -204,12 +206,12 @@ def fails_from(runs: pd.DataFrame, score: Score) -> float | None:
     return None if rates.empty else float(rates.min())
 
 
-def half_width(difference: Estimate) -> float:
-    """Return half of the confidence interval (Student's t) of a paired difference."""
-    if difference.n < 2:
+def half_width(found: Estimate) -> float:
+    """Return half of the confidence interval (Student's t) of a mean over seeds."""
+    if found.n < 2:
         return np.inf
-    quantile = stats.t.ppf((1 + CONFIDENCE) / 2, difference.n - 1)
-    return float(quantile * difference.error)
+    quantile = stats.t.ppf((1 + CONFIDENCE) / 2, found.n - 1)
+    return float(quantile * found.error)
 
 
 def is_equal(difference: Estimate) -> bool:

@@ -108,6 +108,7 @@ def tuned_row(
     runs = statistics.runs_of(statistics.final(metrics), condition, name)
     curve = statistics.validation_curve(runs, score)
     width = statistics.width_of(runs, score)
+    half = statistics.half_width_of_decades(curve, score)
     low = ("<=" if width.open_low else "") + f"{width.low:.2g}"
     high = (">=" if width.open_high else "") + f"{width.high:.2g}"
     prefix = ">=" if width.open_low or width.open_high else ""
@@ -118,7 +119,7 @@ def tuned_row(
         mean(statistics.final_scores(runs, score)),
         *against(metrics, score, condition, runs, base),
         f"{low} to {high}",
-        f"{prefix}{width.decades:.2f} +- {statistics.width_error(curve, score):.2f}",
+        f"{prefix}{width.decades:.2f} +- {half:.2f}",
         "-" if fails is None else f"{fails:.3g}",
     )
 
@@ -153,9 +154,9 @@ def fixed_row(
 
 
 def mean(by_seed: np.ndarray) -> str:
-    """Write a mean over seeds with its standard error."""
-    estimate = statistics.estimate(by_seed)
-    return f"{estimate.mean:.4f} +- {estimate.error:.4f} (n={estimate.n})"
+    """Write a mean over seeds with half of its confidence interval."""
+    found = statistics.estimate(by_seed)
+    return f"{found.mean:.4f} +- {statistics.half_width(found):.4f} (n={found.n})"
 
 
 def against(
@@ -165,13 +166,14 @@ def against(
     runs: pd.DataFrame,
     base: str | None,
 ) -> Cells:
-    """Write the difference to the base, and the base's name."""
+    """Write the difference to the base with half of its interval, and the base."""
     if base is None:
         return "-", "-"
     baseline = statistics.runs_of(statistics.final(metrics), condition, base)
     difference = statistics.difference(runs, baseline, score)
     verdict = " equal" if statistics.is_equal(difference) else ""
-    return f"{signed(difference.mean)} +- {difference.error:.4f}{verdict}", base
+    half = statistics.half_width(difference)
+    return f"{signed(difference.mean)} +- {half:.4f}{verdict}", base
 
 
 def signed(value: float) -> str:

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from benchmarks.records import files
 from benchmarks.records.score import Score, count, words
-from benchmarks.report import figures, fronts, notes, statistics
+from benchmarks.report import figures, fronts, looks, notes, statistics
 from benchmarks.report.continual import mean, signed
 from benchmarks.report.fronts import Configuration
 from benchmarks.report.markdown import Cells, align
@@ -170,9 +170,7 @@ def to_baselines(metrics: pd.DataFrame, meta: dict[str, Any]) -> Figure:
     drawn, parts = figures.figure_of(groups, 1, 8.0)
     for part, (title, (base, *others)) in zip(parts, groups, strict=True):
         axes = part.subplots()
-        for place, (name, style) in enumerate(
-            zip(others, figures.many_styles(len(others)), strict=True)
-        ):
+        for place, (name, style) in enumerate(looks.of(others)):
             pairs = values(found[name], score.name) - values(found[base], score.name)
             half = statistics.half_width(statistics.estimate(pairs))
             axes.errorbar(pairs.mean(), place, xerr=half, capsize=3, **style)

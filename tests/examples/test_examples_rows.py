@@ -59,8 +59,10 @@ def best_of(rows, table):
     return {name: next(iter(x.values())) for name, x in found.items()}
 
 
-def error(x):
-    return stats.sem(x)
+def half(x):
+    """Half of the 95 % interval of the mean."""
+    low, high = stats.t.interval(0.95, len(x) - 1, np.mean(x), stats.sem(x))
+    return (high - low) / 2
 
 
 def interval(x, y):
@@ -74,26 +76,26 @@ def interval(x, y):
 
 
 def comparison(rows, title, header):
-    """Mean and standard error, and the difference to the first."""
+    """Mean and half of its interval, and the difference to the first."""
     title, found = title.split(":")[0], best_of(rows, title.split(":")[0])
     first = next(iter(found))
     assert header[2] == f"minus {first} (95 % interval)"
     for name, x in found.items():
         text, none = interval(x, found[first])
         difference = text + ", no significant difference" * none
-        mean = f"{x.mean():.4f} +- {error(x):.4f} (n={len(x)})"
+        mean = f"{x.mean():.4f} +- {half(x):.4f} (n={len(x)})"
         yield [name, mean, "-" if name == first else difference]
 
 
 def spread(rows, title, _):
-    """Mean and standard error, median and trimmed mean."""
+    """Mean and half of its interval, median and trimmed mean."""
     for name, x in best_of(rows, title.split(":")[0]).items():
-        mean = f"{x.mean():.4f} +- {error(x):.4f} (n={len(x)})"
+        mean = f"{x.mean():.4f} +- {half(x):.4f} (n={len(x)})"
         yield [name, mean, f"{np.median(x):.4f}", f"{stats.trim_mean(x, 0.1):.4f}"]
 
 
 def contrast(rows, title, header):
-    """Compare a method with its peers; p values by functions that have tests."""
+    """Compare a method with its peers; the functions of p have their own tests."""
     found = best_of(rows, title.split(":")[0])
     x = found.pop(header[0].removesuffix(" minus"))
     p = {name: contrasts.permutation(x - y) for name, y in found.items()}
@@ -139,7 +141,7 @@ def by_rate(rows, *_):
             whole = measures[0][f"{base}, float32"][trial]
             yield [
                 f"{base}, {trial[0][1]:g}, {anchor}",
-                f"{x.mean():.4f} +- {error(x):.4f}",
+                f"{x.mean():.4f} +- {half(x):.4f}",
                 interval(x, whole)[0],
                 *(f"{m[name][trial].mean():.1e}" for m in measures[1:]),
             ]
@@ -155,7 +157,7 @@ def by_trial(rows, title, header):
         cells = [found[name][trial] for name in found]
         yield [
             ", ".join(f"{name} {x:g}" for name, x in trial),
-            *(f"{x.mean():.{places[title]}g} +- {error(x):.1g}" for x in cells),
+            *(f"{x.mean():.{places[title]}g} +- {half(x):.1g}" for x in cells),
         ]
 
 
@@ -165,12 +167,12 @@ def every_setting(rows, *_):
     for name, of_sizes in kept.items():
         for trial, x in of_sizes.items():
             pair = x, learned[name][trial]
-            cells = (f"{y.mean():.3f} +- {error(y):.3f}" for y in pair)
+            cells = (f"{y.mean():.3f} +- {half(y):.3f}" for y in pair)
             yield [name, f"{trial[0][1]:.3g}", *cells]
 
 
 KINDS = {  # by the second column of the header; a measure's name is another
-    "mean +- standard error": spread,
+    "mean +- half of the 95 % interval": spread,
     "mean (95 % interval)": contrast,
     "distance": at_ends,
     "test accuracy": by_rate,

@@ -93,10 +93,11 @@ def test_every_method_is_compared_with_its_own_base(noisy):
         "Batch 32, student-t 0.1:",
     ]
     rows = [line.split(" | ") for line in table.splitlines() if "| tradam  " in line]
-    # Seeds 0 and 1 differ by 0.01: half of it is the standard error.
+    # Seeds 0 and 1 differ by 0.01: half of it is the standard error, and times
+    # t = 12.706 half of the interval.
     assert [row[2].strip() for row in rows[:2]] == [
-        "0.9050 +- 0.0050 (n=2)",
-        "0.9250 +- 0.0050 (n=2)",
+        "0.9050 +- 0.0635 (n=2)",
+        "0.9250 +- 0.0635 (n=2)",
     ]
     assert [row[3].strip() for row in rows[:3]] == [
         "+0.0000 +- 0.0000 equal",
@@ -106,6 +107,19 @@ def test_every_method_is_compared_with_its_own_base(noisy):
     assert {row[4].strip() for row in rows} == {"adam"}
     (contrast,) = [line for line in table.splitlines() if "tradam - adam" in line]
     assert "+0.0000 +- 0.0000 | +0.0200 +- 0.0000 *" in contrast
+
+
+def test_a_difference_has_half_of_its_interval(noisy):
+    """TRSGD is 0 and 0.02 above SGD: the error is 0.01, times t = 12.706."""
+
+    def score(row):
+        return by_seed(row) + 0.02 * row.seed * (row.optimizer == "trsgd")
+
+    metrics, meta = made(noisy, score)
+    rows = [x for x in tables.table(metrics, meta).splitlines() if "| trsgd  " in x]
+    assert {row.split(" | ")[3].strip() for row in rows} == {"+0.0100 +- 0.1271 equal"}
+    assert "- +-: half of the 95% interval" in notes.tuned(metrics, meta)
+    assert "- +-: half of the 95% interval" in notes.fixed(metrics, meta)
 
 
 @pytest.mark.parametrize(
@@ -204,7 +218,7 @@ def test_a_task_is_reported_in_its_own_words(tmp_path):
     assert "| optimizer | best rate | test bits per byte " in table
     assert f"| sgd       | {high:.3g}" in table
     # Seeds 0.1 apart: 0.05 is the error, and times t = 12.706 half of the interval.
-    assert "2.0500 +- 0.0500 (n=2)" in table
+    assert "2.0500 +- 0.6353 (n=2)" in table
     assert re.search(r"\| sgd, batch 4 +\| 2.0500 \+- 0.6353 +\|", table)
     assert re.search(r"\| a uniform guess +\| 8.0000 +\|", table)
     assert "the lowest mean validation bits per byte" in table

@@ -32,21 +32,23 @@ def test_usable_width(accuracy, low, high, is_open):
     assert (width.open_low, width.open_high) == is_open
 
 
-def test_width_error():
+def test_half_width_of_decades():
     rates = np.array([1e-4, 1e-3, 1e-2, 1e-1, 1.0])
     same = np.repeat([[0.5], [0.9], [0.9], [0.9], [0.5]], 4, axis=1)
 
-    def error(curve):
-        return statistics.width_error(pd.DataFrame(curve, index=rates), ACCURACY)
+    def half(curve):
+        table = pd.DataFrame(curve, index=rates)
+        return statistics.half_width_of_decades(table, ACCURACY)
 
-    assert error(same) < 1e-12  # the mean of equal widths
+    assert half(same) < 1e-12  # the mean of equal widths
     apart = np.stack([same[:, 0], [0.5, 0.5, 0.9, 0.5, 0.5]], axis=1)
     # Two seeds: half of the draws mix them (narrow, as the dip of 0.2 exceeds 0.01),
     # a quarter each is one of them alone.
     wide, mixed, narrow = 2 + 1 / 20, 1 / 10, 1 / 20
-    expected = np.std([wide, mixed, mixed, narrow])
+    error = np.std([wide, mixed, mixed, narrow]) * 2**0.5  # n / (n - 1) = 2
     # 1000 draws: a relative error of about 1 / sqrt(1000), taken three times.
-    np.testing.assert_allclose(error(apart), expected, rtol=0.1)
+    np.testing.assert_allclose(half(apart), 12.7062 * error, rtol=0.1)
+    assert half(same[:, :1]) == np.inf  # one seed says nothing of the others
 
 
 def hand_made(validation, test):
@@ -193,7 +195,7 @@ def test_where_less_is_better_the_range_is_that_of_the_negative():
     ours, theirs = statistics.width_of(less, LOWER), statistics.width_of(more, ACCURACY)
     np.testing.assert_allclose(ours, theirs)
     curve = statistics.validation_curve(less, LOWER)
-    assert statistics.width_error(curve, LOWER) < 1e-12  # both seeds are equal
+    assert statistics.half_width_of_decades(curve, LOWER) < 1e-12  # equal seeds
 
 
 def test_another_measure_is_of_the_trial_that_the_score_chose():

@@ -34,6 +34,7 @@ MODULES = {
     "docs/choosing.md": ("choosing",),
     "docs/evidence.md": ("evidence",),
     "docs/faq.md": ("faq",),
+    "docs/gallery.md": ("gallery",),
     "docs/glossary.md": ("glossary",),
     "docs/method.md": ("method",),
     "docs/paper.md": ("paper",),

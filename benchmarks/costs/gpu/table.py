@@ -17,6 +17,7 @@ from benchmarks.records import files, pooled, run_files
 from benchmarks.records.origin import listed
 from benchmarks.report import markdown, tables
 from benchmarks.report.markdown import Cells
+from benchmarks.report.statistics import CONFIDENCE
 from benchmarks.runs import checkpoint, grid
 
 PUBLISHED = classify.PAPER_CIFAR10
@@ -207,7 +208,10 @@ def trained(plan: Plan, experiment: Experiment) -> list[str]:
     return [title, *so_far] if so_far else []
 
 
-SO_FAR_NOTES = "Not finished. +- is the standard error over seeds."
+SO_FAR_NOTES = (
+    f"Not finished. +- is half of the {CONFIDENCE:.0%} interval (Student's t) over "
+    "seeds."
+)
 
 
 def so_far(experiment: Experiment, metrics: pd.DataFrame) -> list[Cells]:

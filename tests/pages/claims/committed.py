@@ -109,11 +109,6 @@ def run(name):
     return Run(name, dict(iter(by_method)), found)
 
 
-def spread(estimate: Estimate, unit=1.0):
-    """Mean and standard error."""
-    return estimate.mean / unit, estimate.error / unit
-
-
 def interval(estimate: Estimate, unit=1.0):
     """Mean and half of the 95 % interval."""
     return estimate.mean / unit, statistics.half_width(estimate) / unit

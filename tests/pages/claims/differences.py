@@ -7,7 +7,6 @@ from claims.committed import (
     better,
     interval,
     run,
-    spread,
 )
 
 POINT = 0.01
@@ -44,7 +43,7 @@ def unequal(name, methods, control, *where):
 
 
 def means(name, *methods, where=()):
-    return tuple(x for m in methods for x in spread(run(name).mean(m, *where)))
+    return tuple(x for m in methods for x in interval(run(name).mean(m, *where)))
 
 
 def high(name, method, *where):

@@ -4,9 +4,9 @@ from benchmarks.report.statistics import is_equal
 from claims.committed import (
     better,
     demo_minutes,
+    interval,
     run,
     seen,
-    spread,
     worse,
 )
 from claims.differences import (
@@ -44,7 +44,7 @@ def sensitivity_row():
     assert unequal(DIGITS, ADAM_FORMS, "adam", 128) == ["tradam"]
     return (
         run(DIGITS).minutes,
-        *spread(run(DIGITS).minus("trsgd", "sgd", 8)),
+        *interval(run(DIGITS).minus("trsgd", "sgd", 8)),
         *(fewer(DIGITS, form, "sgd", 128) for form in SGD_FORMS),
         fewer(DIGITS, "tradam", "adam", 128),
     )
@@ -59,7 +59,7 @@ def fashion_row():
     assert f"{below[0] / POINT:.1f}" == f"{below[1] / POINT:.1f}"
     return (
         run(FASHION).minutes,
-        *spread(run(FASHION).minus("trsgd", "sgd", 8)),
+        *interval(run(FASHION).minus("trsgd", "sgd", 8)),
         fewer(FASHION, "trsgdw", "sgd", 32),
         fewer(FASHION, "tradam", "adam", 32),
         below[0] / POINT,
@@ -107,7 +107,7 @@ def adam_row():
     strengths = found.strengths().values()
     return (
         found.minutes,
-        *(x for each in contrasts for x in spread(each)),
+        *(x for each in contrasts for x in interval(each)),
         *(seen([each], unit=POINT) for each in contrasts),
         len(strengths),
         {0: "none"}[better(strengths)],
@@ -127,8 +127,8 @@ def noise_row():
         assert not unequal(NOISE, ADAM_FORMS, "adam", *where)
     return (
         run(NOISE).minutes,
-        *spread(run(NOISE).minus("trsgd", "sgd", *GAUSSIAN)),
-        *spread(run(NOISE).minus("trsgd", "sgd", *STUDENT)),
+        *interval(run(NOISE).minus("trsgd", "sgd", *GAUSSIAN)),
+        *interval(run(NOISE).minus("trsgd", "sgd", *STUDENT)),
         more(NOISE, "adam", "sgd", *STUDENT),
         fewer(NOISE, "trsgdw", INNER, *STUDENT),
     )
@@ -145,7 +145,7 @@ def fashion_noise_row():
     ]
     return (
         run(name).minutes,
-        *(x for each in differences for x in spread(each)),
+        *(x for each in differences for x in interval(each)),
         *(fewer(name, x, "adam", *w) for x in ("tradam", ADAM_INNER) for w in noises),
     )
 
@@ -195,7 +195,7 @@ def cifar_row():
             x
             for base, methods in over.items()
             for method in methods
-            for x in spread(run(CIFAR).minus(method, base), POINT)
+            for x in interval(run(CIFAR).minus(method, base), POINT)
         ),
     )
 
@@ -274,8 +274,8 @@ CLAIMS = [
         "{:.1f} +- {:.1f} (n=3)",
         lambda: (
             *run(WIDTH_16).meta["seconds"].values(),
-            *spread(run(WIDTH_16).minus("trsgd", "sgd"), POINT),
-            *spread(run(WIDTH_16).minus("tradam", "adam"), POINT),
+            *interval(run(WIDTH_16).minus("trsgd", "sgd"), POINT),
+            *interval(run(WIDTH_16).minus("tradam", "adam"), POINT),
         ),
     ),
     Claim(

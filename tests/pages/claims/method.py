@@ -1,7 +1,7 @@
 """docs/method.md."""
 
 from claims import outer
-from claims.committed import run, spread
+from claims.committed import interval, run
 from claims.differences import CIFAR, POINT
 from claims.pages import Claim
 
@@ -16,7 +16,7 @@ def cap():
 
 
 def over_adam(method):
-    return spread(run(CIFAR).minus(method, "adam"), POINT)
+    return interval(run(CIFAR).minus(method, "adam"), POINT)
 
 
 CLAIMS = [

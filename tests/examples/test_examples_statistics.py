@@ -1,11 +1,19 @@
-"""The p values and powers of the examples, against their textbook forms."""
+"""The examples' statistics, against hand-made numbers and textbooks."""
 
 from itertools import product
 
 import contrasts
 import numpy as np
 import pytest
+import report
 from scipy import stats
+
+
+def test_means_of_two_seeds_have_half_of_their_interval():
+    """Scores 1 apart: an error of 0.5, times t = 12.7062 of one degree of freedom."""
+    found = {"plain": np.array([0.0, 0.0]), "pulled": np.array([1.0, 2.0])}
+    assert "| pulled | 1.5000 +- 6.3531 (n=2) | " in report.comparison("It", "", found)
+    assert "| pulled | 1.5000 +- 6.3531 (n=2) | " in contrasts.spread("It", "", found)
 
 
 def test_permutation_is_that_of_all_signs():
