@@ -47,6 +47,10 @@ class Experiment:
       evaluate_from: the first epoch after which runs are evaluated.
       values: (optimizer, a number of its own, the values to try instead of its usual
         ones).
+      cosine: whether the learning rate falls to 0 along half a period of a cosine; then
+        there are no `decays`.
+      at_once: replicas that a core of a CPU trains together, about: more leave its
+        caches.
     """
 
     name: str
@@ -74,14 +78,22 @@ class Experiment:
     tuning_seeds: int = 0
     evaluate_from: int = 0
     values: tuple[tuple[str, str, tuple[float, ...]], ...] = ()
+    cosine: bool = False
+    at_once: int = 10
 
     def __post_init__(self) -> None:
-        """Refuse tuning seeds where it would not be clear what they choose.
+        """Refuse tuning seeds or schedules where it would not be clear what they do.
 
         Raises:
           ValueError: there is more than one condition, or one program of several
-            optimizers, or a method is trained before the first of a group of its.
+            optimizers, or a method is trained before the first of a group of its; or
+            the learning rate has two schedules.
         """
+        if self.cosine and self.decays:
+            raise ValueError(
+                f"{self.name}: the learning rate falls along a cosine or by the "
+                "decays; set cosine=False or decays=()."
+            )
         if not self.tuning_seeds:
             return
         conditions = len(self.batch_sizes), len(self.noises), len(self.strengths)

@@ -112,6 +112,7 @@ def muon_beside_adam(setup: Setup) -> optax.GradientTransformation:
         weight_decay=s.weight_decay,
         adam_b1=s.b1,
         adam_b2=s.b2,
+        adam_weight_decay=s.weight_decay,
         muon_weight_dimension_numbers=matrices,
         consistent_rms=0.2,
     )

@@ -25,7 +25,7 @@ METHODS = (
     *("kl on new inputs", "kl on new inputs, ewc", "ewc from its moment, coupled"),
     *("ewc from its moment, decoupled", "replay", "kl on kept"),
     *("l2 to 0, coupled", "l2 to 0, decoupled", "l2 init, coupled"),
-    *("l2 init, decoupled", "shrink and perturb", "layer norm"),
+    *("l2 init, decoupled", "shrink and perturb", "layer norm", "snoo"),
 )
 """The methods with a look of their own, in eights: those of eight differ in colour."""
 
@@ -51,7 +51,7 @@ def look(name: str) -> int | None:
     """Return the number of a method's look, which Adam's form shares with SGD's."""
     if name in BASES:
         return 0
-    role = name.removeprefix("adam, ").replace("tradam", "trsgd")
+    role = re.sub(r"^(?:adamw?|muon), ", "", name).replace("tradam", "trsgd")
     role = role.replace("adam at", "sgd at").replace(
         "schedule-free adam", "schedule-free"
     )

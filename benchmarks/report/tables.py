@@ -10,7 +10,7 @@ import pandas as pd
 from benchmarks.records import files, pooled, run_files
 from benchmarks.records.files import DamagedError
 from benchmarks.records.score import Score, words
-from benchmarks.report import continual, figures, notes, plasticity, statistics
+from benchmarks.report import figures, notes, staged, statistics
 from benchmarks.report.markdown import Cells, align
 from benchmarks.report.statistics import Condition
 
@@ -39,10 +39,9 @@ def report(folder: Path, command: str) -> str:
 
 
 def drawing(meta: dict[str, Any]) -> Callable[..., str]:
-    """Return what draws a run: tasks in series have reports of their own."""
-    if plasticity.is_of(meta):
-        return plasticity.draw
-    return continual.draw if meta["experiment"].get("tuning_seeds") else draw
+    """Return what draws a run: one with tuning seeds has a report of its own."""
+    found = staged.report_of(meta)
+    return found.draw if found else draw
 
 
 def draw(folder: Path, metrics: pd.DataFrame, meta: dict[str, Any]) -> str:

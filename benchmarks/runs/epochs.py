@@ -11,7 +11,7 @@ import pandas as pd
 
 from benchmarks.experiments import Experiment
 from benchmarks.records import run_files
-from benchmarks.report import fronts, plasticity
+from benchmarks.report import staged
 from benchmarks.runs import (
     checkpoint,
     folders,
@@ -90,8 +90,9 @@ class Progress:
         """Drop the rows that no report shows; those of the bases are there by now."""
         rows = pd.read_csv(io.StringIO(self.rows), dtype=str)
         numbers = pd.read_csv(io.StringIO(self.rows))
-        kept = fronts.pruned(numbers, self.run.meta)
-        self.rows = to_csv(rows.loc[kept.index], header=True)
+        if report := staged.report_of(self.run.meta):
+            kept = report.pruned(numbers, self.run.meta)
+            self.rows = to_csv(rows.loc[kept.index], header=True)
 
     @property
     def is_due(self) -> bool:
@@ -156,14 +157,12 @@ def run_program(
 
 def needed(run: Run, which: Program) -> Program:
     """Leave out the trials that no report needs, of a program that is tested."""
-    if not which.tests:
+    report = staged.report_of(run.meta)
+    if report is None or not which.tests:
         return which
     rows = pd.read_csv(io.StringIO(checkpoint.state(run.folder).rows))
     (name,) = which.optimizers
-    shown_trials = fronts.shown_trials
-    if plasticity.is_of(run.meta):
-        shown_trials = plasticity.shown_trials
-    return replace(which, trials=shown_trials(rows, run.meta, name))
+    return replace(which, trials=report.shown_trials(rows, run.meta, name))
 
 
 def begin(run: Run, trainer: Trainer, start: Position) -> None:

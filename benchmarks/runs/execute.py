@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -191,8 +191,10 @@ def describe(experiment: Experiment, data_set: DataSet) -> dict[str, Any]:
     numbers, tunes = asdict(experiment), experiment.tuning_seeds
     for text in ("question", "cost", "gpu_cost"):
         del numbers[text]
-    if not experiment.values:
-        del numbers["values"]  # older runs go on without it
+    usual = {field.name: field.default for field in fields(experiment)}
+    for added in ("values", "cosine", "at_once"):
+        if numbers[added] == usual[added]:
+            del numbers[added]  # older runs go on without it
     numbers |= numbers.pop("problem")
     return {
         "experiment": numbers,

@@ -154,6 +154,8 @@ def methods(experiment: Experiment, program: Program, steps: int) -> dict[str, M
       steps: of a whole run, for the decays of the learning rate.
     """
     decay = decay_schedule(experiment.decays, steps)
+    if experiment.cosine:
+        decay = optax.cosine_decay_schedule(1.0, steps)
     shared = decay, experiment.settings, program.batch_size
     return {name: OPTIMIZERS[name].bind(*shared) for name in program.optimizers}
 

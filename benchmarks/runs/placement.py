@@ -14,7 +14,6 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from benchmarks.experiments import Experiment
 from benchmarks.runs import grid
 
-AT_ONCE = 10  # replicas in a block on a CPU, about: more leave its caches
 BLOCKS, WHOLE = PartitionSpec("blocks"), PartitionSpec()
 """How an array lies on the devices: a part on each, or a copy on each."""
 
@@ -171,7 +170,7 @@ def place(experiment: Experiment, devices: Sequence[jax.Device]) -> Placement:
     seeds, trials = numbers(experiment)
     if devices[0].platform == "cpu":
         optimizers = len(grid.programs(experiment)[0].optimizers)
-        most = max(1, AT_ONCE // optimizers)
+        most = max(1, experiment.at_once // optimizers)
         block = 1, -(-trials // -(-trials // most))
     else:
         block = largest_block(seeds, trials, len(devices))

@@ -43,7 +43,8 @@ def keep(
         for label in grid.compared(experiment, name):
             runs = rows[rows.optimizer == label]
             trial = statistics.best_trial(runs, experiment.problem.score)
-            first = jax.tree.map(lambda x, t=trial: np.asarray(x[0, t]), reached)
+            place = program.trials.index(trial)
+            first = jax.tree.map(lambda x, t=place: np.asarray(x[0, t]), reached)
             path = where / label
             folders.clear(path.parent, re.escape(path.name))
             folders.write(path, partial(arrays.save, tree=first), weights=name_of(path))

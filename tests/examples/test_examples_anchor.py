@@ -5,6 +5,7 @@ Each oracle is the paper's own formula in its own letters, NumPy float64, no JAX
 
 import continual_ewc
 import digits
+import diloco_bytes
 import finetune_forget_less
 import finetune_l2sp
 import jax
@@ -48,6 +49,7 @@ def _quick_compilation():
         finetune_l2sp,
         finetune_forget_less,
         continual_ewc,
+        diloco_bytes,
         mixed_precision,
         noisy_labels_rdi,
         slrla,

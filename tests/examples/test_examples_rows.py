@@ -356,6 +356,15 @@ def continual_ewc():
     yield difference(name, old, "L2-SP", "plain")
 
 
+def diloco_bytes():
+    for table in (
+        "4 workers, 300 steps",
+        "2 workers, 600 steps",
+        "1 worker, 1200 steps",
+    ):
+        yield difference("diloco_bytes", table, "DiLoCo", "data-parallel")
+
+
 def dqn_pro():
     name, table = "dqn_pro", "Each at the best of its 24 settings"
     found = best_of(read(name), table)
@@ -468,13 +477,13 @@ def smaller_anchor():
 
 
 def train_diloco():
-    table = "4 workers, 300 steps"
-    yield difference("train_diloco", table, "DiLoCo", "data-parallel")
+    yield difference("train_diloco", "4 workers, 300 steps", "DiLoCo", "data-parallel")
 
 
 FACTS = (
     choose_strength,
     continual_ewc,
+    diloco_bytes,
     dqn_pro,
     elastic_averaging,
     federated_fedprox,

@@ -1,4 +1,4 @@
-"""FedProx and EASGD: the scripts run, and their updates are those of the papers.
+"""FedProx, EASGD, DiLoCo: the scripts run, their updates are those of the papers.
 
 The oracles transcribe each paper's own equations in NumPy float64, for workers with
 quadratic losses F_i(w) = w.A_i w / 2 - b.w, where b differs at each step.
@@ -6,6 +6,8 @@ quadratic losses F_i(w) = w.A_i w / 2 - b.w, where b differs at each step.
 
 from functools import partial
 
+import digits
+import diloco_bytes
 import elastic_averaging
 import federated_fedprox
 import jax
@@ -13,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+import train_diloco
 from jax.sharding import AxisType
 from jax.sharding import PartitionSpec as P
 
@@ -149,3 +152,60 @@ def test_decoupled_form_of_easgd():
         update, _ = optimizer.update(jnp.asarray(g), state, jnp.asarray(x))
     expected = -ETA * g - alpha * (x - c)
     np.testing.assert_allclose(np.asarray(update), expected, rtol=0, atol=TOLERANCE)
+
+
+def one_by_one(name, rate, momentum, rounds, workers, images, held_out, seed):
+    """Return the losses of workers one after the other; averages in NumPy float64."""
+    net = digits.graph(train_diloco.HIDDEN)
+    key, n = jax.random.key(seed), len(images.labels) // workers
+    drawn = digits.initial(key[None], train_diloco.HIDDEN)
+    structure = jax.tree.structure(drawn)
+    slow = [np.float64(x[0]) for x in jax.tree.leaves(drawn)]
+    tx, b, losses = optax.adamw(rate), [0.0] * len(slow), []
+
+    def as_tree(xs):
+        return jax.tree.unflatten(structure, [jnp.float32(x) for x in xs])
+
+    states, fast = [tx.init(as_tree(slow))] * workers, [slow] * workers
+    gradient = jax.jit(lambda p, x: jax.grad(digits.loss, 1)(net, p, x))
+    update = jax.jit(tx.update)
+
+    @jax.jit
+    @jax.vmap
+    def draw(key):
+        return jax.random.randint(key, (train_diloco.BATCH,), 0, n)
+
+    def stepped(w, state, grads):
+        updates, state = update(as_tree(grads), state, as_tree(w))
+        return [x + y for x, y in zip(w, jax.tree.leaves(updates), strict=True)], state
+
+    for t in range(rounds):
+        shape = train_diloco.PERIOD, workers
+        for keys in jax.random.split(jax.random.fold_in(key, t), shape):
+            rows, found = draw(keys), []
+            for k, w in enumerate(fast):
+                batch = images.take(rows[k] + k * n)
+                found.append(jax.tree.leaves(gradient(as_tree(w), batch)))
+            if name == "data-parallel":
+                found = [[np.mean(x, 0) for x in zip(*found, strict=True)]] * workers
+            both = [stepped(*x) for x in zip(fast, states, found, strict=True)]
+            fast, states = map(list, zip(*both, strict=True))
+        if name == "DiLoCo":
+            ds = [a - np.mean(w, 0) for a, *w in zip(slow, *fast, strict=True)]
+            b = [momentum * x + d for x, d in zip(b, ds, strict=True)]
+            moves = [0.7 * (d + momentum * x) for x, d in zip(b, ds, strict=True)]
+            slow = [a - x for a, x in zip(slow, moves, strict=True)]
+            fast = [slow] * workers
+        losses.append(float(digits.loss(net, as_tree(fast[0]), held_out)))
+    return losses
+
+
+@pytest.mark.parametrize("name", diloco_bytes.METHODS)
+def test_diloco_and_data_parallel_training_are_workers_one_by_one(name):
+    """40 steps in float32: rounding of 1e-7 a step of about 1e-2, grown a little."""
+    images, held_out, _ = digits.load(validation=360)
+    numbers, others = (0.01, 0.5), (2, 2, images, held_out)
+    run = partial(diloco_bytes.training, name, *others[:2])
+    found = jax.jit(run)(*others[2:], *numbers, 3)
+    expected = one_by_one(name, *numbers, *others, 3)
+    np.testing.assert_allclose(found, expected, rtol=1e-4)

@@ -129,6 +129,13 @@ def test_every_replica_is_in_a_round(seeds, trials, devices):
     assert len(placed.rounds) == -(-blocks // min(devices, blocks))
 
 
+@pytest.mark.parametrize(("at_once", "trials"), [(1, 1), (5, 5), (10, 7), (100, 13)])
+def test_a_core_trains_as_many_at_once_as_fit_its_caches(at_once, trials):
+    """The 13 trials are in equal blocks, of one seed."""
+    placed = placement.place(replace(MANY, at_once=at_once), cpus(2))
+    assert placed.block == (1, trials)
+
+
 def test_what_is_spread_comes_back():
     placed = placement.place(MANY, cpus(3))
     whole = np.arange(5 * 13 * 2).reshape(5, 13, 2)

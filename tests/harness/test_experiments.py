@@ -96,7 +96,7 @@ def test_published_numbers():
 
 
 def test_an_experiment_may_try_other_values_of_a_number():
-    """Of one optimizer alone; descriptions of experiments without them stay."""
+    """Of one optimizer alone."""
     few = replace(continual.CONTINUAL_DIGITS, learning_rates=(0.1, 0.2), values=())
     own = few.optimizers[2], "strength"
     other = replace(few, values=((*own, (7.0, 8.0)),))
@@ -106,6 +106,19 @@ def test_an_experiment_may_try_other_values_of_a_number():
     assert grid.numbers(other, few.optimizers[3]) == grid.numbers(
         few, few.optimizers[3]
     )
-    data_set = few.problem.load(None)
-    assert "values" not in execute.describe(few, data_set)["experiment"]
-    assert "values" in execute.describe(other, data_set)["experiment"]
+
+
+def test_what_experiments_got_later_is_described_where_it_is_used():
+    """The descriptions of older runs stay, so that they go on."""
+    plain = classify.SENSITIVITY_DIGITS
+    used = replace(
+        plain, cosine=True, decays=(), at_once=2, values=(("sam", "rho", (0.1,)),)
+    )
+    data_set = plain.problem.load(None)
+    old, new = (execute.describe(x, data_set)["experiment"] for x in (plain, used))
+    assert {*new} - {*old} == {"cosine", "at_once", "values"}
+
+
+def test_a_rate_has_one_schedule():
+    with pytest.raises(ValueError, match="set cosine=False or decays="):
+        replace(classify.SENSITIVITY_DIGITS, cosine=True)

@@ -17,7 +17,7 @@ from benchmarks.experiments.plasticity import DECOUPLED, METHODS, PLASTICITY
 from benchmarks.optimizers import OPTIMIZERS, continual
 from benchmarks.optimizers.method import Method, Settings, Setup
 from benchmarks.optimizers.plasticity import shrunk_and_perturbed
-from benchmarks.report import plasticity, tables
+from benchmarks.report import plasticity, tables, trials
 from benchmarks.runs.deadline import Deadline
 from benchmarks.runs.execute import execute, prepare
 from benchmarks.tasks.plasticity import RandomLabels
@@ -330,9 +330,9 @@ def metrics():
 
 
 def test_tuning_seeds_choose(metrics):
-    assert plasticity.chosen(metrics, META) == {"plain": 0, "pulled": 1}
-    assert plasticity.shown_trials(metrics, META, "pulled") == (1,)
-    found = plasticity.tested(metrics, META)["pulled"]
+    assert trials.chosen(metrics, META) == {"plain": 0, "pulled": 1}
+    assert trials.shown_trials(metrics, META, "pulled") == (1,)
+    found = trials.tested(metrics, META)["pulled"]
     assert [*found.seed] == [7, 8, 9]
     np.testing.assert_allclose(found.test_online_accuracy, [0.69, 0.7, 0.71])
 
@@ -361,7 +361,7 @@ def test_the_report_of_known_rows(metrics, tmp_path):
 def test_only_the_chosen_trials_of_test_seeds_are_read(metrics, tmp_path):
     """The report stays the same, to the byte."""
     text = plasticity.draw(tmp_path, metrics, META)
-    chosen = plasticity.chosen(metrics, META)
+    chosen = trials.chosen(metrics, META)
     needed = (metrics.seed < 7) | (metrics.trial == metrics.optimizer.map(chosen))
     assert needed.sum() < len(metrics)
     assert plasticity.draw(tmp_path, metrics[needed], META) == text
@@ -391,9 +391,9 @@ def test_a_run_that_goes_on_and_its_report(tmp_path):
     assert not execute(prepare(small, "a test", tmp_path, resume=False), Stopping())
     assert execute(prepare(small, "a test", tmp_path, resume=True))
     rows = pd.read_csv(tmp_path / "metrics.csv")
-    for seed, split, trials in ((0, "validation", 2), (1, "test", 1)):
+    for seed, split, each in ((0, "validation", 2), (1, "test", 1)):
         own = rows[rows.seed == seed]
-        assert len(own) == 2 * trials  # of both methods, after the last task
+        assert len(own) == 2 * each  # of both methods, after the last task
         first, last = own[f"{split}_part_1"], own[f"{split}_part_2"]
         assert (first > 0).all()
         # rounded to 6 decimals

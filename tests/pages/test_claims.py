@@ -29,6 +29,7 @@ MODULES = {
         "fifteen_epochs",
         "continual",
         "plasticity",
+        "outer",
     ),
     "docs/choosing.md": ("choosing",),
     "docs/compatibility.md": ("compatibility",),

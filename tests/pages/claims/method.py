@@ -1,5 +1,6 @@
 """docs/method.md."""
 
+from claims import outer
 from claims.committed import interval, run
 from claims.differences import CIFAR, POINT
 from claims.pages import Claim
@@ -25,6 +26,7 @@ CLAIMS = [
         lambda: (*over_adam("tradam"), *over_adam("adam at 0.293 x")),
     ),
     Claim("about {:.3f} for $\\lambda = 3$, $S = 10$, near SGD's best rate", cap),
+    *outer.OF_METHOD,
 ]
 COPIED = ()
 STABILITY = "test_stability_limits_that_the_documents_quote"

@@ -2,7 +2,7 @@
 
 from functools import cache
 
-from benchmarks.report import plasticity, statistics
+from benchmarks.report import plasticity, statistics, trials
 from claims.committed import RESULTS, csv, interval, meta
 from claims.pages import Claim
 
@@ -22,11 +22,11 @@ def facts():
 
 @cache
 def tested():
-    return plasticity.tested(csv(f"{RESULTS}/{NAME}/metrics.csv"), facts())
+    return trials.tested(csv(f"{RESULTS}/{NAME}/metrics.csv"), facts())
 
 
 def values(method):
-    return plasticity.values(tested()[method], plasticity.SCORE)
+    return trials.values(tested()[method], plasticity.SCORE)
 
 
 def mean(method):

@@ -2,7 +2,7 @@
 
 import re
 
-from claims import continual, fifteen_epochs, plasticity
+from claims import continual, fifteen_epochs, outer, plasticity
 from claims.committed import text
 from claims.pages import Claim
 
@@ -118,6 +118,7 @@ CLAIMS = [
             *fifteen_epochs.minus("tradam", "adam at 0.293 x"),
         ),
     ),
+    *outer.OF_WHICH,
 ]
 COPIED = ()
 EXEMPT = {
