@@ -171,13 +171,22 @@ def every_setting(rows, *_):
             yield [name, f"{trial[0][1]:.3g}", *cells]
 
 
-KINDS = {  # by the second column of the header; a measure's name is another
+def of_memory(rows, *_):
+    """Return bytes a parameter, kept and with what an update needs."""
+    kept = best_of(rows, "kept")
+    most = best_of(rows, "with gradients and scratch")
+    for name, x in kept.items():
+        yield [name, f"{x.item():.2f}", f"{most[name].item():.2f}"]
+
+
+KINDS = {  # by the second column of the header; a comparison has a measure's name
     "mean +- half of the 95 % interval": spread,
     "mean (95 % interval)": contrast,
     "distance": at_ends,
     "test accuracy": by_rate,
     "float32": by_trial,
     "size": every_setting,
+    "kept": of_memory,
 }
 
 
@@ -201,8 +210,7 @@ def test_tables_are_of_the_rows(path):
     tables = list(blocks(text))
     assert tables
     for title, header, cells in tables:
-        is_comparison = len(header) == 3
-        kind = comparison if is_comparison else KINDS[header[1]]
+        kind = KINDS.get(header[1], comparison)
         assert list(kind(rows, title, header)) == cells
 
 
@@ -416,6 +424,19 @@ def finetune_l2sp():
     yield difference("finetune_l2sp", table, "L2-SP", "plain")
 
 
+def finetune_memory():
+    kept = best_of(read("finetune_memory"), "kept")
+    for name in (
+        "EWC, float32 anchor and Fisher",
+        "AdamW",
+        "EWC, float32 anchor, bfloat16 Fisher",
+        "EWC, bfloat16 anchor and Fisher",
+        "anchor of a period, float32",
+        "anchor of a period, int16",
+    ):
+        yield f"{kept[name].item():.2f}"
+
+
 def mixed_precision():
     table, setting = "Test accuracy (fraction)", {"strength": 10.0, "rate": 1e-4}
     yield at("mixed_precision", table, "bfloat16 anchor", "float32", **setting)
@@ -480,6 +501,7 @@ FACTS = (
     federated_fedprox,
     finetune_forget_less,
     finetune_l2sp,
+    finetune_memory,
     mixed_precision,
     noisy_labels_rdi,
     private_training,
@@ -539,8 +561,8 @@ def test_what_the_readme_says_of_all_settings():
 
 
 def counted(text):
-    """Read the seeds of a cell such as 0-9."""
-    first, last = map(int, text.split("-"))
+    """Read the seeds of a cell such as 0-9, or 0."""
+    first, last = int(text.split("-")[0]), int(text.split("-")[-1])
     return {str(seed) for seed in range(first, last + 1)}
 
 
