@@ -85,6 +85,7 @@ def of_update(kept: Kept, params: Any) -> tuple[float, float]:
         params, state, fisher, params
     )
     found = lowered.compile().memory_analysis()
+    assert found is not None  # a backend may have none
     size = sum(x.size for x in jax.tree.leaves(params))
     arguments, fresh = found.argument_size_in_bytes, found.output_size_in_bytes
     most = arguments + fresh - found.alias_size_in_bytes + found.temp_size_in_bytes
@@ -114,7 +115,7 @@ def draw(found: dict[str, tuple[float, float]]) -> Figure:
 def main(tiny: bool = False, out: Path = Path("results/examples")) -> None:
     """Compile an update of each method; print and draw the bytes a parameter."""
     params = jax.eval_shape(lambda: smollm2.tiny().params if tiny else smollm2.drawn())
-    found, raw = {}, []
+    found, raw = {}, list[records.Record]()
     for name, kept in METHODS.items():
         found[name] = tuple(records.as_written(of_update(kept, params)))
         for title, x in zip(TITLES, found[name], strict=True):

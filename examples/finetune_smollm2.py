@@ -236,7 +236,7 @@ def main(tiny: bool = False, out: Path = Path("results/examples")) -> None:
     chosen = np.random.default_rng(0).permutation(len(own.train))
     shape = sizes.steps, sizes.batch, sizes.context + 1
     batches = own.train[chosen[: sizes.steps * sizes.batch]].reshape(shape)
-    found, raw = {}, []
+    found, raw = {}, list[records.Record]()
     for name, setting, params in settings(model, fisher, batches):
         scores = [bits(model, params, rows) for rows in own.scored.values()]
         found[name, setting] = records.as_written(scores)

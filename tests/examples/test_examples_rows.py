@@ -411,14 +411,13 @@ def minus_interpolated(setting):
     """
     rows = read("finetune_smollm2")
     tables = [scores(rows, x) for x in ("new text", "own samples", "descriptions")]
-    path, ewc = [], None
-    for name, of_trials in tables[0].items():
-        for trial in of_trials:
-            point = np.array([x[name][trial].item() for x in tables])
-            if name != "EWC":
-                path.append(point)
-            elif trial == (("setting", setting),):
-                ewc = point
+    points = {
+        (name, trial): np.array([x[name][trial].item() for x in tables])
+        for name, of_trials in tables[0].items()
+        for trial in of_trials
+    }
+    ewc = points["EWC", (("setting", setting),)]
+    path = [point for (name, _), point in points.items() if name != "EWC"]
     for before, after in pairwise(path):
         if after[0] <= ewc[0] <= before[0]:
             share = (before[0] - ewc[0]) / (before[0] - after[0])
