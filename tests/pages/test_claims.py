@@ -40,6 +40,7 @@ MODULES = {
     "docs/method.md": ("method",),
     "docs/paper.md": ("paper",),
     "docs/which_anchor.md": ("which",),
+    "docs/recipes/finetune_llm.md": ("finetune_llm",),
     "docs/recipes/mixed_precision.md": ("mixed_precision",),
 }
 

@@ -44,7 +44,7 @@ def test_the_examples_differences_are_in_their_results():
 def test_every_example_is_named():
     pages = README + (ROOT / "examples/README.md").read_text(encoding="utf-8")
     shared = {"anchor_report", "contrasts", "digits", "fashion_mnist"}
-    shared |= {"records", "report", "tuning"}
+    shared |= {"records", "report", "smollm2", "tuning"}
     for path in (ROOT / "examples").glob("*.py"):
         assert (
             path.stem in shared

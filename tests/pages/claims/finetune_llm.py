@@ -1,0 +1,5 @@
+"""docs/recipes/finetune_llm.md."""
+
+CLAIMS = ()
+COPIED = ("examples/results/finetune_memory.md",)
+EXEMPT = {"Draw it at temperature 1": "a setting", "SmolLM2-135M": "a name"}
