@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo help check lint test test-all test-faults test-matrix traffic docs hooks clean
+.PHONY: demo help check lint test test-all test-faults test-matrix test-neighbours traffic docs hooks clean
 
 demo: .venv/installed ## train on digits, 0.7 to 2.9 minutes on 2 CPU cores
 	$(BIN)/python -m benchmarks run demo
@@ -27,6 +27,9 @@ test-faults: .venv/installed ## kills, full disks, damaged files, bad data
 
 test-matrix: .venv/installed ## the wheel on each Python, newest and oldest versions
 	$(BIN)/python tests/matrix.py
+
+test-neighbours: .venv/installed ## the recipes with Keras, tunix and other libraries
+	$(BIN)/python tests/neighbours.py
 
 traffic: .venv-traffic/installed ## count what an update moves; fails over budget
 	.venv-traffic/bin/python -m benchmarks traffic $(TINY)
