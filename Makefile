@@ -28,7 +28,7 @@ test-faults: .venv/installed ## kills, full disks, damaged files, bad data
 test-matrix: .venv/installed ## the wheel on each Python, newest and oldest versions
 	$(BIN)/python tests/matrix.py
 
-test-neighbours: .venv/installed ## the recipes with Keras, tunix and other libraries
+test-neighbours: .venv/installed ## the recipes with Flower, Keras and other libraries
 	$(BIN)/python tests/neighbours.py
 
 traffic: .venv-traffic/installed ## count what an update moves; fails over budget

@@ -2,7 +2,7 @@
 
 Builds the wheel; then makes an environment for each dependency group `neighbours*` of
 pyproject.toml, installs the wheel and the group, and runs the scripts that need it. A
-group is a set of libraries whose pins agree: tunix stands apart. A script
+group is a set of libraries whose pins agree: Flower and tunix stand apart. A script
 checks its own number. It ends with a table of what ran.
 """
 
@@ -19,6 +19,7 @@ from matrix import ENVIRONMENT, IS_INSTALLED, ROOT, run, wheel
 FOLDER = ROOT / "examples/neighbours"
 LONGEST = 1800  # seconds of one script
 APART = {
+    "flower_fedprox/run_local.py": "neighbours-flower",
     "tunix_peft.py": "neighbours-tunix",
 }
 

@@ -38,6 +38,7 @@ MODULES = {
     "docs/method.md": ("method",),
     "docs/paper.md": ("paper",),
     "docs/which_anchor.md": ("which",),
+    "docs/recipes/flower.md": ("flower",),
     "docs/recipes/mixed_precision.md": ("mixed_precision",),
 }
 

@@ -18,6 +18,7 @@ PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
 GROUPS = PYPROJECT["dependency-groups"]
 LIBRARIES = (
     "Equinox",
+    "Flower",
     "Grain",
     "gymnax",
     "Haiku",
@@ -75,5 +76,5 @@ def test_the_overview_names(library):
 
 def test_the_overview_names_what_is_installed():
     named = re.findall(r"\| `([\w-]+>=\S+)` \|", PAGES["neighbours.md"])
-    assert len(named) == 14
+    assert len(named) == 15
     assert set(named) <= {x for requirements in GROUPS.values() for x in requirements}
