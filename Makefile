@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo help check lint test test-all test-faults test-matrix package traffic docs hooks clean
+.PHONY: demo help check lint test test-all test-faults test-matrix test-neighbours package traffic docs hooks clean
 
 demo: .venv/installed ## train on digits, 0.7 to 2.9 minutes on 2 CPU cores
 	$(BIN)/python -m benchmarks run demo
@@ -35,6 +35,9 @@ package: .venv-package/installed ## build sdist and wheel in dist, and check the
 	.venv-package/bin/twine check --strict dist/*
 	.venv-package/bin/check-wheel-contents dist
 	.venv-package/bin/pyroma --min 8 dist/*.tar.gz
+
+test-neighbours: .venv/installed ## the recipes with Flower, Keras and other libraries
+	$(BIN)/python tests/neighbours.py
 
 traffic: .venv-traffic/installed ## count what an update moves; fails over budget
 	.venv-traffic/bin/python -m benchmarks traffic $(TINY)

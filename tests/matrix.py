@@ -31,12 +31,14 @@ TYPE_CHECKERS = (
 )
 
 
+ENVIRONMENT = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+
+
 def run(*command: object, cwd: Path = ROOT, check: bool = True) -> int:
     """Run a command with nothing of this environment's on its path."""
-    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
     print("+", *command, flush=True)
     return subprocess.run(
-        [str(x) for x in command], cwd=cwd, env=environment, check=check
+        [str(x) for x in command], cwd=cwd, env=ENVIRONMENT, check=check
     ).returncode
 
 

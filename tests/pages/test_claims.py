@@ -41,6 +41,7 @@ MODULES = {
     "docs/paper.md": ("paper",),
     "docs/which_anchor.md": ("which",),
     "docs/recipes/finetune_llm.md": ("finetune_llm",),
+    "docs/recipes/flower.md": ("flower",),
     "docs/recipes/mixed_precision.md": ("mixed_precision",),
 }
 
