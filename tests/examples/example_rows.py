@@ -61,3 +61,9 @@ def interval(x, y):
     d = x - y
     low, high = stats.ttest_rel(x, y).confidence_interval() if d.any() else (0.0, 0.0)
     return f"{d.mean():+.4f} ({low:+.4f} to {high:+.4f})", bool(low <= 0 <= high)
+
+
+def counted(text):
+    """Read the seeds of a cell such as 0-9, or 0."""
+    first, last = int(text.split("-")[0]), int(text.split("-")[-1])
+    return {str(seed) for seed in range(first, last + 1)}

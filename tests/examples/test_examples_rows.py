@@ -14,6 +14,7 @@ from example_rows import (
     EXAMPLES,
     RESULTS,
     best_of,
+    counted,
     half,
     interval,
     read,
@@ -571,12 +572,6 @@ def test_what_the_readme_says_of_all_settings():
         )
     ]
     assert differs == INT16_DIFFERS
-
-
-def counted(text):
-    """Read the seeds of a cell such as 0-9, or 0."""
-    first, last = int(text.split("-")[0]), int(text.split("-")[-1])
-    return {str(seed) for seed in range(first, last + 1)}
 
 
 def test_seeds_and_trials_of_the_readme_are_those_of_the_rows():
