@@ -1,6 +1,7 @@
 """The committed raw rows of the examples, and textbook formulas of them."""
 
 import csv
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -61,3 +62,25 @@ def interval(x, y):
     d = x - y
     low, high = stats.ttest_rel(x, y).confidence_interval() if d.any() else (0.0, 0.0)
     return f"{d.mean():+.4f} ({low:+.4f} to {high:+.4f})", bool(low <= 0 <= high)
+
+
+def minus_interpolated(setting):
+    """Of EWC, the bits of both old texts minus those of weights that learned as much.
+
+    Before, the interpolated weights and AdamW's are points of a path; between two of
+    them it is a straight line.
+    """
+    rows = read("finetune_smollm2")
+    tables = [scores(rows, x) for x in ("new text", "own samples", "descriptions")]
+    points = {
+        (name, trial): np.array([x[name][trial].item() for x in tables])
+        for name, of_trials in tables[0].items()
+        for trial in of_trials
+    }
+    ewc = points["EWC", (("setting", setting),)]
+    path = [point for (name, _), point in points.items() if name != "EWC"]
+    for before, after in pairwise(path):
+        if after[0] <= ewc[0] <= before[0]:
+            share = (before[0] - ewc[0]) / (before[0] - after[0])
+            return (ewc - before - share * (after - before))[1:]
+    raise AssertionError("EWC learned more, or less than nothing")

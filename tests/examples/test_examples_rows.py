@@ -16,6 +16,7 @@ from example_rows import (
     best_of,
     half,
     interval,
+    minus_interpolated,
     read,
     scores,
 )
@@ -410,28 +411,6 @@ def finetune_memory():
         "anchor of a period, int16",
     ):
         yield f"{kept[name].item():.2f}"
-
-
-def minus_interpolated(setting):
-    """Of EWC, the bits of both old texts minus those of weights that learned as much.
-
-    Before, the interpolated weights and AdamW's are points of a path; between two of
-    them it is a straight line.
-    """
-    rows = read("finetune_smollm2")
-    tables = [scores(rows, x) for x in ("new text", "own samples", "descriptions")]
-    points = {
-        (name, trial): np.array([x[name][trial].item() for x in tables])
-        for name, of_trials in tables[0].items()
-        for trial in of_trials
-    }
-    ewc = points["EWC", (("setting", setting),)]
-    path = [point for (name, _), point in points.items() if name != "EWC"]
-    for before, after in pairwise(path):
-        if after[0] <= ewc[0] <= before[0]:
-            share = (before[0] - ewc[0]) / (before[0] - after[0])
-            return (ewc - before - share * (after - before))[1:]
-    raise AssertionError("EWC learned more, or less than nothing")
 
 
 def finetune_smollm2():
