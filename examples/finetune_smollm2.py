@@ -40,7 +40,7 @@ from matplotlib.figure import Figure
 from prox_optax import decoupled_proximal, fisher_diagonal
 
 RATE = 3e-4
-SHARES, STRENGTHS = (0.25, 0.5, 0.75), (1e3, 1e4)
+SHARES, STRENGTHS = (0.25, 0.5, 0.75), (1e3, 1e4, 1e5)
 MEASURE = "bits per byte"
 TEXTS = "own samples", "descriptions", "new text"
 

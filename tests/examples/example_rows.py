@@ -1,6 +1,7 @@
 """The committed raw rows of the examples, and textbook formulas of them."""
 
 import csv
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -67,3 +68,25 @@ def counted(text):
     """Read the seeds of a cell such as 0-9, or 0."""
     first, last = int(text.split("-")[0]), int(text.split("-")[-1])
     return {str(seed) for seed in range(first, last + 1)}
+
+
+def minus_interpolated(setting):
+    """Of EWC, the bits of both old texts minus those of weights that learned as much.
+
+    Before, the interpolated weights and AdamW's are points of a path; between two of
+    them it is a straight line.
+    """
+    rows = read("finetune_smollm2")
+    tables = [scores(rows, x) for x in ("new text", "own samples", "descriptions")]
+    points = {
+        (name, trial): np.array([x[name][trial].item() for x in tables])
+        for name, of_trials in tables[0].items()
+        for trial in of_trials
+    }
+    ewc = points["EWC", (("setting", setting),)]
+    path = [point for (name, _), point in points.items() if name != "EWC"]
+    for before, after in pairwise(path):
+        if after[0] <= ewc[0] <= before[0]:
+            share = (before[0] - ewc[0]) / (before[0] - after[0])
+            return (ewc - before - share * (after - before))[1:]
+    raise AssertionError("EWC learned more, or less than nothing")

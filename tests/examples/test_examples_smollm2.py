@@ -72,4 +72,4 @@ def test_tiny_run_writes_its_text_and_figure(tmp_path, capsys):
     assert (tmp_path / "finetune_smollm2.png").stat().st_size > 10_000
     rows = (tmp_path / "finetune_smollm2.csv").read_text(encoding="utf-8").splitlines()
     assert rows[0] == "table,method,setting,seed,split,score"
-    assert len(rows) == 1 + 3 * 7
+    assert len(rows) == 1 + 3 * 8

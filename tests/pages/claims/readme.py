@@ -73,7 +73,7 @@ EXEMPT = {
     ),
     "divide the rate by 1, 2, ... 10 within": "the algorithm",
     "left on average is 0.293 of it": "H_10 / 10",
-    "jax 0.8.2 or newer": "pyproject.toml",
+    "Python 3.11 to 3.13, jax 0.8.2 or newer": "docs/compatibility.md",
     "TRSGD leads SGD by 1.9 points, TRAdam Adam by 3.9.": "published, read off plots",
     "2 seeds, a lossy": "a setting",
     "taken every 10 steps": "a setting",
