@@ -62,7 +62,7 @@ OUTER = Experiment(
 OUTER_MUON = replace(
     OUTER,
     name="outer-language-muon",
-    cost="not run",
+    cost="up to 25 minutes on 2 CPU cores",
     question="The same with Muon. Primary contrasts: SNOO and Lookahead minus Muon.",
     groups=(("Muon, with slow weights", WITH_MUON),),
     contrasts=WITH_MUON_PRIMARY,

@@ -9,6 +9,7 @@ from claims.pages import Claim
 ADAMW, SNOO, LOOKAHEAD = "adamw, decay tuned", "adamw, snoo", "adamw, lookahead"
 AVERAGE, SCHEDULE_FREE = "adamw, weight average", "schedule-free adamw, decay tuned"
 MUON = "muon, decay tuned"
+WITH_MUON = MUON, "muon, lookahead", "muon, snoo"
 SHOWN = ADAMW, LOOKAHEAD, SNOO, AVERAGE, SCHEDULE_FREE
 NAMES = {False: "outer-language", True: "outer-language-muon"}
 
@@ -54,12 +55,28 @@ CLAIMS = [
             *minus(SCHEDULE_FREE, ADAMW),
         ),
     ),
+    Claim(
+        "{:.0f} min | - | test bits per byte, +- half of the 95 % interval (n=20): "
+        "Muon {:.3f} +- {:.3f}, Lookahead {:.3f} +- {:.3f}, SNOO {:.3f} +- {:.3f}; "
+        "paired: Lookahead - Muon {:+.3f} +- {:.3f}, SNOO - Muon {:+.3f} +- {:.3f} "
+        "(primary, chosen before)",
+        lambda: (
+            minutes(muon=True),
+            *(x for method in WITH_MUON for x in mean(method)),
+            *minus("muon, lookahead", MUON),
+            *minus("muon, snoo", MUON),
+        ),
+    ),
 ]
 OF_METHOD = [
     Claim(
         "Lookahead is {:+.3f} +- {:.3f} bits a byte from AdamW and SNOO {:+.3f} +- "
         "{:.3f} behind it",
         lambda: (*minus(LOOKAHEAD, ADAMW), *minus(SNOO, ADAMW)),
+    ),
+    Claim(
+        "With Muon Lookahead is {:+.3f} +- {:.3f} from it, and SNOO {:+.3f} +- {:.3f}",
+        lambda: (*minus("muon, lookahead", MUON), *minus("muon, snoo", MUON)),
     ),
 ]
 OF_WHICH = [
@@ -72,6 +89,13 @@ OF_WHICH = [
             *minus(SCHEDULE_FREE, ADAMW),
         ),
     ),
+    Claim(
+        "SNOO minus Muon is {:+.3f} +- {:.3f}, Lookahead minus Muon {:+.3f} +- {:.3f}",
+        lambda: (*minus("muon, snoo", MUON), *minus("muon, lookahead", MUON)),
+    ),
 ]
 COPIED = ()
-EXEMPT = {"12 trials each with the weight decay": "a setting"}
+EXEMPT = {
+    "12 trials each with the weight decay": "a setting",
+    "with Muon, 12 trials each": "a setting",
+}
