@@ -235,7 +235,7 @@ def test_a_tiny_run_and_its_report(tmp_path):
     )
     assert execute(prepare(small, "a test", out, resume=False, data_dir=data))
     rows = pd.read_csv(out / "metrics.csv")
-    assert [*zip(rows.seed, rows.trial, strict=True)] == [(0, 0), (0, 1), (1, 1)]
+    assert [*zip(rows.seed, rows.trial, strict=True)] == [(100, 0), (100, 1), (101, 1)]
     assert "| adamw, snoo | " in tables.report(out, "a test")
     meta = json.loads((out / "meta.json").read_text())
     assert meta["experiment"]["cosine"] is True
