@@ -19,6 +19,7 @@ lint: .venv/installed ## format, style and types
 	$(BIN)/mypy
 
 test: ONLY = -m 'not slow'
+test-all: ONLY = -m 'not weekly'
 test test-all: lint ## lint, tests, doctests, README; -all: the slow too
 	$(BIN)/pytest -n 2 $(ONLY)
 

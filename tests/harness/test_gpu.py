@@ -165,6 +165,7 @@ def names_in(path, *columns):
 
 
 @pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.usefixtures("no_cache")
 def test_the_plan_in_one_call(data, tmp_path):
     whole = tmp_path / "whole"

@@ -395,6 +395,7 @@ def test_command(small, monkeypatch, tmp_path):
     result = CliRunner().invoke(app, ["traffic", "--tiny", "--out", str(tmp_path)])
     assert result.exit_code == 1
     assert "traffic --tiny`" in (tmp_path / "table.md").read_text()
+    assert len((tmp_path / "traffic.csv").read_text().splitlines()) == 1 + 2
     assert "8.00, 10.00" not in result.output
 
 

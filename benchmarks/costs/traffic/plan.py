@@ -41,12 +41,14 @@ class Finding(NamedTuple):
 def run(folder: Path, *, tiny: bool) -> Finding:
     """Measure everything; write table.md, traffic.csv and meta.json to a folder.
 
-    A tiny one measures on the first chip of each platform, and times no compiler.
+    A tiny one measures the small tree on the first chip of each platform, and times no
+    compiler.
     """
     use_cpu_alone()
     command = COMMAND + " --tiny" * tiny
     targets, skipped = available(one_of_each(TARGETS) if tiny else TARGETS)
-    rows = [row for target in targets for row in measure_all(target)]
+    trees = (SMALL,) if tiny else tuple(TREES)
+    rows = [row for target in targets for row in measure_all(target, trees)]
     sharded = sharding()
     timed = [] if tiny else [compile_times(targets[0])]
     versions = origin.listed(all_versions())
@@ -86,10 +88,10 @@ def available(targets: tuple[Target, ...]) -> tuple[list[Target], list[str]]:
     return found, skipped
 
 
-def measure_all(target: Target) -> list[Traffic]:
-    """Measure every update on the small tree, those with a budget on the large too."""
+def measure_all(target: Target, trees: tuple[str, ...]) -> list[Traffic]:
+    """Measure every update on the small tree, those with a budget on the others too."""
     rows = []
-    for tree in TREES:
+    for tree in trees:
         for update, counted in COUNTED.items():
             if tree == SMALL or counted.kind != "peer":
                 print(f"{name(target)}: {tree}, {update}", file=sys.stderr)
