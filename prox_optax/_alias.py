@@ -10,7 +10,7 @@ from jax.typing import ArrayLike, DTypeLike
 from prox_optax import _validation
 from prox_optax._proximal import anchored, pull_gradient
 from prox_optax._schedule import scale_by_inner_decay, with_rate
-from prox_optax._states import check_chain
+from prox_optax._states import of_pull
 from prox_optax._types import Period, Rate, Weights
 from prox_optax._validation import is_schedule
 
@@ -213,7 +213,7 @@ def _published(
         params: optax.Params | None = None,
         **extra_args: Any,
     ) -> tuple[optax.Updates, Any]:
-        check_chain(state, 0, params, updates)
+        of_pull(state, 0)  # before optax counts the states
         return chain.update(updates, state, params, **extra_args)
 
     return optax.GradientTransformationExtraArgs(chain.init, update_fn)

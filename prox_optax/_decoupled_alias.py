@@ -11,7 +11,7 @@ from prox_optax._alias import check_rates, with_judged_schedules
 from prox_optax._placement import strong
 from prox_optax._proximal import anchored, pull_step
 from prox_optax._schedule import inner_decay, scale_by_inner_decay
-from prox_optax._states import check_chain
+from prox_optax._states import leaves_at, of_pull
 from prox_optax._types import Period, Rate, Weights
 from prox_optax._validation import is_schedule
 
@@ -186,7 +186,7 @@ def _decoupled(
         params: optax.Params | None = None,
         **extra_args: Any,
     ) -> tuple[optax.Updates, Any]:
-        check_chain(state, -1, params, updates)  # before base sees them
+        leaves_at(params, of_pull(state, -1), updates)  # before base sees them
         updates = jax.tree.map(strong, updates)  # or base compiles three times
         return chain.update(updates, state, params, **extra_args)
 

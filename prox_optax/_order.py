@@ -5,16 +5,23 @@ from typing import Any
 import optax
 
 _Transformation = optax.GradientTransformationExtraArgs
+_EXAMPLE = "optax.adam(1e-3)"
 
 
 def ahead_of(before: Any, pull: _Transformation) -> _Transformation:
     """Put a pull before an optimizer, or leave it alone where that is None."""
-    return pull if _is_none("before", before) else optax.chain(pull, before)
+    if before is None:
+        return pull
+    check_optimizer("before", before, _EXAMPLE)
+    return optax.chain(pull, before)
 
 
 def following(behind: Any, pull: _Transformation) -> _Transformation:
     """Put a pull behind an optimizer, or leave it alone where that is None."""
-    return pull if _is_none("behind", behind) else optax.chain(behind, pull)
+    if behind is None:
+        return pull
+    check_optimizer("behind", behind, _EXAMPLE)
+    return optax.chain(behind, pull)
 
 
 def check_optimizer(name: str, value: Any, example: str) -> None:
@@ -24,9 +31,3 @@ def check_optimizer(name: str, value: Any, example: str) -> None:
             f"{name} must be an optax transformation, got {value!r}; write for "
             f"example {name}={example}."
         )
-
-
-def _is_none(name: str, value: Any) -> bool:
-    if value is not None:
-        check_optimizer(name, value, "optax.adam(1e-3)")
-    return value is None

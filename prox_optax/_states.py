@@ -64,8 +64,7 @@ def set_anchor(
       >>> tx.update(jnp.zeros(2), state, jnp.zeros(2))[0]
       Array([1., 1.], dtype=float32)
     """
-    _check_not_swapped(opt_state, params)
-    chosen = {names(path) for path, _ in anchored_states(opt_state, name)}
+    chosen = {names(path) for path, _ in anchored_states(opt_state, params, name)}
     if params is None:
         raise ValueError("set_anchor needs the params to pull towards, got None.")
 
@@ -123,11 +122,15 @@ def get_anchor(
 
 
 def anchored_states(
-    opt_state: Any, name: str | None = None
+    opt_state: Any, params: Any, name: str | None
 ) -> list[tuple[Any, Anchored]]:
     """Return the states with an anchor in ``opt_state``, at least one, with paths."""
-    nodes = tree_leaves_with_path(opt_state, is_leaf=is_anchored)
-    states = [(path, node) for path, node in nodes if is_anchored(node)]
+    states = _anchors_in(opt_state)
+    if not states and _anchors_in(params):
+        raise ValueError(
+            "the arguments are swapped: the first is the optimizer's state, which "
+            "holds the anchor, and the second the params."
+        )
     if not states:
         raise ValueError(
             "opt_state holds no anchor; build the optimizer with prox_optax.proximal, "
@@ -148,6 +151,11 @@ def anchored_states(
     return found
 
 
+def _anchors_in(tree: Any) -> list[tuple[Any, Anchored]]:
+    nodes = tree_leaves_with_path(tree, is_leaf=is_anchored)
+    return [(path, node) for path, node in nodes if is_anchored(node)]
+
+
 def anchored_leaves(
     opt_state: Any, params: Any, name: str | None
 ) -> list[tuple[list[Names], Anchored, list[jax.Array]]]:
@@ -155,8 +163,7 @@ def anchored_leaves(
 
     No leaf is in two of them.
     """
-    _check_not_swapped(opt_state, params)
-    states = anchored_states(opt_state, name)
+    states = anchored_states(opt_state, params, name)
     of_leaf: dict[Names, str] = {}
     found = []
     for (_, state), label in zip(states, _labels(states), strict=True):
@@ -172,19 +179,6 @@ def anchored_leaves(
                 )
         found.append((full, state, ws))
     return found
-
-
-def _check_not_swapped(opt_state: Any, params: Any) -> None:
-    """Raise where the anchor is in the second argument alone."""
-
-    def has_anchor(tree: Any) -> bool:
-        return any(map(is_anchored, jax.tree.leaves(tree, is_leaf=is_anchored)))
-
-    if has_anchor(params) and not has_anchor(opt_state):
-        raise ValueError(
-            "the arguments are swapped: the first is the optimizer's state, which "
-            "holds the anchor, and the second the params."
-        )
 
 
 def _called(path: Any) -> list[str]:
@@ -228,12 +222,13 @@ def leaves_at(
     return fitted(params, state, "taken at init", updates)
 
 
-def check_chain(
-    chain_state: Any, index: int, params: optax.Params | None, updates: optax.Updates
-) -> None:
-    """Raise where a chain's state has none of a pull at ``index``, for its params."""
+def of_pull(chain_state: Any, index: int) -> Anchored:
+    """Return a chain's state of a pull, or raise where it has none at ``index``."""
     is_chain = isinstance(chain_state, tuple) and chain_state
-    leaves_at(params, chain_state[index] if is_chain else chain_state, updates)
+    state = chain_state[index] if is_chain else chain_state
+    if not is_anchored(state):
+        _tree_checks.refuse_foreign_state(state)
+    return state
 
 
 def fitted(

@@ -40,11 +40,13 @@ def of(names: Iterable[str]) -> Iterator[tuple[str, dict[str, Any]]]:
     known = {name: look(name) for name in names}
     taken = {x for x in known.values() if x is not None}
     free = itertools.filterfalse(taken.__contains__, itertools.count())
-    drawn: set[int | None] = {None}
+    drawn: set[int] = set()
     for name in names:
-        index = next(free) if known[name] in drawn else known[name]
+        index = known[name]
+        if index is None or index in drawn:
+            index = next(free)
         drawn.add(index)
-        yield name, style(index or 0)
+        yield name, style(index)
 
 
 def look(name: str) -> int | None:
