@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+import staged_run
 
 from benchmarks import experiments
 from benchmarks.experiments.continual import CONTINUAL_DIGITS
@@ -24,30 +25,14 @@ PULLED = {
     0: [(0.1, 2.0, 0.9, 0.1), (0.2, 1.1, 0.5, 0.2), (0.25, 0.6, 0.8, 0.6)],
     1: [(0.1, 2.0, 0.9, 0.1), (0.4, 0.5, 0.7, 0.7), (0.2, np.nan, 0.1, 0.1)],
 }
-META = {
-    "experiment": {
-        "tasks": 2,
-        "epochs_each": 1,
-        "epochs": 3,
-        "first_seed": 5,
-        "seeds": 5,
-        "tuning_seeds": 2,
-        "evaluate_every": 1,
-        "learning_rates": [0.1, 0.2],
-        "train": None,
-        "groups": [["all", ["plain", "pulled"]]],
-        "contrasts": [["pulled", "plain"]],
-        "primary": [["pulled", "plain"]],
-    },
-    "score": {"name": "accuracy", "higher": True},
-    "wording": {"items": "images", "setting": "drawn."},
-    "data_source": "drawn",
-    "command": "a test",
-    "lanes": 20,
-    "device": {"platform": "cpu", "cores": 2},
-    "versions": dict.fromkeys(("python", "jax", "flax", "optax", "prox_optax"), "1"),
-    "seconds": {"compile": 1, "run": 2},
-}
+META = staged_run.meta(
+    {"name": "accuracy", "higher": True},
+    "pulled",
+    tasks=2,
+    epochs_each=1,
+    epochs=3,
+    evaluate_every=1,
+)
 
 
 def rows_of(name, trials):

@@ -10,6 +10,7 @@ import numpy as np
 import optax
 import pandas as pd
 import pytest
+import staged_run
 
 from benchmarks import experiments, models
 from benchmarks.data.image_set import ImageSet, Split
@@ -278,28 +279,9 @@ def test_the_experiment_is_one_epoch_a_task():
     assert [*PLASTICITY.primary] == [(DECOUPLED, peer) for peer in METHODS[:3]]
 
 
-META = {
-    "experiment": {
-        "tasks": 4,
-        "epochs": 4,
-        "first_seed": 5,
-        "seeds": 5,
-        "tuning_seeds": 2,
-        "learning_rates": [0.1, 0.2],
-        "train": None,
-        "groups": [["all", ["plain", "pulled"]]],
-        "contrasts": [["pulled", "plain"]],
-        "primary": [["pulled", "plain"]],
-    },
-    "score": replace(PROBLEM, tasks=4).score._asdict(),
-    "wording": {"items": "images", "setting": "drawn."},
-    "data_source": "drawn",
-    "command": "a test",
-    "lanes": 20,
-    "device": {"platform": "cpu", "cores": 2},
-    "versions": dict.fromkeys(("python", "jax", "flax", "optax", "prox_optax"), "1"),
-    "seconds": {"compile": 1, "run": 2},
-}
+META = staged_run.meta(
+    replace(PROBLEM, tasks=4).score._asdict(), "pulled", tasks=4, epochs=4
+)
 # Trial 1 of "plain" is the best on the test seeds alone.
 TUNING = {("plain", 0): 0.5, ("plain", 1): 0.4, ("pulled", 0): 0.6, ("pulled", 1): 0.8}
 TEST = {("plain", 0): 0.3, ("plain", 1): 0.9, ("pulled", 0): 0.6, ("pulled", 1): 0.7}
@@ -309,18 +291,13 @@ TEST = {("plain", 0): 0.3, ("plain", 1): 0.9, ("pulled", 0): 0.6, ("pulled", 1):
 def metrics():
     """Seeds 5 and 6 tune; 7 to 9 test, with a shift that both methods share."""
     rows = []
-    for (name, trial), seed in itertools.product(TUNING, range(5, 10)):
-        split = "validation" if seed < 7 else "test"
-        value = (TUNING if seed < 7 else TEST)[name, trial] + 0.01 * (seed - 8)
+    made = staged_run.trials(TUNING, TEST, "strength", (1.0, 3.0), epochs=(4,))
+    for row, split, value in made:
+        value += 0.01 * (row["seed"] - 8)
         parts = {f"{split}_part_{n}": value - 0.1 * n for n in range(1, 5)}
         rows.append(
             {
-                "optimizer": name,
-                "trial": trial,
-                "learning_rate": [0.1, 0.2][trial],
-                "strength": [1.0, 3.0][trial] if name == "pulled" else np.nan,
-                "seed": seed,
-                "epoch": 4,
+                **row,
                 f"{split}_online_accuracy": value,
                 f"{split}_last_fifth": value / 2,
                 **parts,

@@ -1,6 +1,5 @@
 """The comparison of slow weights: its methods, its schedule, its choice, its report."""
 
-import itertools
 import json
 from dataclasses import replace
 
@@ -10,6 +9,7 @@ import numpy as np
 import optax
 import pandas as pd
 import pytest
+import staged_run
 from scipy import stats
 
 from benchmarks import experiments
@@ -138,27 +138,7 @@ def test_the_rate_falls_along_a_cosine():
     np.testing.assert_allclose(moved, expected, atol=1e-5)
 
 
-META = {
-    "experiment": {
-        "epochs": 2,
-        "first_seed": 5,
-        "seeds": 5,
-        "tuning_seeds": 2,
-        "learning_rates": [0.1, 0.2],
-        "train": None,
-        "groups": [["all", ["plain", "slow"]]],
-        "contrasts": [["slow", "plain"]],
-        "primary": [["slow", "plain"]],
-    },
-    "score": OUTER.problem.score._asdict(),
-    "wording": {"items": "windows", "setting": "drawn."},
-    "data_source": "drawn",
-    "command": "a test",
-    "lanes": 20,
-    "device": {"platform": "cpu", "cores": 2},
-    "versions": dict.fromkeys(("python", "jax", "flax", "optax", "prox_optax"), "1"),
-    "seconds": {"compile": 1, "run": 2},
-}
+META = staged_run.meta(OUTER.problem.score._asdict(), "slow", items="windows", epochs=2)
 # The best trials of the tuning seeds are 1 and 0; of the test seeds they are 0 and 1.
 TUNING = {("plain", 0): 3.0, ("plain", 1): 2.0, ("slow", 0): 2.0, ("slow", 1): 2.5}
 TEST = {("plain", 0): 1.0, ("plain", 1): 2.4, ("slow", 0): 2.2, ("slow", 1): 1.5}
@@ -172,22 +152,12 @@ def metrics():
     After the first epoch the other trials are ahead.
     """
     rows = []
-    for (name, trial), seed, epoch in itertools.product(TUNING, range(5, 10), (1, 2)):
-        split = "validation" if seed < 7 else "test"
-        value = (TUNING if seed < 7 else TEST)[name, trial]
-        value += [2.0, 4.0 if name == "plain" else 0.0][trial] * (epoch == 1)
-        value += SHIFTS.get(seed, 0.0) * (name == "slow")
-        rows.append(
-            {
-                "optimizer": name,
-                "trial": trial,
-                "learning_rate": [0.1, 0.2][trial],
-                "period": [30.0, 100.0][trial] if name == "slow" else np.nan,
-                "seed": seed,
-                "epoch": epoch,
-                f"{split}_bits_per_byte": value,
-            }
-        )
+    made = staged_run.trials(TUNING, TEST, "period", (30.0, 100.0), epochs=(1, 2))
+    for row, split, value in made:
+        name, trial = row["optimizer"], row["trial"]
+        value += [2.0, 4.0 if name == "plain" else 0.0][trial] * (row["epoch"] == 1)
+        value += SHIFTS.get(row["seed"], 0.0) * (name == "slow")
+        rows.append({**row, f"{split}_bits_per_byte": value})
     return pd.DataFrame(rows)
 
 
