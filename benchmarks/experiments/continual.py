@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from benchmarks.experiments.experiment import Experiment
+from benchmarks.experiments.experiment import Experiment, spread
 from benchmarks.optimizers.method import Settings
 from benchmarks.tasks.continual import Continual
 from benchmarks.tasks.text_series import TextSeries
@@ -26,7 +26,7 @@ def rates(lowest: float, span: float = 500) -> tuple[float, ...]:
     Methods with a number of their own try 6 values of it at every sixth rate: with 500
     the lowest, and 5, 26 and 129 times that. Pilots on other seeds chose both.
     """
-    return tuple(float(f"{lowest * span ** (k / 23):.3g}") for k in range(24))
+    return spread(lowest, span, 24)
 
 
 def against(method: str, peers: tuple[str, ...]) -> tuple[tuple[str, str], ...]:

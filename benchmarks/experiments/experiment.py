@@ -130,6 +130,12 @@ def log_grid(low: float, high: float, per_decade: int) -> tuple[float, ...]:
     return tuple(float(f"{10 ** (k / per_decade):.3g}") for k in steps)
 
 
+def spread(lowest: float, span: float, number: int) -> tuple[float, ...]:
+    """Return numbers up to `span` times the lowest in equal ratios, of 3 digits."""
+    last = number - 1
+    return tuple(float(f"{lowest * span ** (k / last):.3g}") for k in range(number))
+
+
 def tiny(experiment: Experiment) -> Experiment:
     """Return an experiment with less of everything, which runs the same lines."""
     middle = len(experiment.learning_rates) // 2

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from benchmarks.experiments.continual import against
-from benchmarks.experiments.experiment import Experiment
+from benchmarks.experiments.experiment import Experiment, spread
 from benchmarks.optimizers.method import Settings
 from benchmarks.tasks.language import Text
 
@@ -25,7 +25,7 @@ def rates(lowest: float) -> tuple[float, ...]:
     A method with 2 values of a number of its own tries each at 6 rates, one with 2 x 2
     values at 3. Pilots on other seeds chose the rates and the values.
     """
-    return tuple(float(f"{lowest * 8 ** (k / 11):.3g}") for k in range(12))
+    return spread(lowest, 8, 12)
 
 
 OUTER = Experiment(

@@ -1,7 +1,7 @@
 """The experiment on staying able to learn, with all its numbers."""
 
 from benchmarks.experiments.continual import against
-from benchmarks.experiments.experiment import Experiment
+from benchmarks.experiments.experiment import Experiment, spread
 from benchmarks.optimizers.method import Settings
 from benchmarks.tasks.plasticity import RandomLabels
 
@@ -21,7 +21,7 @@ def rates(lowest: float) -> tuple[float, ...]:
     numbers 3 x 3 values at 4 rates. Pilots on other seeds chose the lowest rate, the
     factors of single methods and the values.
     """
-    return tuple(float(f"{lowest * 60 ** (k / 35):.3g}") for k in range(36))
+    return spread(lowest, 60, 36)
 
 
 PLASTICITY = Experiment(
