@@ -32,7 +32,7 @@ MEASURE = "bytes a parameter"
 
 
 class Kept(NamedTuple):
-    """What is kept beside parameters and moments.
+    """Say what is kept beside parameters and moments.
 
     Attributes:
       anchor: its dtype; None keeps no anchor.

@@ -46,7 +46,7 @@ TEXTS = "own samples", "descriptions", "new text"
 
 
 class Sizes(NamedTuple):
-    """How much is trained and scored; a window is `context` tokens and the next one.
+    """Say how much is trained and scored; a window is `context` + 1 tokens.
 
     Attributes:
       steps: of a training.

@@ -52,7 +52,7 @@ class ImageSet(NamedTuple):
 
 
 class Numbers(Protocol):
-    """What a task says of the images that it takes; `load` explains it."""
+    """Name what a task says of the images that it takes; `load` explains it."""
 
     @property
     def data(self) -> str: ...

@@ -9,7 +9,7 @@ from benchmarks.report import continual, fronts, plasticity, trials
 
 
 class Report(NamedTuple):
-    """How a run is reported.
+    """Say how a run is reported.
 
     Attributes:
       draw: writes table and figures to a folder from metrics and meta data; returns
