@@ -1,6 +1,6 @@
 """A Llama network: grouped-query attention, gated MLP, RMS norm, tied embeddings."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -84,22 +84,30 @@ class Llama(nnx.Module):
     """A network from token ids (batch, positions) to float32 logits of the next one.
 
     Logits have shape (batch, positions, tokens). Parameters are float32; `dtype` is
-    that of the activations.
+    that of the activations. Those of all blocks are stacked on a leading axis, so that
+    one block is compiled; a gradient computes a block's activations again.
     """
 
     def __init__(
         self, shape: LlamaShape, *, dtype: DTypeLike = jnp.float32, rngs: nnx.Rngs
     ):
+        @nnx.split_rngs(splits=shape.layers)
+        @nnx.vmap
+        def stacked(rngs: nnx.Rngs) -> LlamaBlock:
+            return LlamaBlock(shape, dtype=dtype, rngs=rngs)
+
         self.embedding = nnx.Embed(shape.tokens, shape.width, dtype=dtype, rngs=rngs)
-        self.blocks = nnx.List(
-            LlamaBlock(shape, dtype=dtype, rngs=rngs) for _ in range(shape.layers)
-        )
+        self.blocks = stacked(rngs)
         self.norm = nnx.RMSNorm(
             shape.width, epsilon=shape.epsilon, dtype=dtype, rngs=rngs
         )
 
     def __call__(self, tokens: jax.Array) -> jax.Array:
-        x = self.embedding(tokens)
-        for block in self.blocks:
-            x = block(x)
+        graph, blocks = nnx.split(self.blocks)
+
+        def layer(x: jax.Array, own: Any) -> tuple[jax.Array, None]:
+            block: LlamaBlock = nnx.merge(graph, own)
+            return block(x), None
+
+        x, _ = jax.lax.scan(jax.checkpoint(layer), self.embedding(tokens), blocks)
         return self.embedding.attend(self.norm(x)).astype(jnp.float32)

@@ -6,12 +6,15 @@ import gguf
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pack_smollm2
 import pytest
 import smollm2
 from flax import nnx
 
-from benchmarks.data import gguf_file
+from benchmarks.data import pretrained
 from benchmarks.models.llama import Llama, LlamaShape
+from benchmarks.tasks import finetune
+from benchmarks.tasks.language import NETWORK
 
 WIDTH, LAYERS, HEADS, KV, HIDDEN, BASE, EPSILON = 16, 2, 4, 2, 12, 100.0, 1e-3
 FEATURES = WIDTH // HEADS
@@ -59,7 +62,7 @@ def written(path, tensors, kind="llama", before="smollm"):
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre(before)
     writer.add_token_list(TOKENS)
-    writer.add_token_types([gguf_file.CONTROL, *[1] * (len(TOKENS) - 1)])
+    writer.add_token_types([smollm2.CONTROL, *[1] * (len(TOKENS) - 1)])
     writer.add_token_merges(MERGES)
     for name, array in tensors.items():
         writer.add_tensor(name, array)
@@ -115,15 +118,82 @@ def oracle(tensors, tokens):
     return normed(x, "output_norm") @ w["token_embd.weight"].T
 
 
-def test_logits_of_the_file_are_those_of_numpy(file):
+@pytest.fixture(scope="module")
+def packed(file):
+    """Pack the file's network with a new text, and with texts that it writes."""
+    new, out = file.with_name("new.txt"), file.with_name(pretrained.NAME)
+    new.write_text("hello world 12, " * 40, encoding="utf-8")
+    pack_smollm2.main(out, new, texts=7, length=5, file=file)
+    return out
+
+
+NUMBERS = finetune.Finetune(context=4, windows=8, scored=2, own=3, dtype="float32")
+
+
+def test_logits_of_the_packed_network_are_those_of_numpy(packed):
     """float32 through two blocks, logits of order 1: 1e-4."""
-    found = gguf_file.read(file)
-    model = Llama(LlamaShape(**found.shape), rngs=nnx.Rngs(0))
-    gguf_file.put(model, found.params)
+    found = NUMBERS.load(packed)
+    params, _ = NUMBERS.task(found, 4).init(jax.random.key(0))
+    network = finetune.network(NUMBERS, found)
     tokens = np.random.default_rng(1).integers(0, len(TOKENS), 9)
-    logits = jax.jit(model)(jnp.asarray(tokens)[None])
+    logits = network.outputs(params[NETWORK], jnp.asarray(tokens)[None])
     assert logits.dtype == jnp.float32
     np.testing.assert_allclose(logits[0], oracle(drawn(), tokens), atol=1e-4)
+
+
+def test_packed_texts_are_the_tokens_of_the_texts(packed, file):
+    found, model = pretrained.load(packed.parent, 4, 3, 2), smollm2.load(file)
+    tokens = np.asarray(model.encode("hello world 12, " * 40))
+    tenth = len(tokens) // 10
+    np.testing.assert_array_equal(found.train.tokens, tokens[: -2 * tenth])
+    last = found.test.windows["new"]
+    assert last.shape == (2, 5)
+    np.testing.assert_array_equal(last[0], tokens[-tenth:][:5])
+    np.testing.assert_array_equal(last[1], tokens[-5:])
+    assert {x.shape for x in found.validation.windows.values()} == {(2, 5)}
+    assert found.train.own.shape == (3, 5)
+    assert (found.train.own[:, 0] == model.start).all()
+    np.testing.assert_array_equal(found.train.sizes, model.sizes)
+    assert "new.txt (640 bytes, sha256 " in found.source
+
+
+@pytest.mark.parametrize("kind", ["Q4_1", "Q8_0"])
+def test_quantised_numbers_are_those_of_the_format(kind):
+    """Against the package that defines it, to the bit."""
+    numbers = np.random.default_rng(0).normal(size=(2, 3, 64)).astype(np.float32)
+    one = gguf.GGMLQuantizationType[kind]
+    raw = gguf.quants.quantize(numbers, one)
+    expected = gguf.quants.dequantize(raw, one)
+    np.testing.assert_array_equal(pretrained.dequantised(raw, kind), expected)
+    assert abs(expected - numbers).max() < 0.5
+
+
+def test_a_kind_of_quantisation_that_is_not_read_is_named():
+    with pytest.raises(ValueError, match=r"Q5_K; .* F32, Q4_1 and Q8_0"):
+        pretrained.dequantised(np.zeros((1, 176), np.uint8), "Q5_K")
+
+
+def test_files_that_do_not_fit_are_refused(packed, tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"pack_smollm2\.py .*--data-dir DIR"):
+        NUMBERS.load(tmp_path)
+    with pytest.raises(ValueError, match=r"7 texts of 5 tokens .* 9 of 4 are needed"):
+        pretrained.load(packed, 4, 5, 2)
+    with pytest.raises(ValueError, match=r"the new one has .* tokens there, and 40"):
+        pretrained.divided(
+            {
+                "own": np.zeros((90, 6), int),
+                "new": np.zeros(500, int),
+                "old": np.zeros(500, int),
+                "sizes": np.ones(3, int),
+            },
+            4,
+            5,
+            40,
+        )
+    found = NUMBERS.load(packed)
+    found.params.pop(("norm", "scale"))
+    with pytest.raises(ValueError, match=r"of another network: .*'norm', 'scale'"):
+        NUMBERS.task(found, 4).init(jax.random.key(0))
 
 
 def test_activations_may_be_bfloat16_and_parameters_stay_float32():
@@ -134,10 +204,10 @@ def test_activations_may_be_bfloat16_and_parameters_stay_float32():
 
     params = jax.eval_shape(lambda: nnx.state(made(), nnx.Param))
     assert {x.dtype for x in jax.tree.leaves(params)} == {jnp.dtype("float32")}
-    positions = jnp.zeros((1, 3, WIDTH), jnp.bfloat16)
-    block = jax.eval_shape(lambda x: made().blocks[0](x), positions)
-    logits = jax.eval_shape(lambda x: made()(x), jnp.zeros((1, 3), jnp.int32))
-    assert (block.dtype, logits.dtype) == (jnp.bfloat16, jnp.float32)
+    tokens = jnp.zeros((1, 3), jnp.int32)
+    logits = jax.eval_shape(lambda x: made()(x), tokens)
+    assert logits.dtype == jnp.float32
+    assert "bf16[1,3,12]" in str(jax.make_jaxpr(lambda x: made()(x))(tokens))
 
 
 def by_hand(text):
@@ -156,6 +226,9 @@ def by_hand(text):
     return ids
 
 
+# ---------------------------------------------- the example's network, of the same file
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
@@ -167,34 +240,11 @@ def by_hand(text):
     ],
 )
 def test_token_ids(text, words, file):
-    tokenizer = gguf_file.read(file).tokenizer
+    model = smollm2.load(file)
     expected = [0, TOKENS.index("he")] if words is None else by_hand(words)
-    ids = tokenizer.encode(text).ids
+    ids = model.encode(text)
     assert ids == expected
-    assert tokenizer.decode(ids, skip_special_tokens=False) == text
-
-
-def test_other_files_are_refused(tmp_path):
-    other = written(tmp_path / "other.gguf", drawn(), kind="gpt2")
-    with pytest.raises(
-        ValueError, match="of the kind gpt2; give one of the kind llama"
-    ):
-        gguf_file.read(other)
-    own = drawn() | {"output.weight": drawn()["token_embd.weight"]}
-    with pytest.raises(ValueError, match=r"our network lacks: output\.weight\."):
-        gguf_file.read(written(tmp_path / "own.gguf", own))
-    split = written(tmp_path / "split.gguf", drawn(), before="llama-bpe")
-    with pytest.raises(ValueError, match=r"only .* is read"):
-        gguf_file.read(split)
-
-
-def test_a_missing_package_is_named(monkeypatch):
-    monkeypatch.setitem(sys.modules, "gguf", None)
-    with pytest.raises(ImportError, match="pip install gguf tokenizers"):
-        gguf_file.package("gguf")
-
-
-# ---------------------------------------------- the example's network, of the same file
+    assert model.decode(ids) == text
 
 
 def test_logits_of_the_example_are_those_of_numpy(file):
@@ -208,7 +258,6 @@ def test_logits_of_the_example_are_those_of_numpy(file):
 def test_tokens_of_the_example_have_the_bytes_of_the_text(file):
     found, text = smollm2.load(file), "hello wor 12\n\nné"
     ids = found.encode(text)
-    assert ids == gguf_file.read(file).tokenizer.encode(text).ids
     assert found.decode(ids) == text
     assert int(found.sizes[np.array(ids)].sum()) == len(text.encode())
     assert found.encode(END) == [found.start]
