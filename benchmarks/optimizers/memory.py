@@ -40,10 +40,17 @@ Term = Callable[[Lesson, Memory, Params], jax.Array]
 """Gives what is added to the loss of a batch."""
 
 
-def fisher(setup: Setup, lesson: Lesson, memory: Memory, params: Params) -> Params:
+def fisher(
+    setup: Setup,
+    lesson: Lesson,
+    memory: Memory,
+    params: Params,
+    together: int = TAKEN_AT_ONCE,
+) -> Params:
     """Return the diagonal of the Fisher information of a label, drawn by the network.
 
-    Where an example has several labels, it is their mean.
+    Where an example has several labels, it is their mean. So many gradients are squared
+    together.
     """
 
     def surprise(params: Params, example: tuple[jax.Array, jax.Array]) -> jax.Array:
@@ -55,7 +62,7 @@ def fisher(setup: Setup, lesson: Lesson, memory: Memory, params: Params) -> Para
 
     keys = jax.random.split(lesson.key, len(lesson.inputs))
     examples = lesson.inputs, keys
-    size = min(TAKEN_AT_ONCE, len(keys))
+    size = min(together, len(keys))
     found = prox_optax.fisher_diagonal(surprise, params, examples, batch_size=size)
     return jax.tree.map(lambda f: f / labels_each(lesson), found)
 

@@ -14,6 +14,7 @@ from benchmarks.report.fronts import Configuration, Study
 from benchmarks.report.markdown import Cells, align
 
 PRIMARY_WEIGHT = 0.5
+TRAINED_PLAINLY = "is trained plainly at one rate that was not tuned"
 
 
 def draw(folder: Path, metrics: pd.DataFrame, meta: dict[str, Any]) -> str:
@@ -164,13 +165,13 @@ def signed(pairs: np.ndarray) -> str:
 def explanation(meta: dict[str, Any]) -> str:
     """Say how the tables are to be read."""
     e = meta["experiment"]
-    tested = e["seeds"] - e["tuning_seeds"]
+    tested, is_given = e["seeds"] - e["tuning_seeds"], "weights" in e
     return f"""\
 {notes.size(meta)} {len(e["learning_rates"])} trials of each method,
 evaluated every {e["evaluate_every"]} epoch(s) of the new task.
 
 - The new task is the last one; the old ones are all before it, with equal weights. The
-  first task is trained plainly at one rate that was not tuned.
+  first task {"was learned before, elsewhere" if is_given else TRAINED_PLAINLY}.
 - Trial and epoch are chosen by the mean over {e["tuning_seeds"]} tuning seeds on the
   validation split; every number here is of the other {tested} seeds on the test split.
 - +-: half of the {statistics.CONFIDENCE:.0%} interval (Student's t) over the test \

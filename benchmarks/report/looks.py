@@ -14,7 +14,7 @@ COLOURS = (
 )
 MARKERS = ("s", "^", "D", "v", "P", "X", "<", ">", "p")
 LINES = ("--", "-.", ":", (0, (5, 1, 1, 1)), (0, (3, 3)), (0, (8, 2)), "-")
-BASES = ("sgd", "adam", "plain", "plain adam")
+BASES = ("sgd", "adam", "plain", "plain adam", "fine-tuned")
 METHODS = (
     *("trsgd", "trsgdw", "inner decay alone", "sgd at 0.293 x", "anchor alone"),
     *("sgd at 0.212 x", "lookahead", "weight average"),
@@ -26,6 +26,7 @@ METHODS = (
     *("ewc from its moment, decoupled", "replay", "kl on kept"),
     *("l2 to 0, coupled", "l2 to 0, decoupled", "l2 init, coupled"),
     *("l2 init, decoupled", "shrink and perturb", "layer norm", "snoo"),
+    *("lora of rank 8", "lora of rank 32"),
 )
 """The methods with a look of their own, in eights: those of eight differ in colour."""
 
@@ -53,11 +54,11 @@ def look(name: str) -> int | None:
     """Return the number of a method's look, which Adam's form shares with SGD's."""
     if name in BASES:
         return 0
-    role = re.sub(r"^(?:adamw?|muon), ", "", name).replace("tradam", "trsgd")
+    role = re.sub(r"^(?:adamw?|muon|fine-tuned), ", "", name).replace("tradam", "trsgd")
     role = role.replace("adam at", "sgd at").replace(
         "schedule-free adam", "schedule-free"
     )
-    role = re.sub(r"(replay|kl on) (?:of )?\d+", r"\1", role)
+    role = re.sub(r"(replay|kl on) (?:of )?(?:\d+|own samples)", r"\1", role)
     role = role.replace("muon beside adam", "muon")
     return METHODS.index(role) + 1 if role in METHODS else None
 
