@@ -51,6 +51,8 @@ class Experiment:
         there are no `decays`.
       at_once: replicas that a core of a CPU trains together, about: more leave its
         caches.
+      seeds_together: the most seeds that a program tests, where others tune; None is
+        all of them.
     """
 
     name: str
@@ -80,6 +82,7 @@ class Experiment:
     values: tuple[tuple[str, str, tuple[float, ...]], ...] = ()
     cosine: bool = False
     at_once: int = 10
+    seeds_together: int | None = None
 
     def __post_init__(self) -> None:
         """Refuse tuning seeds or schedules where it would not be clear what they do.

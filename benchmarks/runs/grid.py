@@ -42,8 +42,9 @@ class Program:
 def programs(experiment: Experiment) -> list[Program]:
     """List the programs of an experiment, in the order in which they are run.
 
-    With tuning seeds each has two: these choose, and the others are tested. Here the
-    latter make all trials; a run leaves out those that no report needs.
+    With tuning seeds each has two or more: these choose, and the others are tested, so
+    many together. Here the latter make all trials; a run leaves out those that no
+    report needs.
     """
     names, first = experiment.optimizers, experiment.first_seed
     together = [names] if experiment.together else [(name,) for name in names]
@@ -51,7 +52,10 @@ def programs(experiment: Experiment) -> list[Program]:
     seeds = range(first, first + experiment.seeds)
     stages: tuple[tuple[range, bool], ...] = ((seeds, False),)
     if chosen_by := experiment.tuning_seeds:
-        stages = (seeds[:chosen_by], False), (seeds[chosen_by:], True)
+        tested = seeds[chosen_by:]
+        size = experiment.seeds_together or len(tested)
+        parts = (tested[k : k + size] for k in range(0, len(tested), size))
+        stages = (seeds[:chosen_by], False), *((part, True) for part in parts)
     return [
         Program(batch_size, noise, group, own, trials, tests)
         for batch_size in experiment.batch_sizes

@@ -1,0 +1,52 @@
+"""The experiment with a pretrained language model, with all its numbers."""
+
+from benchmarks.experiments.continual import against
+from benchmarks.experiments.experiment import Experiment, spread
+from benchmarks.optimizers.method import Settings
+from benchmarks.tasks.finetune import Finetune
+
+BASE = "fine-tuned"
+EWC = f"{BASE}, ewc, decoupled"
+PEERS = (
+    *(BASE, f"{BASE}, average from the old", f"{BASE}, wise-ft"),
+    *("lora of rank 8", "lora of rank 32"),
+)
+PULLS = (f"{BASE}, l2-sp, coupled", f"{BASE}, l2-sp, decoupled", f"{BASE}, sfa")
+OUTPUTS = (
+    *(f"{BASE}, kl on new inputs", f"{BASE}, kl on new inputs, ewc"),
+    *(f"{BASE}, kl on own samples", f"{BASE}, replay of own samples"),
+)
+
+SMOLLM2 = Finetune(context=512, windows=480, scored=24, own=64, dtype="bfloat16")
+FINETUNE = Experiment(
+    name="finetune-smollm2",
+    question="SmolLM2-135M-Instruct learns a new text in 300 steps of 16 x 512 tokens, "
+    "without what it was trained on: what keeps its English? Primary contrasts: EWC "
+    "decoupled, its Fisher information from the model's own samples, minus plain "
+    "fine-tuning (learning rate x steps), minus an average of the weights, minus "
+    "WiSE-FT and minus LoRA of two ranks, mean bits per byte of old and new text on "
+    "the test split, trial and epoch chosen on the validation split of another seed. "
+    "The rest is exploratory.",
+    cost="not run",
+    problem=SMOLLM2,
+    groups=(
+        ("Fine-tuning and pulls", (*PEERS, f"{BASE}, decay to 0", *PULLS, EWC)),
+        ("With the old model's outputs", (BASE, EWC, *OUTPUTS)),
+    ),
+    contrasts=against(EWC, (*PEERS, f"{BASE}, decay to 0", *PULLS, *OUTPUTS)),
+    primary=against(EWC, PEERS),
+    learning_rates=spread(0.00003, 30, 8),
+    rate_scales=tuple((f"lora of rank {rank}", 10.0) for rank in (8, 32)),
+    seeds=6,
+    tuning_seeds=1,
+    epochs=11,
+    evaluate_every=1,
+    evaluate_from=1,
+    batch_sizes=(16,),
+    settings=Settings(momentum=0.0, weight_decay=0.0, period=30, b1=0.9, b2=0.99),
+    save_every=float("inf"),
+    at_once=1,
+    seeds_together=1,
+)
+
+EXPERIMENTS = (FINETUNE,)

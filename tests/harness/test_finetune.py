@@ -1,0 +1,229 @@
+"""Fine-tuning a pretrained network: what is read, shown, remembered, adapted."""
+
+from dataclasses import replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pandas as pd
+import pytest
+from scipy.special import log_softmax
+
+from benchmarks import experiments
+from benchmarks.experiments.finetune import FINETUNE, SMOLLM2
+from benchmarks.optimizers import OPTIMIZERS, finetune, lora, memory
+from benchmarks.optimizers.method import Settings, Setup
+from benchmarks.report import tables
+from benchmarks.runs import grid
+from benchmarks.runs.execute import execute, prepare
+from benchmarks.tasks.finetune import network
+from benchmarks.tasks.language import NETWORK
+from benchmarks.training.keys import order_key
+
+BATCH, CONTEXT = 4, 8
+NUMBERS = SMOLLM2.tiny()
+
+
+@pytest.fixture(scope="module")
+def data():
+    """Return the drawn network and texts; token 7 has no bytes, token 9 has 3."""
+    found = NUMBERS.load(None)
+    sizes = found.test.sizes.at[jnp.array([7, 9])].set(jnp.array([0, 3]))
+    return found._replace(
+        train=found.train._replace(sizes=sizes), test=found.test._replace(sizes=sizes)
+    )
+
+
+@pytest.fixture(scope="module")
+def task(data):
+    return NUMBERS.task(data, BATCH)
+
+
+@pytest.fixture(scope="module")
+def params(task):
+    return task.init(jax.random.key(1))[0]
+
+
+def nats(data, params, windows):
+    """Return the nats of every token but the first of each window, by NumPy."""
+    logits = network(NUMBERS, data).outputs(params[NETWORK], windows[:, :-1])
+    log_p = log_softmax(np.asarray(logits, np.float64), axis=-1)
+    return -np.take_along_axis(log_p, np.asarray(windows)[:, 1:, None], -1)[..., 0]
+
+
+def test_all_seeds_begin_with_the_weights_of_the_data_set(data, task):
+    both = [task.init(jax.random.key(seed))[0][NETWORK] for seed in (0, 1)]
+    jax.tree.map(np.testing.assert_array_equal, *both)
+    scale = both[0]["blocks"]["norm1"]["scale"][...]
+    np.testing.assert_array_equal(scale, data.params["blocks", "norm1", "scale"])
+
+
+def test_loss_is_of_windows_of_the_new_text(data, task, params):
+    """float32: a mean of 32 numbers of order 5."""
+    starts = task.batches(order_key(3), 5)
+    assert starts.shape == (NUMBERS.windows // BATCH, BATCH)
+    windows = np.stack([data.train.tokens[s : s + CONTEXT + 1] for s in starts[0]])
+    loss, (_, found) = task.players[NETWORK](params, (), data.train, starts[0], None)
+    expected = nats(data, params, windows)
+    np.testing.assert_allclose(loss, expected.mean(), rtol=1e-5)
+    sizes = np.where(windows == 7, 0, np.where(windows == 9, 3, 1))[:, 1:]
+    bits = expected.sum() / np.log(2) / sizes.sum()
+    np.testing.assert_allclose(found["bits_per_byte"], bits, rtol=1e-5)
+
+
+def test_scores_are_of_each_text_by_its_bytes(data, task, params):
+    found = jax.jit(task.evaluate)(params, (), data.test)
+    bits = {}
+    for name, end in {"old": "1", "new": "2", "own": "own"}.items():
+        windows = np.asarray(data.test.windows[name])
+        sizes = np.where(windows == 7, 0, np.where(windows == 9, 3, 1))[:, 1:]
+        expected = nats(data, params, windows).sum() / sizes.sum()
+        np.testing.assert_allclose(found[f"loss_{end}"], expected, rtol=1e-5)
+        bits[name] = min(expected / np.log(2), 8)
+        np.testing.assert_allclose(found[f"bits_per_byte_{end}"], bits[name], rtol=1e-5)
+    mean = (bits["old"] + bits["new"]) / 2
+    np.testing.assert_allclose(found["bits_per_byte"], mean, rtol=1e-5)
+
+
+def test_what_is_left_of_the_old_task_is_the_networks_own_texts(data, task):
+    assert [bool(task.series.begins(epoch)) for epoch in range(4)] == [0, 1, 0, 0]
+    lesson = task.series.finished((), data.train, 1, jax.random.key(0))
+    own = np.asarray(data.train.own)
+    assert own.shape == (NUMBERS.own, CONTEXT + 1)
+    np.testing.assert_array_equal(lesson.inputs, own[:, :-1])
+    np.testing.assert_array_equal(lesson.labels, own[:, 1:])
+    starts = task.batches(order_key(0), 1)[0]
+    batch = task.series.batch((), data.train, starts, jax.random.key(0))
+    inputs, labels = batch.recall(jnp.zeros(2, int), jnp.array([3, 1]))
+    np.testing.assert_array_equal(inputs, own[[3, 1], :-1])
+    np.testing.assert_array_equal(labels, own[[3, 1], 1:])
+
+
+def test_a_term_window_by_window_is_the_term_of_the_batch(data, task, params):
+    """float32: sums in another order."""
+    starts = task.batches(order_key(0), 1)[0]
+    lesson = task.series.batch((), data.train, starts, jax.random.key(0))
+    old = params[NETWORK]
+    new = jax.tree.map(lambda x: 0.9 * x, old)
+    held = memory.Memory(jnp.int32(1), (), old, (), ())
+    term = memory.as_before_on_new
+    expected = jax.value_and_grad(lambda own: term(lesson, held, own))(new)
+    apart = finetune.one_by_one(term)
+    found = jax.jit(jax.value_and_grad(lambda own: apart(lesson, held, own)))(new)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6),
+        found,
+        expected,
+    )
+
+
+# --------------------------------------------------------------------------- LoRA
+
+
+def setup(**numbers):
+    settings = Settings(momentum=0.0, weight_decay=0.0, period=2)
+    decay = optax.constant_schedule(1.0)
+    return Setup(
+        {k: jnp.float32(x) for k, x in numbers.items()}, decay, settings, BATCH
+    )
+
+
+def matrices():
+    """Return a stack of two matrices, an embedding and a norm."""
+    rng = np.random.default_rng(0)
+    shapes = {"kernel": (2, 5, 4), "embedding": (6, 5), "scale": (5,)}
+    return {k: jnp.asarray(rng.normal(size=s), "float32") for k, s in shapes.items()}
+
+
+def test_adapted_network_is_the_network_at_first():
+    params = matrices()
+    own = lora.adapted(3, params)
+    assert [len(pair) for pair in own.low] == [0, 2, 0]  # by name: the kernel's
+    jax.tree.map(np.testing.assert_array_equal, lora.merged(own), params)
+
+
+def test_narrow_gradients_are_those_of_automatic_differentiation():
+    """float32 sums of 5 terms."""
+    target = jax.tree.map(jnp.ones_like, matrices())
+    own = lora.adapted(3, matrices())
+    down = own.low[1][0]
+    up = jax.random.normal(jax.random.key(1), own.low[1][1].shape)
+    own = own._replace(low=[(), (down, up), ()])
+
+    def loss(params):
+        return sum(jnp.sum((params[k] - target[k]) ** 3) for k in params)
+
+    expected = jax.grad(lambda low: loss(lora.merged(own._replace(low=low))))(own.low)
+    grads = jax.grad(loss)(lora.merged(own))
+    found = lora.low_gradients(grads, own.low)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), found, expected
+    )
+
+
+def test_lora_learns_from_the_second_task_on_and_leaves_the_network_alone():
+    """Adam's first step is its learning rate, of the sign of the gradient."""
+    method, numbers = lora.lora(3), setup(learning_rate=0.1)
+    params = method.start(matrices())
+    tx = method.make(numbers)
+    state, grads = tx.init(params), jax.tree.map(jnp.ones_like, matrices())
+    updates, state = tx.update(grads, state, params)
+    still: Any = optax.apply_updates(params, updates)
+    jax.tree.map(np.testing.assert_array_equal, still, params)
+    state = method.between(numbers, None, state, params)
+    updates, state = tx.update(grads, state, params)
+    new: Any = optax.apply_updates(params, updates)
+    jax.tree.map(np.testing.assert_array_equal, new.network, params.network)
+    expected = 0.1 * np.sign(params.low[1][0].sum(axis=1))[:, :, None]
+    np.testing.assert_allclose(
+        new.low[1][1], np.broadcast_to(-expected, new.low[1][1].shape), rtol=1e-4
+    )
+    change = method.evaluated(new, state)["kernel"] - params.network["kernel"]
+    assert np.linalg.matrix_rank(change[0], tol=1e-5) <= 3
+
+
+# ------------------------------------------------------------------------ the run
+
+
+def test_nothing_is_trained_in_the_old_tasks_epoch():
+    rows = [OPTIMIZERS[name] for name in FINETUNE.optimizers]
+    assert len(rows) == 14
+    assert finetune.PRETRAINED.first_rate == 0.0
+
+
+def test_test_seeds_are_programs_of_their_own():
+    """So no more networks are in memory than the trials of one seed."""
+    programs = grid.programs(FINETUNE)
+    assert [(len(x.seeds), x.tests) for x in programs[:6]] == [
+        (1, False),
+        *[(1, True)] * 5,
+    ]
+    assert [x.seeds[0] for x in programs[:6]] == [*range(6)]
+    two = grid.programs(replace(FINETUNE, seeds_together=2))
+    assert [[*x.seeds] for x in two[:4]] == [[0], [1, 2], [3, 4], [5]]
+
+
+@pytest.mark.slow
+def test_tiny_run_begins_everywhere_with_the_same_network(tmp_path):
+    names = ("fine-tuned", "fine-tuned, ewc, decoupled", "lora of rank 8")
+    few = replace(
+        experiments.tiny(FINETUNE),
+        groups=(("all", names),),
+        contrasts=((names[1], names[0]), (names[1], names[2])),
+        primary=((names[1], names[0]),),
+        seeds=3,
+        seeds_together=1,
+    )
+    assert execute(prepare(few, "a test", tmp_path, resume=False))
+    text = tables.report(tmp_path, "a test")
+    assert "first task was learned before, elsewhere." in text
+    assert "fine-tuned, ewc, decoupled - fine-tuned (primary)" in text
+    metrics = pd.read_csv(tmp_path / "metrics.csv")
+    first = metrics[(metrics.epoch == 1) & (metrics.seed == 0)]
+    assert len(first) == 6
+    for measure in ("loss_1", "loss_2", "loss_own"):
+        assert first[f"validation_{measure}"].nunique() == 1
+    last = metrics[(metrics.epoch == 2) & (metrics.seed == 0)]
+    assert last.validation_loss_2.nunique() == 6
