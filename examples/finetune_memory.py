@@ -8,9 +8,12 @@ pretrained weights were bfloat16 themselves; other weights it would round, and p
 there. An anchor that is taken anew each period may be int16 instead.
 
 The bytes are those of the compiler, for an update of SmolLM2-135M's shapes; parameters
-and state are donated. Nothing is trained, and the model need not be there.
+and state are donated. With two devices they are of each, which holds a half of all. The
+times are medians of updates of arrays of ones. Nothing is trained, and the model need
+not be there.
 """
 
+import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,13 +25,16 @@ import records
 import report
 import smollm2
 import typer
+from jax.sharding import AxisType, NamedSharding
+from jax.sharding import PartitionSpec as P
 from matplotlib.figure import Figure
 
 from prox_optax import decoupled_proximal
 
 RATE = 1e-4
 TITLES = "kept", "with gradients and scratch"
-MEASURE = "bytes a parameter"
+MEASURE, TIME = "bytes a parameter", "an update, ms"
+REPEATS = 7
 
 
 class Kept(NamedTuple):
@@ -38,11 +44,13 @@ class Kept(NamedTuple):
       anchor: its dtype; None keeps no anchor.
       fisher: the dtype of the Fisher information; None pulls all weights alike.
       period: steps between two moves of the anchor; None keeps it.
+      devices: that share all arrays.
     """
 
     anchor: str | None = None
     fisher: str | None = None
     period: int | None = None
+    devices: int = 1
 
     def optimizer(self, fisher: Any) -> optax.GradientTransformation:
         """Return AdamW with the pull."""
@@ -63,11 +71,27 @@ METHODS = {
     "EWC, bfloat16 anchor and Fisher": Kept("bfloat16", "bfloat16"),
     "anchor of a period, float32": Kept("float32", period=10),
     "anchor of a period, int16": Kept("int16", period=10),
+    "AdamW, each of 2 devices": Kept(devices=2),
+    "EWC, float32, each of 2 devices": Kept("float32", "float32", devices=2),
 }
 
 
-def of_update(kept: Kept, params: Any) -> tuple[float, float]:
-    """Return the bytes a parameter between two steps, and the most during an update."""
+def placed(arrays: Any, devices: int) -> Any:
+    """Give each array a sharding: along the first axis that the devices divide."""
+    mesh = jax.make_mesh((devices,), ("all",), (AxisType.Auto,))
+
+    def of(x: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
+        whole: list[str | None] = [None] * x.ndim
+        axes = [k for k, size in enumerate(x.shape) if size % devices == 0]
+        for axis in axes[:1]:
+            whole[axis] = "all"
+        return x.update(sharding=NamedSharding(mesh, P(*whole)))
+
+    return jax.tree.map(of, arrays)
+
+
+def compiled(kept: Kept, params: Any) -> tuple[jax.stages.Compiled, Any]:
+    """Compile an update; return it and the shapes of its arguments."""
 
     def init(params, fisher):
         return kept.optimizer(fisher).init(params)
@@ -81,30 +105,57 @@ def of_update(kept: Kept, params: Any) -> tuple[float, float]:
         dtype = jnp.dtype(kept.fisher)
         fisher = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, dtype), params)
     state = jax.eval_shape(init, params, fisher)
-    lowered = jax.jit(update, donate_argnums=(0, 1)).lower(
-        params, state, fisher, params
-    )
-    found = lowered.compile().memory_analysis()
+    shapes = placed((params, state, fisher, params), kept.devices)
+    return jax.jit(update, donate_argnums=(0, 1)).lower(*shapes).compile(), shapes
+
+
+def bytes_of(update: jax.stages.Compiled, size: int) -> tuple[float, float]:
+    """Return the bytes a parameter between two steps, and the most during an update."""
+    found = update.memory_analysis()
     assert found is not None  # a backend may have none
-    size = sum(x.size for x in jax.tree.leaves(params))
     arguments, fresh = found.argument_size_in_bytes, found.output_size_in_bytes
     most = arguments + fresh - found.alias_size_in_bytes + found.temp_size_in_bytes
     return (arguments - 4 * size) / size, most / size
 
 
-def tabulate(found: dict[str, tuple[float, float]]) -> str:
-    """Write a row a method: bytes a parameter."""
-    lines = [f"| method | {' | '.join(TITLES)} |", "| --- | --- | --- |"]
-    for name, (between, most) in found.items():
-        lines.append(f"| {name} | {between:.2f} | {most:.2f} |")
+def milliseconds(update: jax.stages.Compiled, shapes: Any) -> float:
+    """Return the median time of an update of ones."""
+    params, state, fisher, grads = jax.tree.map(
+        lambda x: jnp.ones(x.shape, x.dtype), shapes
+    )
+    times = []
+    for _ in range(REPEATS):
+        began = time.perf_counter()
+        params, state = jax.block_until_ready(update(params, state, fisher, grads))
+        times.append(time.perf_counter() - began)
+    return 1000 * float(np.median(times))
+
+
+def of_update(kept: Kept, params: Any) -> tuple[float, float, float]:
+    """Return bytes kept and the most, a parameter, and the time of an update.
+
+    Bytes are of each device; the time is of one device alone, else not a number.
+    """
+    update, shapes = compiled(kept, params)
+    size = sum(x.size for x in jax.tree.leaves(params)) // kept.devices
+    taken = milliseconds(update, shapes) if kept.devices == 1 else np.nan
+    return *bytes_of(update, size), taken
+
+
+def tabulate(found: dict[str, list[float]]) -> str:
+    """Write a row a method: bytes a parameter, and the time."""
+    lines = [f"| method | {' | '.join((*TITLES, TIME))} |", "| --- " * 4 + "|"]
+    for name, (between, most, ms) in found.items():
+        shown = "-" if np.isnan(ms) else f"{ms:.0f}"
+        lines.append(f"| {name} | {between:.2f} | {most:.2f} | {shown} |")
     return "\n".join(lines) + "\n"
 
 
-def draw(found: dict[str, tuple[float, float]]) -> Figure:
+def draw(found: dict[str, list[float]]) -> Figure:
     """Draw a bar for what is kept and for the most."""
-    figure = Figure(figsize=(7, 3), layout="constrained")
+    figure = Figure(figsize=(7, 3.5), layout="constrained")
     axes = figure.add_subplot(xlabel=MEASURE)
-    between, most = np.array(list(found.values())).T
+    between, most, _ = np.array(list(found.values())).T
     axes.barh(list(found), most, color="lightgray", label=TITLES[1])
     axes.barh(list(found), between, label=TITLES[0])
     axes.invert_yaxis()
@@ -115,10 +166,12 @@ def draw(found: dict[str, tuple[float, float]]) -> Figure:
 def main(tiny: bool = False, out: Path = Path("results/examples")) -> None:
     """Compile an update of each method; print and draw the bytes a parameter."""
     params = jax.eval_shape(lambda: smollm2.tiny().params if tiny else smollm2.drawn())
-    found, raw = {}, list[records.Record]()
+    found, raw = dict[str, list[float]](), list[records.Record]()
     for name, kept in METHODS.items():
-        found[name] = tuple(records.as_written(of_update(kept, params)))
-        for title, x in zip(TITLES, found[name], strict=True):
+        found[name] = [float(x) for x in records.as_written(of_update(kept, params))]
+        for title, x in zip((*TITLES, TIME), found[name], strict=True):
+            if np.isnan(x):
+                continue
             raw += records.of_trials(title, "test", name, {}, np.array([[x]]))
     size = sum(x.size for x in jax.tree.leaves(params))
     text = (
@@ -129,4 +182,5 @@ def main(tiny: bool = False, out: Path = Path("results/examples")) -> None:
 
 
 if __name__ == "__main__":
+    jax.config.update("jax_num_cpu_devices", 2)
     typer.run(main)

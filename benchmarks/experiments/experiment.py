@@ -51,8 +51,8 @@ class Experiment:
         there are no `decays`.
       at_once: replicas that a core of a CPU trains together, about: more leave its
         caches.
-      seeds_together: the most seeds that a program tests, where others tune; None is
-        all of them.
+      large: whether one replica fills a device. Then they are trained one by one there,
+        and each seed that is tested is a program, so that few are in memory.
     """
 
     name: str
@@ -82,7 +82,7 @@ class Experiment:
     values: tuple[tuple[str, str, tuple[float, ...]], ...] = ()
     cosine: bool = False
     at_once: int = 10
-    seeds_together: int | None = None
+    large: bool = False
 
     def __post_init__(self) -> None:
         """Refuse tuning seeds or schedules where it would not be clear what they do.

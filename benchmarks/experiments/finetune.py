@@ -35,7 +35,7 @@ FINETUNE = Experiment(
     ),
     contrasts=against(EWC, (*PEERS, f"{BASE}, decay to 0", *PULLS, *OUTPUTS)),
     primary=against(EWC, PEERS),
-    learning_rates=spread(0.00003, 30, 8),
+    learning_rates=spread(0.00003, 30, 12),
     rate_scales=tuple((f"lora of rank {rank}", 10.0) for rank in (8, 32)),
     seeds=6,
     tuning_seeds=1,
@@ -45,8 +45,7 @@ FINETUNE = Experiment(
     batch_sizes=(16,),
     settings=Settings(momentum=0.0, weight_decay=0.0, period=30, b1=0.9, b2=0.99),
     save_every=float("inf"),
-    at_once=1,
-    seeds_together=1,
+    large=True,
 )
 
 EXPERIMENTS = (FINETUNE,)

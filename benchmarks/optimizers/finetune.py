@@ -7,8 +7,6 @@ they look at or keep of it are texts that the network itself wrote.
 from dataclasses import replace
 from functools import partial
 
-import jax
-
 from benchmarks.optimizers.bases import l2_adam
 from benchmarks.optimizers.continual import (
     Remembering,
@@ -21,14 +19,11 @@ from benchmarks.optimizers.continual import (
     the_average,
 )
 from benchmarks.optimizers.memory import (
-    Memory,
-    Term,
     as_before_on_kept,
     as_before_on_new,
     fisher,
     replayed,
 )
-from benchmarks.optimizers.method import Lesson, Params
 
 KEPT = 64  # texts of the network's own
 SQUARED_TOGETHER = 2  # gradients, of which each is as large as the network
@@ -42,26 +37,10 @@ WEIGHTS = {"weight": (0.03, 0.1, 0.3, 1.0)}
 own_fisher = partial(fisher, together=SQUARED_TOGETHER)
 
 
-def one_by_one(term: Term) -> Term:
-    """Compute a term window by window, which bounds the memory of its gradient."""
-
-    def mean(lesson: Lesson, memory: Memory, params: Params) -> jax.Array:
-        @jax.checkpoint
-        def of_one(window: tuple[jax.Array, jax.Array, jax.Array]) -> jax.Array:
-            inputs, labels, key = window
-            alone = lesson._replace(inputs=inputs[None], labels=labels[None], key=key)
-            return term(alone, memory, params)
-
-        keys = jax.random.split(lesson.key, len(lesson.inputs))
-        return jax.lax.map(of_one, (lesson.inputs, lesson.labels, keys)).mean()
-
-    return mean
-
-
 ewc = replace(PRETRAINED, inner=decoupled, weigh=own_fisher)
-kl = replace(PRETRAINED, term=one_by_one(as_before_on_new), teaches=True)
-own_kl = replace(kl, term=one_by_one(as_before_on_kept), keeps=KEPT)
-replay = replace(PRETRAINED, term=one_by_one(replayed), keeps=KEPT)
+kl = replace(PRETRAINED, term=as_before_on_new, teaches=True)
+own_kl = replace(kl, term=as_before_on_kept, keeps=KEPT)
+replay = replace(PRETRAINED, term=replayed, keeps=KEPT)
 both = replace(kl, inner=decoupled, weigh=own_fisher)
 METHODS = {
     "decay to 0": replace(PRETRAINED, inner=decoupled, to_zero=True).method(DECAY),

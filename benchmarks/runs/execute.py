@@ -192,7 +192,7 @@ def describe(experiment: Experiment, data_set: DataSet) -> dict[str, Any]:
     for text in ("question", "cost", "gpu_cost"):
         del numbers[text]
     usual = {field.name: field.default for field in fields(experiment)}
-    for added in ("values", "cosine", "at_once", "seeds_together"):
+    for added in ("values", "cosine", "at_once", "large"):
         if numbers[added] == usual[added]:
             del numbers[added]  # older runs go on without it
     numbers |= numbers.pop("problem")

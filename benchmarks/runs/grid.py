@@ -42,9 +42,9 @@ class Program:
 def programs(experiment: Experiment) -> list[Program]:
     """List the programs of an experiment, in the order in which they are run.
 
-    With tuning seeds each has two or more: these choose, and the others are tested, so
-    many together. Here the latter make all trials; a run leaves out those that no
-    report needs.
+    With tuning seeds each has two: these choose, and the others are tested, of large
+    experiments each in a program of its own. Here the latter make all trials; a run
+    leaves out those that no report needs.
     """
     names, first = experiment.optimizers, experiment.first_seed
     together = [names] if experiment.together else [(name,) for name in names]
@@ -53,7 +53,7 @@ def programs(experiment: Experiment) -> list[Program]:
     stages: tuple[tuple[range, bool], ...] = ((seeds, False),)
     if chosen_by := experiment.tuning_seeds:
         tested = seeds[chosen_by:]
-        size = experiment.seeds_together or len(tested)
+        size = 1 if experiment.large else len(tested)
         parts = (tested[k : k + size] for k in range(0, len(tested), size))
         stages = (seeds[:chosen_by], False), *((part, True) for part in parts)
     return [

@@ -72,10 +72,11 @@ class Placement:
         """Return the placement of fewer seeds and trials, on the same devices.
 
         On a CPU the blocks stay, so that the same compiled program serves, unless more
-        than half of one would be repeats: then it has several seeds.
+        than half of one would be repeats: then it has several seeds. So do those of one
+        replica.
         """
         block = self.block
-        if self.mesh.devices.flat[0].platform != "cpu":
+        if self.mesh.devices.flat[0].platform != "cpu" and block != (1, 1):
             block = largest_block(seeds, trials, self.mesh.size)
         elif (together := block[1] // trials) > 1:
             block = min(together, seeds), trials
@@ -165,10 +166,12 @@ def place(experiment: Experiment, devices: Sequence[jax.Device]) -> Placement:
 
     A GPU trains its share at once, which fills it. A core of a CPU is faster with a few
     trials of one seed at a time. There a block is the same on any number of devices, so
-    that its numbers are the same bits.
+    that its numbers are the same bits. A large experiment has blocks of one replica.
     """
     seeds, trials = numbers(experiment)
-    if devices[0].platform == "cpu":
+    if experiment.large:
+        block = 1, 1
+    elif devices[0].platform == "cpu":
         optimizers = len(grid.programs(experiment)[0].optimizers)
         most = max(1, experiment.at_once // optimizers)
         block = 1, -(-trials // -(-trials // most))

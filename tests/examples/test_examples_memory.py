@@ -14,6 +14,8 @@ KEPT = {
     "EWC, bfloat16 anchor and Fisher": 3 * FLOAT + 2 * HALF,
     "anchor of a period, float32": 4 * FLOAT,
     "anchor of a period, int16": 3 * FLOAT + HALF,
+    "AdamW, each of 2 devices": 3 * FLOAT,
+    "EWC, float32, each of 2 devices": 5 * FLOAT,
 }
 OTHERS = 64  # bytes, at most: steps, and what an int16 anchor is counted in
 
@@ -22,7 +24,9 @@ OTHERS = 64  # bytes, at most: steps, and what an int16 anchor is counted in
 @pytest.mark.parametrize("name", KEPT)
 def test_bytes_are_those_of_the_arrays(name):
     params = jax.eval_shape(lambda: smollm2.tiny().params)
-    size = sum(x.size for x in jax.tree.leaves(params))
-    kept, most = finetune_memory.of_update(finetune_memory.METHODS[name], params)
+    method = finetune_memory.METHODS[name]
+    size = sum(x.size for x in jax.tree.leaves(params)) // method.devices
+    kept, most, taken = finetune_memory.of_update(method, params)
+    assert (taken > 0) == (method.devices == 1)
     assert 0 <= size * (kept - KEPT[name]) <= OTHERS
     assert size * (most - kept) >= FLOAT * size  # the gradients

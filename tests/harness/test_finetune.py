@@ -13,10 +13,10 @@ from scipy.special import log_softmax
 
 from benchmarks import experiments
 from benchmarks.experiments.finetune import FINETUNE, SMOLLM2
-from benchmarks.optimizers import OPTIMIZERS, finetune, lora, memory
+from benchmarks.optimizers import OPTIMIZERS, finetune, lora
 from benchmarks.optimizers.method import Settings, Setup
 from benchmarks.report import tables
-from benchmarks.runs import grid
+from benchmarks.runs import grid, placement
 from benchmarks.runs.execute import execute, prepare
 from benchmarks.tasks.finetune import network
 from benchmarks.tasks.language import NETWORK
@@ -101,24 +101,6 @@ def test_what_is_left_of_the_old_task_is_the_networks_own_texts(data, task):
     np.testing.assert_array_equal(labels, own[[3, 1], 1:])
 
 
-def test_a_term_window_by_window_is_the_term_of_the_batch(data, task, params):
-    """float32: sums in another order."""
-    starts = task.batches(order_key(0), 1)[0]
-    lesson = task.series.batch((), data.train, starts, jax.random.key(0))
-    old = params[NETWORK]
-    new = jax.tree.map(lambda x: 0.9 * x, old)
-    held = memory.Memory(jnp.int32(1), (), old, (), ())
-    term = memory.as_before_on_new
-    expected = jax.value_and_grad(lambda own: term(lesson, held, own))(new)
-    apart = finetune.one_by_one(term)
-    found = jax.jit(jax.value_and_grad(lambda own: apart(lesson, held, own)))(new)
-    jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6),
-        found,
-        expected,
-    )
-
-
 # --------------------------------------------------------------------------- LoRA
 
 
@@ -201,8 +183,15 @@ def test_test_seeds_are_programs_of_their_own():
         *[(1, True)] * 5,
     ]
     assert [x.seeds[0] for x in programs[:6]] == [*range(6)]
-    two = grid.programs(replace(FINETUNE, seeds_together=2))
-    assert [[*x.seeds] for x in two[:4]] == [[0], [1, 2], [3, 4], [5]]
+    small = grid.programs(replace(FINETUNE, large=False))
+    assert [[*x.seeds] for x in small[:2]] == [[0], [1, 2, 3, 4, 5]]
+
+
+def test_one_replica_is_trained_at_a_time():
+    """On a GPU too, where a small experiment trains all of them at once."""
+    whole = placement.place(FINETUNE, jax.devices()[:1])
+    assert whole.block == (1, 1)
+    assert [len(each.where[0]) for each in whole.narrowed(1, 3).rounds] == [1] * 3
 
 
 @pytest.mark.slow
@@ -213,8 +202,7 @@ def test_tiny_run_begins_everywhere_with_the_same_network(tmp_path):
         groups=(("all", names),),
         contrasts=((names[1], names[0]), (names[1], names[2])),
         primary=((names[1], names[0]),),
-        seeds=3,
-        seeds_together=1,
+        seeds=2,
     )
     assert execute(prepare(few, "a test", tmp_path, resume=False))
     text = tables.report(tmp_path, "a test")
