@@ -40,7 +40,7 @@ from matplotlib.figure import Figure
 from prox_optax import decoupled_proximal, fisher_diagonal
 
 RATE = 3e-4
-SHARES, STRENGTHS = (0.25, 0.5, 0.75), (1e3, 1e4, 1e5)
+SHARES, STRENGTHS = (0.25, 0.5, 0.75), (1e4, 1e5, 1e6)
 MEASURE = "bits per byte"
 TEXTS = "own samples", "descriptions", "new text"
 
@@ -56,8 +56,8 @@ class Sizes(NamedTuple):
       scored: windows of each text that is scored, as many of further own ones.
     """
 
-    steps: int = 20
-    batch: int = 2
+    steps: int = 50
+    batch: int = 4
     context: int = 128
     sampled: int = 16
     scored: int = 8
