@@ -53,10 +53,7 @@ DataSets = Annotated[
     Path | None, typer.Option(help="Read CIFAR-10 and a .txt file from this folder.")
 ]
 Resume = Annotated[
-    bool,
-    typer.Option(
-        "--resume", help="Continue the interrupted run or measurements in the folder."
-    ),
+    bool, typer.Option("--resume", help="Continue what was interrupted in the folder.")
 ]
 Tiny = Annotated[
     bool, typer.Option("--tiny", help="Run the same code with less of everything.")
@@ -131,7 +128,11 @@ def find(name: str, tiny: bool) -> experiments.Experiment:
 
 @app.command("list")
 def list_experiments() -> None:
-    """List the experiments: what each answers and takes, and what was run where."""
+    """List the experiments: what each answers and takes, and what was run where.
+
+    Memory is counted, not measured: the parameters, optimizer states and gradients of
+    all runs that are trained together. Activations, data and the program come on top.
+    """
     for experiment in experiments.EXPERIMENTS.values():
         print("\n".join(overview.describe(experiment)))
 
