@@ -10,7 +10,7 @@ from benchmarks.experiments import Experiment
 from benchmarks.runs import grid
 from benchmarks.runs.grid import Program
 from benchmarks.runs.program import nbytes
-from benchmarks.training import loop
+from benchmarks.training import loop, vectors
 
 
 def bytes_held(experiment: Experiment) -> int:
@@ -21,10 +21,19 @@ def bytes_held(experiment: Experiment) -> int:
     """
     smallest = min(experiment.batch_sizes)
     programs = grid.programs(replace(experiment, batch_sizes=(smallest,)))
-    most, networks = max(map(replicas, programs)), experiment.problem.abstract()
+    most, networks = max(map(replicas, programs)), shapes(experiment)
     own = {each.optimizers: each for each in programs if replicas(each) == most}
     each_of = (of_each(experiment, which, networks) for which in own.values())
     return most * max(each_of)
+
+
+def shapes(experiment: Experiment) -> Any:
+    """Return the shapes of a replica's networks, vectors where a run has vectors."""
+    params, stats = experiment.problem.abstract()
+    if not experiment.together:
+        return params, stats
+    vector = partial(jax.eval_shape, vectors.to_vector)
+    return {player: vector(own) for player, own in params.items()}, vector(stats)
 
 
 def replicas(which: Program) -> int:

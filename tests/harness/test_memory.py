@@ -10,7 +10,7 @@ import pytest
 from benchmarks import experiments
 from benchmarks.experiments import classify, continual, language, plasticity
 from benchmarks.runs import grid, memory, overview, program
-from benchmarks.training import loop
+from benchmarks.training import loop, vectors
 
 ON_DIGITS = {"data": "digits", "train": 100, "validation": 100, "test": 100}
 PROBLEMS = {
@@ -44,16 +44,19 @@ def test_bytes_of_the_largest_program():
     tiny = experiments.tiny(classify.SENSITIVITY_DIGITS)
     tiny = replace(tiny, groups=(("", ("sgd", "tradam")),), batch_sizes=(8,))
     task = tiny.problem.task(tiny.problem.load(None), batch_size=8)
-    found = []
-    for which in grid.programs(tiny):
-        numbers = grid.number_arrays(tiny, which)
-        methods = grid.methods(tiny, which, steps=10)
-        init = partial(loop.init_lanes, task, methods)
-        lanes = jax.eval_shape(init, numbers, jnp.asarray(which.seeds))
-        found.append(sum(program.nbytes([x, x.params]) for x in lanes.values()))
-    assert memory.bytes_held(tiny) == max(found) > min(found)
-    together = replace(tiny, together=True)
-    assert memory.bytes_held(together) == sum(found)
+
+    def held(task, experiment):
+        for which in grid.programs(experiment):
+            numbers = grid.number_arrays(experiment, which)
+            methods = grid.methods(experiment, which, steps=10)
+            init = partial(loop.init_lanes, task, methods)
+            lanes = jax.eval_shape(init, numbers, jnp.asarray(which.seeds))
+            yield sum(program.nbytes([x, x.params]) for x in lanes.values())
+
+    few, most = held(task, tiny)
+    assert few < memory.bytes_held(tiny) == most
+    together, (as_vectors, _) = replace(tiny, together=True), vectors.as_vectors(task)
+    assert [memory.bytes_held(together)] == [*held(as_vectors, together)]
 
 
 def test_only_the_most_seeds_of_a_program_count():
