@@ -15,7 +15,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
 
 import typer
 
@@ -33,6 +32,29 @@ from benchmarks.records.files import DamagedError
 from benchmarks.report import tables
 from benchmarks.runs import checkpoint, folders, hosts, overview, signals, weights
 from benchmarks.runs.execute import execute, follow, prepare, stopped
+from benchmarks.runs.options import (
+    Again,
+    Coordinator,
+    DataDir,
+    DataSets,
+    Debug,
+    Epochs,
+    Folder,
+    Length,
+    Measured,
+    Minutes,
+    Name,
+    OfTiny,
+    Out,
+    Parts,
+    Process,
+    Prompt,
+    Redrawn,
+    Resume,
+    Seed,
+    Temperature,
+    Tiny,
+)
 from benchmarks.tasks.problem import Request, Sampler
 
 # On a GPU the compiler of jax 0.11.2 dies where it tiles matmuls of patches for Triton.
@@ -41,42 +63,6 @@ if any(map(importlib.util.find_spec, ("jax_cuda12_plugin", "jax_cuda13_plugin"))
     os.environ["XLA_FLAGS"] = f"{NO_TRITON} {os.environ.get('XLA_FLAGS', '')}"
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False)
-
-Name = Annotated[str, typer.Argument(help="An experiment; `list` shows all.")]
-Out = Annotated[
-    Path | None, typer.Option(help="Write to this folder; default: results/NAME.")
-]
-DataDir = Annotated[
-    Path | None, typer.Option(help="Read the data set from this folder or archive.")
-]
-DataSets = Annotated[
-    Path | None, typer.Option(help="Read CIFAR-10 and a .txt file from this folder.")
-]
-Resume = Annotated[
-    bool,
-    typer.Option(
-        "--resume", help="Continue the interrupted run or measurements in the folder."
-    ),
-]
-Tiny = Annotated[
-    bool, typer.Option("--tiny", help="Run the same code with less of everything.")
-]
-Epochs = Annotated[
-    int | None,
-    typer.Option(
-        min=1,
-        help="Train for this many epochs; decays of the rate move along with them.",
-    ),
-]
-Coordinator = Annotated[
-    str | None, typer.Option(help="Run with other processes; HOST:PORT of the first.")
-]
-Process = Annotated[
-    str | None, typer.Option(help="Be one of them: 0/2 or 1/2 if there are two.")
-]
-Debug = Annotated[
-    bool, typer.Option("--debug", help="Show an error with its traceback.")
-]
 
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
@@ -131,7 +117,11 @@ def find(name: str, tiny: bool) -> experiments.Experiment:
 
 @app.command("list")
 def list_experiments() -> None:
-    """List the experiments: what each answers and takes, and what was run where."""
+    """List the experiments: what each answers and takes, and what was run where.
+
+    Memory is counted, not measured: the parameters, optimizer states and gradients of
+    all runs that are trained together. Activations, data and the program come on top.
+    """
     for experiment in experiments.EXPERIMENTS.values():
         print("\n".join(overview.describe(experiment)))
 
@@ -150,8 +140,8 @@ def run_experiment(
 ) -> None:
     """Train all runs of an experiment, write the results and print the table.
 
-    SIGINT or SIGTERM stops it after a checkpoint; --resume goes on from there. It uses
-    all GPUs, or all CPU cores; --coordinator adds those of other hosts.
+    SIGINT or SIGTERM stops it after a checkpoint; --resume goes on from there. A run
+    uses all GPUs, or all CPU cores; --coordinator adds those of other hosts.
     """
     experiment = find(name, tiny)
     command = run_command(name, tiny)
@@ -181,12 +171,9 @@ def run_experiment(
 
 @app.command("report")
 def report_experiment(
-    name: Annotated[
-        str | None,
-        typer.Argument(help="An experiment; without a name, all that have results."),
-    ] = None,
-    tiny: Tiny = False,
-    out: Out = None,
+    name: Redrawn = None,
+    tiny: OfTiny = False,
+    out: Folder = None,
     debug: Debug = False,
 ) -> None:
     """Redraw tables and figures from the results of a run, without training."""
@@ -209,18 +196,16 @@ def report_experiment(
 @app.command("sample")
 def sample(
     name: Name,
-    tiny: Tiny = False,
-    out: Out = None,
+    tiny: OfTiny = False,
+    out: Folder = None,
     data_dir: DataDir = None,
-    seed: Annotated[int, typer.Option(help="Draw with this random seed.")] = 0,
-    prompt: Annotated[str, typer.Option(help="Let the text begin with this.")] = "\n",
-    length: Annotated[int, typer.Option(min=1, help="Write this many bytes.")] = 500,
-    temperature: Annotated[
-        float, typer.Option(min=0.0, help="Divide logits by this; 0 is greedy.")
-    ] = 1.0,
+    seed: Seed = 0,
+    prompt: Prompt = "\n",
+    length: Length = 500,
+    temperature: Temperature = 1.0,
     debug: Debug = False,
 ) -> None:
-    """Write text or pictures, made with a run's weights, to its folder samples/."""
+    """Make text or pictures with the weights of a run, in its folder samples/."""
     experiment = find(name, tiny)
     folder = out or run_files.FOLDER / experiment.name
     if not isinstance(experiment.problem, Sampler):
@@ -239,7 +224,9 @@ def sample(
 
 
 @app.command("traffic")
-def measure_traffic(tiny: Tiny = False, out: Out = None, debug: Debug = False) -> None:
+def measure_traffic(
+    tiny: Tiny = False, out: Measured = None, debug: Debug = False
+) -> None:
     """Count the bytes that an update moves, compiled for CPU, GPU and TPU."""
     folder = out or run_files.FOLDER / ("traffic" + "-tiny" * tiny)
     with errors_told(debug), folders.measuring(folder, ("table.md", "traffic.csv")):
@@ -250,10 +237,11 @@ def measure_traffic(tiny: Tiny = False, out: Out = None, debug: Debug = False) -
 
 
 @app.command("lanes")
-def count_lanes(out: Out = None, debug: Debug = False) -> None:
+def count_lanes(out: Measured = None, debug: Debug = False) -> None:
     """Count the bytes that a training step of many runs moves, compiled for an H100.
 
-    With the packages of `make traffic`: .venv-traffic/bin/python -m benchmarks lanes
+    Run it as .venv-traffic/bin/python -m benchmarks lanes: `make traffic` installs this
+    Python.
     """
     folder = out or run_files.FOLDER / "traffic"
     with errors_told(debug), folders.measuring(folder, step.FILES, step.META):
@@ -265,13 +253,13 @@ def measure_speed(
     data_dir: DataSets = None,
     tiny: Tiny = False,
     resume: Resume = False,
-    out: Out = None,
+    out: Measured = None,
     debug: Debug = False,
 ) -> None:
     """Time updates, training steps and many runs at once on this machine.
 
-    PyTorch is timed beside them if it is installed. It takes less than an hour on 2 CPU
-    cores. With --tiny the .txt file is enough.
+    PyTorch is timed beside them if it is installed. All takes less than an hour on 2
+    CPU cores. --tiny needs no CIFAR-10, only a .txt file.
     """
     plan = speed.tiny() if tiny else speed.ALL
     folder = out or run_files.FOLDER / ("speed-tiny" if tiny else "speed")
@@ -280,7 +268,9 @@ def measure_speed(
 
 
 @app.command("continual-costs")
-def measure_series(tiny: Tiny = False, out: Out = None, debug: Debug = False) -> None:
+def measure_series(
+    tiny: Tiny = False, out: Measured = None, debug: Debug = False
+) -> None:
     """Time a step of each method for tasks in series, and count what it keeps."""
     folder = out or run_files.FOLDER / ("continual-costs" + "-tiny" * tiny)
     with errors_told(debug), folders.measuring(folder, continual.FILES):
@@ -289,23 +279,10 @@ def measure_series(tiny: Tiny = False, out: Out = None, debug: Debug = False) ->
 
 @app.command("gpu")
 def ask_gpu(
-    out: Annotated[
-        Path, typer.Option(help="Write to this folder; the same folder again goes on.")
-    ],
-    minutes: Annotated[
-        float,
-        typer.Option(
-            min=0.0, help="Stop after this many minutes; the same command goes on."
-        ),
-    ] = 8.0,
+    out: Parts,
+    minutes: Minutes = 8.0,
     data_dir: DataSets = None,
-    again: Annotated[
-        float,
-        typer.Option(
-            min=0.0,
-            help="Plan for a next call of this many minutes on the same machine.",
-        ),
-    ] = 0.0,
+    again: Again = 0.0,
     tiny: Tiny = False,
     debug: Debug = False,
 ) -> None:

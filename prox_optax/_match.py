@@ -113,7 +113,7 @@ def _counterparts(
     wanted = {names(path): path for path, _ in tree_flatten_with_path(like)[0]}
     for name, path in wanted.items():
         if name not in given and not may_lack(path):
-            raise ValueError(f"{what} leaf {_where(path)} is missing; {_OF_INIT}.")
+            raise ValueError(f"{what} {_absent(path, paths)}; {_OF_INIT}.")
     for path, leaf in paths:
         if names(path) not in wanted and not may_add(path, leaf):
             raise ValueError(f"{what} leaf {_where(path)} is extra; {_OF_INIT}.")
@@ -138,7 +138,7 @@ def spread(name: str, prefix: Any, like: Any) -> list[Any]:
         key = standing_for(path)
         if key is None or (key != names(path) and jnp.ndim(given[key]) > 0):
             raise ValueError(
-                f"{unfit} leaf {_where(path)} is missing; give each leaf a number or "
+                f"{unfit} {_absent(path, paths)}; give each leaf of params a number or "
                 "an array, or a number to a whole subtree."
             )
         if not _broadcasts(jnp.shape(given[key]), jnp.shape(leaf)):
@@ -153,6 +153,16 @@ def spread(name: str, prefix: Any, like: Any) -> list[Any]:
         if found and names(path) not in used and masked(path) is None:
             raise ValueError(f"{unfit} leaf {_where(path)} is extra; {_OF_INIT}.")
     return found
+
+
+def _absent(path: Any, paths: list[tuple[Any, Any]]) -> str:
+    """Say that a leaf is missing, or that the tree has leaves below it instead."""
+    is_above = _over([path])
+    below = next((p for p, _ in paths if is_above(p) is not None), None)
+    if below is None:
+        return f"leaf {_where(path)} is missing"
+    here = keystr(path) or "the whole"
+    return f"it goes deeper, to {keystr(below)}, where {here} is a single array"
 
 
 def _over(paths: Iterable[Any]) -> Callable[[Any], Names | None]:

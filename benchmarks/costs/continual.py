@@ -74,7 +74,8 @@ class Subject(NamedTuple):
     def start(self) -> loop.Lane:
         """Return the run before its first step."""
         task, method = self.training.task, self.training.methods[self.name]
-        return loop.init_lane(task, method, *task.init(init_key(SEED)), self.numbers)
+        params, stats = task.init(init_key(SEED))
+        return loop.init_lane(task.measures, method, params, stats, self.numbers)
 
     def inputs(self) -> Any:
         """Return batch and key of each step of some epochs of the second task."""

@@ -66,6 +66,12 @@ class Numbers(Protocol):
     def split_seed(self) -> int: ...
 
 
+def spec_of(name: str) -> ImageSpec:
+    """Return what a data set of labelled images holds, without reading it."""
+    spec: ImageSpec = data.find(name, ImageSpec).SPEC
+    return spec
+
+
 def load_split(numbers: Numbers, data_dir: Path | None) -> ImageSet:
     """Read a data set and split it as the numbers of a task say."""
     return load(

@@ -19,12 +19,14 @@ from benchmarks.report import looks, statistics
 MARGIN = 0.16  # of the height of the enlarged part, above the best
 LEGEND_ENTRY = 2.1  # inches, at least
 LEGEND_HANDLE, LEGEND_CHARACTER = 0.5, 0.065  # inches
-COLUMNS = 3  # of panels of curves, at most
+COLUMNS = 3  # of panels that are read at the width of a page, at most
 CHARACTERS = 11.3  # of a headline in an inch
 
 
-def against_rate(metrics: pd.DataFrame, meta: dict[str, Any]) -> Figure:
-    """Draw the validation score against the learning rate.
+def against_rate(
+    metrics: pd.DataFrame, meta: dict[str, Any], conditions: list[statistics.Condition]
+) -> Figure:
+    """Draw the validation score against the learning rate, under some conditions.
 
     A row is a group and a column a condition. With one condition a second column
     enlarges the top. Where strengths are compared, a row is an optimizer of the first
@@ -37,7 +39,6 @@ def against_rate(metrics: pd.DataFrame, meta: dict[str, Any]) -> Figure:
             (name, [statistics.label(name, x) for x in e["strengths"]])
             for name in groups[0][1]
         ]
-    conditions = statistics.conditions(meta)
     alone = len(conditions) == 1
     columns = conditions * (2 if alone else 1)
     drawn, parts = figure_of(groups, len(columns), 5.0 if alone else 3.2)

@@ -51,12 +51,24 @@ def draw(folder: Path, metrics: pd.DataFrame, meta: dict[str, Any]) -> str:
     if meta["experiment"]["strengths"]:
         figures.save(folder, "strengths", figures.strengths(metrics, meta))
     if not has_one_trial(meta):
-        figures.save(folder, meta["score"]["name"], figures.against_rate(metrics, meta))
+        draw_against_rate(folder, metrics, meta)
     if metrics.epoch.nunique() > 1:
         figures.save(folder, "curves", figures.curves(metrics, meta))
     if "parts" in meta:
         figures.save(folder, "panels", figures.panels(metrics, meta))
     return text
+
+
+def draw_against_rate(
+    folder: Path, metrics: pd.DataFrame, meta: dict[str, Any]
+) -> None:
+    """Draw the score against the rate; of many conditions also the first and last."""
+    name, conditions = meta["score"]["name"], statistics.conditions(meta)
+    figures.save(folder, name, figures.against_rate(metrics, meta, conditions))
+    if len(conditions) > figures.COLUMNS:
+        ends = [conditions[0], conditions[-1]]
+        drawn = figures.against_rate(metrics, meta, ends)
+        figures.save(folder, f"{name}-ends", drawn)
 
 
 def has_one_trial(meta: dict[str, Any]) -> bool:

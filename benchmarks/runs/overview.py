@@ -6,21 +6,28 @@ from typing import Any
 
 from benchmarks.experiments import EXPERIMENTS, Experiment
 from benchmarks.records import files, run_files
+from benchmarks.runs import memory
 
 COMMITTED = Path(__file__).parents[1] / "results"
 """The results that come with the repository."""
 
 
 def describe(experiment: Experiment) -> list[str]:
-    """Return lines: the question, the data, what a run takes and what was run."""
+    """Return lines: the question, the data, time and memory, and what was run."""
     costs = experiment.cost, f"on one GPU: {experiment.gpu_cost}"
     takes = [cost for cost in costs if not cost.endswith(("not measured", "not run"))]
     return [
         f"{experiment.name}: {experiment.question}",
         f"    data: {experiment.problem.data}, {experiment.runs} runs",
         f"    takes: {'; '.join(takes) or 'not measured'}",
+        f"    memory: up to {size(memory.bytes_held(experiment))}",
         *(f"    results: {result(folder)}" for folder in folders(experiment.name)),
     ]
+
+
+def size(bytes_: int) -> str:
+    """Write a number of bytes in MB or GB."""
+    return f"{bytes_ / 1e9:.1f} GB" if bytes_ >= 1e9 else f"{bytes_ / 1e6:.0f} MB"
 
 
 def folders(name: str) -> list[Path]:

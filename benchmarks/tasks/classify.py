@@ -90,6 +90,15 @@ class Images:
             batch_size,
         )
 
+    def abstract(self) -> Any:
+        spec, make = image_set.spec_of(self.data), NETWORKS[self.network]
+
+        def network() -> nnx.Module:
+            return make(self, spec.shape, spec.classes, nnx.Rngs(0))
+
+        _, params, stats = split_model(nnx.eval_shape(network))
+        return {NETWORK: params}, stats
+
     def references(self, data_set: ImageSet) -> dict[str, dict[str, float]]:
         return {}
 

@@ -1,5 +1,6 @@
 """Tasks one after the other on one network, which is then asked of all of them."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -98,9 +99,26 @@ class Continual:
     def task(self, data_set: ImageSet, batch_size: int) -> Task:
         return in_series(self, data_set, batch_size)
 
-    def network(self, data_set: ImageSet, rngs: nnx.Rngs) -> nnx.Module:
-        pixels = data_set.train.images[0].size
-        return models.DenseNet(pixels, self.hidden, data_set.classes, rngs=rngs)
+    def network(self, pixels: int, classes: int, key: Any) -> nnx.Module:
+        return models.DenseNet(pixels, self.hidden, classes, rngs=nnx.Rngs(key))
+
+    def abstract(self) -> Any:
+        spec = image_set.spec_of(self.data)
+        pixels = math.prod(spec.shape)
+        return jax.eval_shape(
+            lambda: self.initial(pixels, spec.classes, jax.random.key(0))
+        )
+
+    def initial(
+        self, pixels: int, classes: int, key: jax.Array
+    ) -> tuple[dict[str, Any], Any]:
+        """Return parameters by player, and the orders of the pixels."""
+        model = self.network(pixels, classes, jax.random.fold_in(key, 0))
+        places = jnp.arange(pixels)
+        keys = jax.random.split(jax.random.fold_in(key, 1), self.tasks - 1)
+        drawn = jax.vmap(jax.random.permutation, (0, None))(keys, places)
+        orders = jnp.concatenate([places[None], drawn])
+        return {NETWORK: nnx.state(model)}, orders if self.differ == "pixels" else ()
 
     def references(self, data_set: ImageSet) -> dict[str, dict[str, float]]:
         return {}
@@ -176,8 +194,9 @@ def in_series(problem: Continual, data_set: ImageSet, batch_size: int) -> Task:
     The statistics are the orders of the pixels, shape (tasks, pixels), where tasks
     differ by them. A batch is places in the train split and the number of the task.
     """
+    pixels, classes = data_set.train.images[0].size, data_set.classes
     graph, _, _ = split_model(
-        nnx.eval_shape(lambda: problem.network(data_set, nnx.Rngs(0)))
+        nnx.eval_shape(lambda: problem.network(pixels, classes, 0))
     )
     views = Views(problem, data_set, graph)
     places = jnp.asarray(problem.places(data_set))
@@ -185,12 +204,7 @@ def in_series(problem: Continual, data_set: ImageSet, batch_size: int) -> Task:
     size = places.shape[1]
 
     def init(key: jax.Array) -> tuple[dict[str, Any], Any]:
-        model = problem.network(data_set, nnx.Rngs(jax.random.fold_in(key, 0)))
-        pixels = jnp.arange(data_set.train.images[0].size)
-        keys = jax.random.split(jax.random.fold_in(key, 1), problem.tasks - 1)
-        drawn = jax.vmap(jax.random.permutation, (0, None))(keys, pixels)
-        orders = jnp.concatenate([pixels[None], drawn])
-        return {NETWORK: nnx.state(model)}, orders if problem.differ == "pixels" else ()
+        return problem.initial(pixels, classes, key)
 
     def batches(key: jax.Array, epoch: jax.Array | int) -> tuple[jax.Array, jax.Array]:
         order = jax.random.permutation(jax.random.fold_in(key, epoch), size)

@@ -4,6 +4,7 @@ It is the problem "random label" of Kumar et al., "Maintaining Plasticity in Con
 Learning via Regenerative Regularization", https://arxiv.org/abs/2308.11958, in small.
 """
 
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -101,6 +102,19 @@ class RandomLabels:
     def task(self, data_set: ImageSet, batch_size: int) -> Task:
         return random_labels(self, data_set, batch_size)
 
+    def abstract(self) -> Any:
+        spec = image_set.spec_of(self.data)
+        inputs = math.prod(spec.shape) // self.pooled**2
+        key = jax.random.key(0)
+        return jax.eval_shape(lambda: self.initial(inputs, spec.classes, key))
+
+    def initial(
+        self, inputs: int, classes: int, key: jax.Array
+    ) -> tuple[dict[str, Any], jax.Array]:
+        """Return parameters by player, and an online accuracy of 0 of each task."""
+        layers = models.draw_layers(key, (inputs, *self.hidden, classes))
+        return {NETWORK: layers}, jnp.zeros(self.tasks)
+
     def inputs(self, images: jax.Array) -> jax.Array:
         """Return the means of squares of normalised images, shape (n, inputs)."""
         n, height, width, channels = images.shape
@@ -137,11 +151,11 @@ def random_labels(problem: RandomLabels, data_set: ImageSet, batch_size: int) ->
     the accuracy before the update. A batch is places in the train split, the labels
     and the number of the task.
     """
-    widths = (data_set.train.images.shape[1], *problem.hidden, data_set.classes)
+    inputs = data_set.train.images.shape[1]
     steps, last = problem.examples(data_set) // batch_size, problem.tasks - 1
 
     def init(key: jax.Array) -> tuple[dict[str, Any], jax.Array]:
-        return {NETWORK: models.draw_layers(key, widths)}, jnp.zeros(problem.tasks)
+        return problem.initial(inputs, data_set.classes, key)
 
     def batches(key: jax.Array, epoch: jax.Array | int) -> Any:
         of_images, of_tasks = jax.random.split(key)

@@ -65,6 +65,12 @@ class Problem(Protocol):
     def tiny(self) -> Self:
         """Return smaller numbers, with which the same code takes seconds."""
 
+    def abstract(self) -> Any:
+        """Return shapes and dtypes of (parameters by player, statistics).
+
+        This needs no data.
+        """
+
 
 class Request(NamedTuple):
     """A request for text or pictures from trained networks.
@@ -89,12 +95,6 @@ class Request(NamedTuple):
 @runtime_checkable
 class Sampler(Protocol):
     """A problem whose networks make text or pictures; their weights are kept."""
-
-    def abstract(self) -> Any:
-        """Return shapes and dtypes of (parameters by network, statistics).
-
-        This needs no data.
-        """
 
     def sample(self, weights: Mapping[str, Any], request: Request) -> list[Path]:
         """Write files and return their paths.

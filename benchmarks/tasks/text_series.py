@@ -78,6 +78,13 @@ class TextSeries:
     def network(self, rngs: nnx.Rngs) -> Transformer:
         return Transformer(SHAPES[self.shape], rngs=rngs)
 
+    def abstract(self) -> Any:
+        return jax.eval_shape(lambda: self.initial(jax.random.key(0)))
+
+    def initial(self, key: jax.Array) -> tuple[dict[str, Any], Any]:
+        """Return parameters by player; there are no statistics."""
+        return {NETWORK: nnx.state(self.network(nnx.Rngs(key)))}, ()
+
     def references(self, data_set: text.TextSet) -> dict[str, dict[str, float]]:
         return {}
 
@@ -163,9 +170,6 @@ def in_series(numbers: TextSeries, length: int, batch_size: int) -> Task:
     calendar = Calendar(numbers.tasks, numbers.epochs_each)
     steps = numbers.windows // batch_size
 
-    def init(key: jax.Array) -> tuple[dict[str, Any], Any]:
-        return {NETWORK: nnx.state(numbers.network(nnx.Rngs(key)))}, ()
-
     def batches(key: jax.Array, epoch: jax.Array | int) -> tuple[jax.Array, jax.Array]:
         key, last = jax.random.fold_in(key, epoch), length - numbers.context
         starts = jax.random.randint(key, (steps, batch_size), 0, last)
@@ -201,4 +205,6 @@ def in_series(numbers: TextSeries, length: int, batch_size: int) -> Task:
         return windows.lesson(texts, starts, number, key)
 
     series = Series(calendar.begins, finished, of_batch)
-    return Task(init, batches, {NETWORK: loss}, evaluate, TextSeries.measures, series)
+    return Task(
+        numbers.initial, batches, {NETWORK: loss}, evaluate, TextSeries.measures, series
+    )

@@ -4,7 +4,7 @@ A lane is one run: an optimizer, a trial of its numbers and a seed. The lanes of
 optimizer are stacked on two leading axes, (seed, trial).
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -86,19 +86,20 @@ def init_lanes(
     params, stats = jax.vmap(lambda seed: task.init(init_key(seed)))(seeds)
 
     def stack(name: str) -> Lane:
-        over_trials = jax.vmap(partial(init_lane, task, methods[name]), (None, None, 0))
+        start = partial(init_lane, task.measures, methods[name])
+        over_trials = jax.vmap(start, (None, None, 0))
         return jax.vmap(over_trials, (0, 0, None))(params, stats, numbers[name])
 
     return {name: stack(name) for name in methods}
 
 
 def init_lane(
-    task: Task, method: Method, params: dict[str, Any], stats: Any, numbers: Any
+    measured: Iterable[str], method: Method, params: Any, stats: Any, numbers: Any
 ) -> Lane:
     """Make a lane from the networks' initial parameters and statistics."""
     params = {player: method.start(own) for player, own in params.items()}
     states = {player: method.make(numbers).init(own) for player, own in params.items()}
-    measures = {name: jnp.float32(jnp.nan) for name in task.measures}
+    measures = {name: jnp.float32(jnp.nan) for name in measured}
     return Lane(params, stats, states, measures, jnp.asarray(False))
 
 

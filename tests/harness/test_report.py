@@ -12,7 +12,7 @@ import pytest
 from benchmarks import experiments
 from benchmarks.experiments import classify, language
 from benchmarks.records import origin, run_files
-from benchmarks.report import figures, notes, tables
+from benchmarks.report import figures, notes, statistics, tables
 from benchmarks.report.statistics import Condition
 from benchmarks.runs import execute, grid
 from benchmarks.runs.execute import describe
@@ -140,6 +140,22 @@ def test_each_kind_has_its_figure(experiment, names, tmp_path):
     assert drawn == names == {path.stem for path in tmp_path.glob("*.svg")}
 
 
+def test_of_many_batch_sizes_the_first_and_last_have_a_figure(tmp_path, monkeypatch):
+    """Eighteen panels are too small on a page."""
+    saved = {}
+    monkeypatch.setattr(
+        figures, "save", lambda _, name, drawn: saved.update({name: drawn})
+    )
+    tiny = experiments.tiny(classify.SENSITIVITY_DIGITS)
+    few = replace(tiny, groups=tiny.groups[:1], contrasts=())
+    tables.draw(tmp_path, *made(replace(few, batch_sizes=(1, 2, 4)), by_seed))
+    assert {*saved} == {"accuracy"}
+    tables.draw(tmp_path, *made(replace(few, batch_sizes=(1, 2, 4, 8)), by_seed))
+    assert {*saved} == {"accuracy", "accuracy-ends"}
+    titles = [axes.get_title() for axes in saved["accuracy-ends"].axes]
+    assert titles == ["batch 1", "batch 8"]
+
+
 def test_one_rate_has_no_usable_range():
     tiny = experiments.tiny(classify.PAPER_CIFAR10)
     table = tables.table(*made(tiny, lambda row: row.epoch / 4))
@@ -224,7 +240,7 @@ def test_a_task_is_reported_in_its_own_words(tmp_path):
     assert "the lowest mean validation bits per byte" in table
     assert "bits per byte ended\n  above 4.5." in table
     assert (tmp_path / "bits_per_byte.png").is_file()
-    figure = figures.against_rate(metrics, meta)
+    figure = figures.against_rate(metrics, meta, statistics.conditions(meta))
     assert figure.axes[0].get_ylabel() == "validation bits per byte"
     np.testing.assert_allclose(figure.axes[1].get_ylim(), (2.05 - 0.08, 2.55))
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import typer
 from typer.testing import CliRunner
 
 from benchmarks.__main__ import app
@@ -94,6 +95,17 @@ def test_list_and_unknown_names():
     unknown = invoke("run", "dmeo")
     assert unknown.exit_code == 2
     assert re.search(r"there is: .*\bdemo\b", unknown.output)
+
+
+COMMANDS = typer.main.get_command(app).commands
+
+
+@pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS)
+def test_each_help_is_sentences(command):
+    """A whole sentence each, that begins with what the command does."""
+    helps = [command.help, *(option.help for option in command.params)]
+    for text in helps:
+        assert re.fullmatch(r"[A-Z][a-z]+ .*\.", text, re.DOTALL), text
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path):

@@ -161,6 +161,12 @@ def test_learning_rate_that_starts_at_0(alias):
             {"dense": {"bias": 0.1, "kernel": np.ones(2)}},
             r"\['dense'\]\['kernel'\] has shape \(2,\).*\(2, 3\)",
         ),
+        (
+            {"dense": {"bias": 0.1, "kernel": {"left": 0.1, "right": 0.2}}},
+            r"structure of params, but it goes deeper, to \['dense'\]\['kernel'\]"
+            r"\['left'\], where \['dense'\]\['kernel'\] is a single array; give each "
+            "leaf of params a number",
+        ),
         (np.ones(3), r"leaf \['dense'\]\['bias'\] is missing"),
         ({}, r"leaf \['dense'\]\['bias'\] is missing"),
     ],
@@ -174,6 +180,12 @@ def test_weights_that_do_not_fit(weights, error):
         for alias in ALIASES:
             with pytest.raises(ValueError, match=f"lambda_w.*{error}"):
                 alias(lambda_w=weights_or_schedule).init(PARAMS)
+
+
+def test_weights_deeper_than_params_that_are_one_array():
+    error = r"goes deeper, to \['w'\], where the whole is a single array"
+    with pytest.raises(ValueError, match=error):
+        prox_optax.proximal({"w": 0.1}).init(jnp.ones(3))
 
 
 @pytest.mark.parametrize("make", [*PULLS, *ALIASES, outer])
@@ -201,6 +213,11 @@ def test_missing_params(make):
             r"leaf \['dense'\]\['kernel'\] has shape \(2, 4\), the anchor \(2, 3\)",
         ),
         (jnp.ones(3), r"leaf \['dense'\]\['bias'\] is missing"),
+        (
+            {"dense": {"bias": {"left": jnp.ones(3)}, "kernel": jnp.ones((2, 3))}},
+            r"goes deeper, to \['dense'\]\['bias'\]\['left'\], where "
+            r"\['dense'\]\['bias'\] is a single array; give a tree",
+        ),
     ],
 )
 def test_params_of_another_model(make, params, error):

@@ -92,7 +92,7 @@ def took():
 
 
 WORDS = (
-    "2 CPU cores that had other work, {:.0f} min | - | mean test accuracy of ",
+    "on 2 CPU cores that had other work, {:.0f} min. Mean test accuracy of ",
     " in percent, +- half of the 95 % interval ",
     ": EWC decoupled {:.2f} +- {:.2f}, L2-SP decoupled {:.2f} +- {:.2f}, KL on the "
     "new inputs {:.2f} +- {:.2f}, plain {:.2f} +- {:.2f}, replay of 150 images {:.2f} "
@@ -132,13 +132,13 @@ CLAIMS = [
         took,
     ),
     Claim(
-        "2 CPU cores that had other work, {:.0f} min | - | mean bits per byte of the "
+        "on 2 CPU cores that had other work, {:.0f} min. Mean bits per byte of the "
         "old texts and of the new one, +- half of the 95 % interval (n=10): plain Adam "
         "{:.3f} +- {:.3f}, L2-SP decoupled {:.3f} +- {:.3f}, EWC decoupled {:.3f} +- "
         "{:.3f}, KL on the new inputs {:.3f} +- {:.3f}, WiSE-FT {:.3f} +- {:.3f}, "
         "average {:.3f} +- {:.3f}, replay of 130 windows {:.3f} +- {:.3f}; paired: EWC "
         "- WiSE-FT {:+.3f} +- {:.3f}, EWC - average {:+.3f} +- {:.3f}, EWC - KL "
-        "{:+.3f} +- {:.3f} (primary, chosen before), EWC - plain {:+.3f} +- {:.3f} |",
+        "{:+.3f} +- {:.3f} (primary, chosen before), EWC - plain {:+.3f} +- {:.3f}.",
         text_row,
     ),
     Claim(

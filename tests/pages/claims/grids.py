@@ -66,21 +66,21 @@ def middle_half(estimates, unit=1.0):
 CLAIMS = [
     *(
         Claim(
-            f"[{name}](results/{name}/table.md): {words} |",
+            f"[{name}](results/{name}/table.md): {words}.",
             partial(sizes, name, keys),
         )
         for name, words, keys in ROWS
     ),
     Claim(
-        f"[{DIGITS}](results/{DIGITS}/table.md): {{}} optimizers, batch {{}} to {{}} |",
+        f"[{DIGITS}](results/{DIGITS}/table.md): {{}} optimizers, batch {{}} to {{}}.",
         sensitivity,
     ),
     Claim(
-        "of a text at batch {}, {} and {}, {} optimizers |",
+        "of a text at batch {}, {} and {}, {} optimizers.",
         lambda: tuple(sizes("language", "batch_sizes optimizers")),
     ),
     Claim(
-        "batch {}, {} epochs, {} optimizers | `run gan",
+        "batch {}, {} epochs, {} optimizers. `run gan",
         lambda: tuple(sizes("gan", "batch_sizes epochs optimizers")),
     ),
     Claim(

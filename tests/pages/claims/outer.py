@@ -39,7 +39,7 @@ def minus(method, peer):
 
 CLAIMS = [
     Claim(
-        "{:.0f} min | - | test bits per byte, +- half of the 95 % interval (n=20): "
+        "{:.0f} min. Test bits per byte, +- half of the 95 % interval (n=20): "
         "AdamW {:.3f} +- {:.3f}, Lookahead {:.3f} +- {:.3f}, SNOO {:.3f} +- {:.3f}, "
         "average {:.3f} +- {:.3f}, Schedule-Free {:.3f} +- {:.3f}; paired: SNOO - "
         "AdamW {:+.3f} +- {:.3f}, SNOO - average {:+.3f} +- {:.3f}, Lookahead - AdamW "
@@ -56,7 +56,7 @@ CLAIMS = [
         ),
     ),
     Claim(
-        "{:.0f} min | - | test bits per byte, +- half of the 95 % interval (n=20): "
+        "{:.0f} min. Test bits per byte, +- half of the 95 % interval (n=20): "
         "Muon {:.3f} +- {:.3f}, Lookahead {:.3f} +- {:.3f}, SNOO {:.3f} +- {:.3f}; "
         "paired: Lookahead - Muon {:+.3f} +- {:.3f}, SNOO - Muon {:+.3f} +- {:.3f} "
         "(primary, chosen before)",

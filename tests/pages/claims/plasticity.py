@@ -40,7 +40,7 @@ def minus(peer, method=OURS):
 
 CLAIMS = [
     Claim(
-        "{:.0f} min | - | mean online accuracy of 100 tasks in percent, +- half of the "
+        "{:.0f} min. Mean online accuracy of 100 tasks in percent, +- half of the "
         "95 % interval (n=20): Adam {:.1f} +- {:.1f}, L2 to zero {:.1f} +- {:.1f}, "
         "AdamW {:.1f} +- {:.1f}, shrink-and-perturb {:.1f} +- {:.1f}, LayerNorm {:.1f} "
         "+- {:.1f}, L2 Init coupled {:.1f} +- {:.1f}, decoupled {:.1f} +- {:.1f}; in "
