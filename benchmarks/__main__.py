@@ -5,7 +5,6 @@ import signal
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # end without a traceback
 
-import errno
 import importlib.util
 import os
 import shlex
@@ -31,7 +30,7 @@ from benchmarks.costs.traffic.targets import UnavailableError
 from benchmarks.records import pooled, run_files
 from benchmarks.records.files import DamagedError
 from benchmarks.report import tables
-from benchmarks.runs import checkpoint, folders, hosts, overview, signals, weights
+from benchmarks.runs import errors, folders, hosts, overview, signals, weights
 from benchmarks.runs.execute import execute, follow, prepare, stopped
 from benchmarks.tasks.problem import Request, Sampler
 
@@ -78,9 +77,6 @@ Debug = Annotated[
     bool, typer.Option("--debug", help="Show an error with its traceback.")
 ]
 
-FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-
-
 @contextmanager
 def errors_told(debug: bool) -> Iterator[None]:
     """Print an error of files or values as a sentence, and exit with 1."""
@@ -89,35 +85,8 @@ def errors_told(debug: bool) -> Iterator[None]:
     except (OSError, ValueError, UnavailableError) as error:
         if debug or isinstance(error, BrokenPipeError):
             raise
-        print(sentence(error), file=sys.stderr)
+        print(errors.sentence(error), file=sys.stderr)
         raise typer.Exit(1) from None
-
-
-def sentence(error: OSError | ValueError | UnavailableError) -> str:
-    """Say what was wrong, with which file, and what to do."""
-    if not isinstance(error, OSError) or error.errno is None:
-        return str(error)
-    where = f"{error.filename}: " if error.filename else ""
-    text = f"{where}{error.strerror}."
-    if error.errno in FULL:
-        return f"{text} Make room there, or name another folder."
-    if isinstance(error, PermissionError) or error.errno == errno.EROFS:
-        return f"{text} Name a file or folder that you may use."
-    return text
-
-
-@contextmanager
-def resumable(folder: Path, command: str) -> Iterator[None]:
-    """Add to an error how to go on, if the folder holds an unfinished run."""
-    try:
-        yield
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        if checkpoint.is_unfinished(folder):
-            hint = f"What was saved is whole. Go on with: {command} --resume"
-            raise type(error)(f"{sentence(error)}\n{hint}") from error
-        raise
 
 
 def find(name: str, tiny: bool) -> experiments.Experiment:
@@ -171,7 +140,7 @@ def run_experiment(
         if not hosts.is_first():
             follow(experiment, data_dir)
             return
-        with resumable(folder, whole):
+        with errors.resumable(folder, whole):
             run = prepare(experiment, command, folder, resume=resume, data_dir=data_dir)
             if not execute(run):
                 print(f"{stopped(run)} Go on with: {whole} --resume")
