@@ -30,8 +30,16 @@ from benchmarks.costs.traffic.targets import UnavailableError
 from benchmarks.records import pooled, run_files
 from benchmarks.records.files import DamagedError
 from benchmarks.report import tables
-from benchmarks.runs import errors, folders, hosts, overview, signals, weights
-from benchmarks.runs.execute import execute, follow, prepare, stopped
+from benchmarks.runs import (
+    errors,
+    folders,
+    hosts,
+    overview,
+    signals,
+    weights,
+)
+from benchmarks.runs.deadline import Deadline, moment
+from benchmarks.runs.execute import execute, follow, prepare, status, stopped
 from benchmarks.tasks.problem import Request, Sampler
 
 # On a GPU the compiler of jax 0.11.2 dies where it tiles matmuls of patches for Triton.
@@ -67,6 +75,12 @@ Epochs = Annotated[
         help="Train for this many epochs; decays of the rate move along with them.",
     ),
 ]
+Minutes = Annotated[
+    float | None,
+    typer.Option(
+        min=0.0, help="Stop after this many minutes; with --resume it goes on."
+    ),
+]
 Coordinator = Annotated[
     str | None, typer.Option(help="Run with other processes; HOST:PORT of the first.")
 ]
@@ -76,6 +90,7 @@ Process = Annotated[
 Debug = Annotated[
     bool, typer.Option("--debug", help="Show an error with its traceback.")
 ]
+
 
 @contextmanager
 def errors_told(debug: bool) -> Iterator[None]:
@@ -111,6 +126,7 @@ def run_experiment(
     tiny: Tiny = False,
     resume: Resume = False,
     epochs: Epochs = None,
+    minutes: Minutes = None,
     data_dir: DataDir = None,
     out: Out = None,
     coordinator: Coordinator = None,
@@ -119,9 +135,10 @@ def run_experiment(
 ) -> None:
     """Train all runs of an experiment, write the results and print the table.
 
-    SIGINT or SIGTERM stops it after a checkpoint; --resume goes on from there. It uses
-    all GPUs, or all CPU cores; --coordinator adds those of other hosts.
+    SIGINT, SIGTERM or --minutes stops it after a checkpoint; --resume goes on from
+    there. It uses all GPUs, or all CPU cores; --coordinator adds those of other hosts.
     """
+    began = time.monotonic()
     experiment = find(name, tiny)
     command = run_command(name, tiny)
     if epochs is not None:
@@ -134,6 +151,8 @@ def run_experiment(
         command += " --data-dir DIR"
     if out is not None:
         whole += f" --out {shlex.quote(str(out))}"
+    if minutes is not None:
+        whole += f" --minutes {minutes:g}"
     folder = out or run_files.FOLDER / experiment.name
     hosts.fill_cores()
     with errors_told(debug), signals.listening(), hosts.joined(coordinator, process):
@@ -142,9 +161,9 @@ def run_experiment(
             return
         with errors.resumable(folder, whole):
             run = prepare(experiment, command, folder, resume=resume, data_dir=data_dir)
-            if not execute(run):
+            if not execute(run, Deadline(moment(began, minutes))):
                 print(f"{stopped(run)} Go on with: {whole} --resume")
-                raise typer.Exit(signals.status(signals.asked() or 0))
+                raise typer.Exit(status(run))
     show(folder, command, debug)
 
 
