@@ -8,6 +8,7 @@ from benchmarks.tasks.problem import Problem
 from benchmarks.training.noise import Noise
 
 Group = tuple[str, tuple[str, ...]]
+Value = tuple[str, str, tuple[float, ...]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +81,7 @@ class Experiment:
     primary: tuple[tuple[str, str], ...] = ()
     tuning_seeds: int = 0
     evaluate_from: int = 0
-    values: tuple[tuple[str, str, tuple[float, ...]], ...] = ()
+    values: tuple[Value, ...] = ()
     cosine: bool = False
     at_once: int = 10
 
