@@ -27,6 +27,9 @@ OWN = {
 }
 """By name, how to recognise what a run overwrites or removes."""
 
+ADDED = ("values", "cosine", "at_once", "kind", "dtype")
+"""Fields that experiments and tasks got later, each with a default."""
+
 
 def prepare(
     experiment: Experiment,
@@ -206,13 +209,12 @@ def describe(experiment: Experiment, data_set: DataSet) -> dict[str, Any]:
     numbers, tunes = asdict(experiment), experiment.tuning_seeds
     for text in ("question", "cost", "gpu_cost"):
         del numbers[text]
-    usual = {field.name: field.default for field in fields(experiment)}
-    for added in ("values", "cosine", "at_once"):
-        if numbers[added] == usual[added]:
-            del numbers[added]  # older runs go on without it
+    numbers |= numbers.pop("problem")
     if not experiment.saves_networks:
         numbers["save_every"] = None  # JSON has no infinity
-    numbers |= numbers.pop("problem")
+    for field in (*fields(experiment), *fields(experiment.problem)):
+        if field.name in ADDED and numbers[field.name] == field.default:
+            del numbers[field.name]  # older runs go on without it
     return {
         "experiment": numbers,
         "noises": [str(noise) for noise in experiment.noises],
