@@ -5,7 +5,6 @@ import signal
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # end without a traceback
 
-import errno
 import importlib.util
 import os
 import shlex
@@ -30,8 +29,9 @@ from benchmarks.costs.traffic.targets import UnavailableError
 from benchmarks.records import pooled, run_files
 from benchmarks.records.files import DamagedError
 from benchmarks.report import tables
-from benchmarks.runs import checkpoint, folders, hosts, overview, signals, weights
-from benchmarks.runs.execute import execute, follow, prepare, stopped
+from benchmarks.runs import errors, folders, hosts, overview, signals, weights
+from benchmarks.runs.deadline import Deadline, moment
+from benchmarks.runs.execute import execute, follow, prepare, status, stopped
 from benchmarks.runs.options import (
     Again,
     Coordinator,
@@ -52,6 +52,7 @@ from benchmarks.runs.options import (
     Redrawn,
     Resume,
     Seed,
+    StopAfter,
     Temperature,
     Tiny,
 )
@@ -64,8 +65,6 @@ if any(map(importlib.util.find_spec, ("jax_cuda12_plugin", "jax_cuda13_plugin"))
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False)
 
-FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-
 
 @contextmanager
 def errors_told(debug: bool) -> Iterator[None]:
@@ -75,35 +74,8 @@ def errors_told(debug: bool) -> Iterator[None]:
     except (OSError, ValueError, UnavailableError) as error:
         if debug or isinstance(error, BrokenPipeError):
             raise
-        print(sentence(error), file=sys.stderr)
+        print(errors.sentence(error), file=sys.stderr)
         raise typer.Exit(1) from None
-
-
-def sentence(error: OSError | ValueError | UnavailableError) -> str:
-    """Say what was wrong, with which file, and what to do."""
-    if not isinstance(error, OSError) or error.errno is None:
-        return str(error)
-    where = f"{error.filename}: " if error.filename else ""
-    text = f"{where}{error.strerror}."
-    if error.errno in FULL:
-        return f"{text} Make room there, or name another folder."
-    if isinstance(error, PermissionError) or error.errno == errno.EROFS:
-        return f"{text} Name a file or folder that you may use."
-    return text
-
-
-@contextmanager
-def resumable(folder: Path, command: str) -> Iterator[None]:
-    """Add to an error how to go on, if the folder holds an unfinished run."""
-    try:
-        yield
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        if checkpoint.is_unfinished(folder):
-            hint = f"What was saved is whole. Go on with: {command} --resume"
-            raise type(error)(f"{sentence(error)}\n{hint}") from error
-        raise
 
 
 def find(name: str, tiny: bool) -> experiments.Experiment:
@@ -132,6 +104,7 @@ def run_experiment(
     tiny: Tiny = False,
     resume: Resume = False,
     epochs: Epochs = None,
+    minutes: StopAfter = None,
     data_dir: DataDir = None,
     out: Out = None,
     coordinator: Coordinator = None,
@@ -140,9 +113,11 @@ def run_experiment(
 ) -> None:
     """Train all runs of an experiment, write the results and print the table.
 
-    SIGINT or SIGTERM stops it after a checkpoint; --resume goes on from there. A run
-    uses all GPUs, or all CPU cores; --coordinator adds those of other hosts.
+    SIGINT, SIGTERM or --minutes stops it after a checkpoint; --resume goes on from
+    there. A run uses all GPUs, or all CPU cores; --coordinator adds those of other
+    hosts.
     """
+    began = time.monotonic()
     experiment = find(name, tiny)
     command = run_command(name, tiny)
     if epochs is not None:
@@ -155,17 +130,19 @@ def run_experiment(
         command += " --data-dir DIR"
     if out is not None:
         whole += f" --out {shlex.quote(str(out))}"
+    if minutes is not None:
+        whole += f" --minutes {minutes:g}"
     folder = out or run_files.FOLDER / experiment.name
     hosts.fill_cores()
     with errors_told(debug), signals.listening(), hosts.joined(coordinator, process):
         if not hosts.is_first():
             follow(experiment, data_dir)
             return
-        with resumable(folder, whole):
+        with errors.resumable(folder, whole):
             run = prepare(experiment, command, folder, resume=resume, data_dir=data_dir)
-            if not execute(run):
+            if not execute(run, Deadline(moment(began, minutes))):
                 print(f"{stopped(run)} Go on with: {whole} --resume")
-                raise typer.Exit(signals.status(signals.asked() or 0))
+                raise typer.Exit(status(run))
     show(folder, command, debug)
 
 

@@ -1,20 +1,18 @@
-"""`python examples/pack_smollm2.py --out DIR/pretrained.npz`: pack SmolLM2 for a GPU.
+"""`python examples/pack_smollm2.py OLD.txt NEW.txt --out DIR/pretrained.npz`.
 
-One file of arrays holds all that `python -m benchmarks run finetune-smollm2 --data-dir
-DIR` reads: SmolLM2-135M-Instruct, quantised as its package has it, an old and a new
-text in its tokens, and texts that it writes here, which takes minutes. The machine that
-trains then needs neither that package nor `gguf` nor `tokenizers`.
+Packs SmolLM2 and texts for a machine with a GPU, into one file of arrays that `python
+-m benchmarks run finetune-smollm2 --data-dir DIR` reads: SmolLM2-135M-Instruct,
+quantised as its package has it, the tokens of both texts, and texts that the network
+writes here, which takes minutes. That machine then needs neither the package nor `gguf`
+nor `tokenizers`.
 
-The old text is English, what scikit-learn says of its data sets. The new one is
-Python's reference, the topics of `help()`, or a file: `--new jargon.txt`.
+NEW.txt is what the network will learn, OLD.txt English that is unlike it, which tells
+what it forgets. Debian's packages jargon-text and bible-kjv-text have such texts.
 """
 
 import hashlib
-import json
 from pathlib import Path
-from pydoc_data import topics
 
-import finetune_smollm2
 import jax
 import numpy as np
 import smollm2
@@ -26,31 +24,20 @@ AT_ONCE = 16  # texts that are written together
 def weights(file):
     """Return the file's arrays as they are, named by tensor and kind.
 
-    Those of all layers are stacked.
+    Those of all layers are stacked, in the order of the layers.
     """
-    by_name: dict[str, list[np.ndarray]] = {}
+    layers: dict[str, dict[int, np.ndarray]] = {}
+    found: dict[str, np.ndarray] = {}
     for each in smollm2.package("gguf").GGUFReader(file).tensors:
         name = f"{each.name.removesuffix('.weight')}:{each.tensor_type.name}"
-        by_name.setdefault(name.split(".", 2)[-1], []).append(np.asarray(each.data))
-    return {
-        name: np.stack(found) if name.startswith(("attn", "ffn")) else found[0]
-        for name, found in by_name.items()
-    }
-
-
-def shape_of(model):
-    """Return the network's shape by the names that the benchmarks have."""
-    layers, hidden, width = model.params["layers"]["ffn_up"].shape
-    return {
-        "tokens": len(model.params["token_embd"]),
-        "width": width,
-        "layers": layers,
-        "heads": model.shape.heads,
-        "kv_heads": model.shape.kv_heads,
-        "hidden": hidden,
-        "rotary_base": model.shape.base,
-        "epsilon": model.shape.epsilon,
-    }
+        if name.startswith("blk."):
+            _, number, own = name.split(".")
+            layers.setdefault(own, {})[int(number)] = np.asarray(each.data)
+        else:
+            found[name] = np.asarray(each.data)
+    for name, arrays in layers.items():
+        found[name] = np.stack([arrays[k] for k in range(len(arrays))])
+    return found
 
 
 def written(model, count, length):
@@ -71,8 +58,9 @@ def described(name, data):
 
 
 def main(
-    out: Path,
-    new: Path | None = None,
+    old: Path,
+    new: Path,
+    out: Path = Path("pretrained.npz"),
     texts: int = 112,
     length: int = 512,
     file: Path | None = None,
@@ -80,31 +68,30 @@ def main(
     """Write network and texts to one file.
 
     Args:
+      old: a text to forget, UTF-8.
+      new: a text to learn, UTF-8.
       out: the file.
-      new: the text to learn, UTF-8; without it, Python's reference.
       texts: that the network writes.
       length: their tokens.
       file: the network in llama.cpp's format; without it, that of the package.
     """
     file = file or smollm2.find()
-    model, old = smollm2.load(file), finetune_smollm2.descriptions()
-    reference = "".join(x for _, x in sorted(topics.topics.items()))
-    text = new.read_text("utf-8") if new else reference
-    named = new.name if new else "the topics of Python's help()"
-    read = {"scikit-learn's descriptions": old.encode(), named: text.encode()}
-    sources = [described(file.name, file.read_bytes())]
-    sources += [described(*each) for each in read.items()]
-    about = {"shape": shape_of(model), "source": ", ".join(sources)}
+    model = smollm2.load(file)
+    read = {path.name: path.read_bytes() for path in (file, old, new)}
+    source = ", ".join(described(*each) for each in read.items())
+    tokens = {
+        name: np.asarray(model.encode(path.read_text("utf-8")), np.uint16)
+        for name, path in (("old", old), ("new", new))
+    }
     arrays = weights(file) | {
-        "about": np.frombuffer(json.dumps(about).encode(), np.uint8),
+        "source": np.array(source),
         "sizes": np.asarray(model.sizes, np.uint16),
-        "old": np.asarray(model.encode(old), np.uint16),
-        "new": np.asarray(model.encode(text), np.uint16),
+        **tokens,
         "own": np.asarray(written(model, texts, length), np.uint16),
     }
     with out.open("wb") as opened:
         np.savez(opened, **arrays)
-    print(f"{out} holds {', '.join(sources)} and {texts} texts of its own.")
+    print(f"{out} holds {source}, and {texts} texts of the network's own.")
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@
 has them, quantised, and needs NumPy alone to be read.
 """
 
-import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -66,7 +65,6 @@ class Pretrained(NamedTuple):
       validation: windows to choose by.
       test: windows for the final measures.
       source: names what was read.
-      shape: fields of `benchmarks.models.llama.LlamaShape`.
       params: float32 arrays by their path in the network.
     """
 
@@ -74,15 +72,17 @@ class Pretrained(NamedTuple):
     validation: Scored
     test: Scored
     source: str
-    shape: dict[str, Any]
     params: dict[Keys, np.ndarray]
 
 
-def load(path: Path | None, context: int, own: int, scored: int) -> Pretrained:
+def load(
+    path: Path | None, heads: tuple[int, int], context: int, own: int, scored: int
+) -> Pretrained:
     """Read a file, or that of its usual name in a folder.
 
     Args:
       path: of the file or the folder.
+      heads: of the network's queries, and of its keys.
       context: tokens that a window predicts.
       own: texts of the network's own to learn from; further ones are scored.
       scored: windows of each text in validation and test, at equal distances.
@@ -99,14 +99,13 @@ def load(path: Path | None, context: int, own: int, scored: int) -> Pretrained:
         )
     with np.load(file) as read:
         arrays = dict(read)
-    about = json.loads(arrays.pop("about").tobytes())
+    source = str(arrays.pop("source"))
     texts = {name: arrays.pop(name).astype(np.int32) for name in (*TEXTS, "sizes")}
     try:
         splits = divided(texts, context, own, scored)
     except ValueError as error:
         raise ValueError(f"{file}: {error}") from error
-    params = params_of(arrays, about["shape"])
-    return Pretrained(*splits, about["source"], about["shape"], params)
+    return Pretrained(*splits, source, params_of(arrays, heads))
 
 
 def divided(
@@ -179,7 +178,7 @@ def as_float(two_bytes: np.ndarray) -> np.ndarray:
 
 
 def params_of(
-    arrays: dict[str, np.ndarray], shape: dict[str, Any]
+    arrays: dict[str, np.ndarray], heads: tuple[int, int]
 ) -> dict[Keys, np.ndarray]:
     """Name and lay out the parameters as our network has them.
 
@@ -195,31 +194,25 @@ def params_of(
     }
     for name, array in found.items():
         if name in ("attn_q", "attn_k"):
-            heads = shape["heads" if name == "attn_q" else "kv_heads"]
-            pairs = array.reshape(len(array), heads, -1, 2, array.shape[2])
+            number = heads[name == "attn_k"]
+            pairs = array.reshape(len(array), number, -1, 2, array.shape[2])
             array = pairs.swapaxes(2, 3).reshape(array.shape)
         params["blocks", *NAMES[name]] = np.moveaxis(array, 1, -1)
     return params
 
 
-def drawn(context: int, own: int, scored: int) -> Pretrained:
-    """Return a tiny network of random weights and random texts of bytes."""
-    rng, blocks = np.random.default_rng(0), 2
-    shape: dict[str, Any] = {"tokens": 256, "width": 16, "layers": blocks, "heads": 4}
-    shape |= {"kv_heads": 2, "hidden": 24, "rotary_base": 1e4, "epsilon": 1e-5}
-    others = {"attn_k": (8, 16), "attn_v": (8, 16), "attn_norm": (16,)}
-    others |= {"ffn_gate": (24, 16), "ffn_up": (24, 16), "ffn_down": (16, 24)}
-    others |= {"ffn_norm": (16,)}
-    sizes = {name: (blocks, *others.get(name, (16, 16))) for name in NAMES}
-    every = {**sizes, "token_embd": (256, 16), "output_norm": (16,)}
-    arrays = {
-        f"{name}:F32": rng.normal("norm" in name, 0.25, size).astype(np.float32)
-        for name, size in every.items()
+def drawn(
+    shapes: dict[Keys, tuple[int, ...]], context: int, own: int, scored: int
+) -> Pretrained:
+    """Return random parameters of these shapes and random texts of bytes."""
+    rng = np.random.default_rng(0)
+    params = {
+        path: rng.normal("scale" in path, 0.25, size).astype(np.float32)
+        for path, size in shapes.items()
     }
     length = 2 * HELD_OUT * (scored + 1) * (context + 1)
     texts = {name: rng.integers(0, 256, length) for name in ("old", "new")}
     texts["own"] = rng.integers(0, 256, (own + 2 * scored, context + 1))
     texts["sizes"] = np.ones(256, int)
     texts = {name: x.astype(np.int32) for name, x in texts.items()}
-    splits = divided(texts, context, own, scored)
-    return Pretrained(*splits, "drawn", shape, params_of(arrays, shape))
+    return Pretrained(*divided(texts, context, own, scored), "drawn", params)

@@ -1,5 +1,6 @@
 """An experiment: the numbers of a grid of runs."""
 
+import math
 from dataclasses import dataclass, replace
 
 from benchmarks.optimizers.method import Settings
@@ -7,6 +8,7 @@ from benchmarks.tasks.problem import Problem
 from benchmarks.training.noise import Noise
 
 Group = tuple[str, tuple[str, ...]]
+Value = tuple[str, str, tuple[float, ...]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +39,9 @@ class Experiment:
       together: whether one program trains all optimizers, which fills a GPU; else each
         has a program of its own. Networks are vectors in the one program: it is for
         optimizers that treat every parameter alike.
-      save_every: seconds between two checkpoints, at the end of a part.
+      save_every: seconds between two checkpoints, at the end of a part. Infinity is for
+        networks that are too large to save: a program that is stopped begins anew, no
+        weights are kept, and a run's folder has only rows, of finished programs.
       part: the most steps after which a run can stop; None is an epoch.
       first_seed: the lowest seed; the parts of a pooled experiment have others.
       primary: the contrasts that the experiment was made for, chosen before it ran.
@@ -79,7 +83,7 @@ class Experiment:
     primary: tuple[tuple[str, str], ...] = ()
     tuning_seeds: int = 0
     evaluate_from: int = 0
-    values: tuple[tuple[str, str, tuple[float, ...]], ...] = ()
+    values: tuple[Value, ...] = ()
     cosine: bool = False
     at_once: int = 10
     large: bool = False
@@ -112,6 +116,11 @@ class Experiment:
                     f"{self.name}: {base}, the first of {title!r}, has to be in an "
                     "earlier group than its other methods, or in the same."
                 )
+
+    @property
+    def saves_networks(self) -> bool:
+        """Say whether checkpoints within a program, and weights, are written."""
+        return math.isfinite(self.save_every)
 
     @property
     def optimizers(self) -> tuple[str, ...]:
@@ -151,7 +160,7 @@ def tiny(experiment: Experiment) -> Experiment:
         batch_sizes=experiment.batch_sizes[-2:],
         seeds=2,
         epochs=2,
-        save_every=0.0,
+        save_every=0.0 if experiment.saves_networks else math.inf,
         tuning_seeds=min(experiment.tuning_seeds, 1),
         evaluate_from=min(experiment.evaluate_from, 1),
     )

@@ -17,7 +17,9 @@ OUTPUTS = (
     *(f"{BASE}, kl on own samples", f"{BASE}, replay of own samples"),
 )
 
-SMOLLM2 = Finetune(context=512, windows=480, scored=24, own=64, dtype="bfloat16")
+SMOLLM2 = Finetune(
+    shape="135M", context=512, windows=480, scored=24, own=64, dtype="bfloat16"
+)
 FINETUNE = Experiment(
     name="finetune-smollm2",
     question="SmolLM2-135M-Instruct learns a new text in 300 steps of 16 x 512 tokens, "

@@ -1,9 +1,10 @@
 """The experiment on slow weights, with all its numbers."""
 
 from dataclasses import replace
+from math import inf
 
 from benchmarks.experiments.continual import against
-from benchmarks.experiments.experiment import Experiment, spread
+from benchmarks.experiments.experiment import Experiment, Value, spread
 from benchmarks.optimizers.method import Settings
 from benchmarks.tasks.language import Text
 
@@ -71,4 +72,65 @@ OUTER_MUON = replace(
     primary=WITH_MUON_PRIMARY,
 )
 
-EXPERIMENTS = (OUTER, OUTER_MUON)
+
+def snoo_behind(base: str, period: float) -> tuple[Value, ...]:
+    """Let SNOO try two rates outside, and no period but the one it chose in `OUTER`."""
+    name = f"{base}, snoo"
+    return (name, "outer_rate", (0.7, 1.0)), (name, "period", (period,))
+
+
+LANGUAGE_1M = Text(shape="0.8M", context=256, windows=20_000, dtype="bfloat16")
+LANGUAGE_11M = replace(LANGUAGE_1M, shape="11M", windows=10_000)
+OUTER_1M = replace(
+    OUTER,
+    name="outer-language-0.8M",
+    question="The same with 0.8 million parameters, 20,000 steps of one window of 256 "
+    "bytes, in bfloat16: do slow weights lower AdamW's loss? SNOO tries a rate of 1 "
+    "outside. Primary contrasts as in outer-language.",
+    cost="not run",
+    gpu_cost="about 20 minutes on an H100, in 10 programs (estimated)",
+    problem=LANGUAGE_1M,
+    learning_rates=spread(0.0003, 16, 12),
+    rate_scales=(("adamw, lookahead", 1.5), (SCHEDULE_FREE, 3.0)),
+    values=snoo_behind("adamw", period=100.0),
+    batch_sizes=(1,),
+    save_every=inf,
+)
+OUTER_1M_MUON = replace(
+    OUTER_MUON,
+    name="outer-language-0.8M-muon",
+    question="The same with Muon. Primary contrasts as in outer-language-muon.",
+    cost="not run",
+    gpu_cost="about 20 minutes on an H100, in 6 programs (estimated)",
+    problem=LANGUAGE_1M,
+    learning_rates=spread(0.0015, 16, 12),
+    values=snoo_behind("muon", period=30.0),
+    batch_sizes=(1,),
+    save_every=inf,
+)
+OUTER_11M = replace(
+    OUTER_1M,
+    name="outer-language-11M",
+    question="The same with 11 million parameters and 10,000 steps.",
+    gpu_cost="about 30 minutes on an H100, in 10 programs (estimated)",
+    problem=LANGUAGE_11M,
+    learning_rates=spread(0.0001, 16, 12),
+    seeds=9,
+    tuning_seeds=1,
+)
+# Muon's own matmuls are five times those of a window's gradient.
+OUTER_11M_MUON = replace(
+    OUTER_1M_MUON,
+    name="outer-language-11M-muon",
+    question="The same with Muon and 5,000 steps. Primary contrasts as in "
+    "outer-language-muon.",
+    gpu_cost="about 30 minutes on an H100, in 6 programs (estimated)",
+    problem=replace(LANGUAGE_11M, windows=5_000),
+    learning_rates=spread(0.001, 16, 12),
+    seeds=9,
+    tuning_seeds=1,
+)
+LARGER = (OUTER_1M, OUTER_1M_MUON, OUTER_11M, OUTER_11M_MUON)
+"""All methods make 12 trials, as in `OUTER`. No pilot chose their rates."""
+
+EXPERIMENTS = (OUTER, OUTER_MUON, *LARGER)

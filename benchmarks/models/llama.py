@@ -39,6 +39,13 @@ class LlamaShape(NamedTuple):
         return self.width // self.heads
 
 
+SHAPES = {
+    "tiny": LlamaShape(256, 16, 2, 4, 2, 24),
+    "135M": LlamaShape(49_152, 576, 30, 9, 3, 1536, 100_000.0),
+}
+"""Shapes by their number of parameters; 135M is that of SmolLM2-135M."""
+
+
 class LlamaBlock(nnx.Module):
     """Attention to the past and a gated MLP, each on the normed input, added to it."""
 

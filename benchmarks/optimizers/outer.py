@@ -52,10 +52,11 @@ def lookahead(make: Make) -> Make:
 
 
 def snoo(make: Make) -> Make:
-    """Put SNOO behind an optimizer, with its published rate outside."""
+    """Put SNOO behind an optimizer; its rate outside is the published one, or tried."""
 
     def make_slow(setup: Setup) -> optax.GradientTransformation:
-        nesterov = optax.sgd(0.7, setup.numbers["momentum"], nesterov=True)
+        rate: Any = setup.numbers.get("outer_rate", 0.7)
+        nesterov = optax.sgd(rate, setup.numbers["momentum"], nesterov=True)
         slow = prox_optax.outer(nesterov, whole(setup.numbers["period"]))
         return optax.chain(make(setup), slow)
 

@@ -8,6 +8,17 @@ from math import inf
 from benchmarks.runs import signals
 
 MARGIN = 1.25  # times the seconds of the last time are allowed for
+RESERVE = 20.0  # seconds for the imports before and the tables after
+
+
+def moment(began: float, minutes: float | None) -> float:
+    """Return when work has to stop in a command of so many minutes; None has no end.
+
+    `began` and the moment are on the clock of `time.monotonic`.
+    """
+    if minutes is None:
+        return inf
+    return began + 60 * minutes - min(RESERVE, 6 * minutes)
 
 
 class Deadline:

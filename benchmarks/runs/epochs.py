@@ -25,7 +25,7 @@ from benchmarks.runs.deadline import Deadline
 from benchmarks.runs.grid import Program
 from benchmarks.runs.program import nbytes
 from benchmarks.runs.trainer import Trainer
-from benchmarks.tasks.problem import DataSet, Sampler
+from benchmarks.tasks.problem import DataSet
 from benchmarks.training import loop
 
 WRITTEN_A_SECOND = 200e6  # bytes of a checkpoint, before one was timed
@@ -81,7 +81,7 @@ class Progress:
             "compile": self.before["compile"] + self.compiled,
             "run": self.before["run"] + time.perf_counter() - self.began,
         }
-        with self.deadline.timing("save"):
+        with self.deadline.timing("save" if lanes else "save rows"):
             run_files.write_metrics(self.run.folder, self.rows)
             checkpoint.save(self.run.folder, State(after, self.rows, seconds), lanes)
         self.saved = time.perf_counter()
@@ -117,7 +117,8 @@ def run_program(
 
     Its number is that of `start`.
 
-    Returns whether the deadline allowed that; if not, a checkpoint is written.
+    Returns whether the deadline allowed that. If not, a checkpoint is written, unless
+    the experiment saves no networks: then the program begins anew when it is resumed.
     """
     experiment, data_set = run.experiment, run.data_set
     if not deadline.allows("compile", "part", "save"):
@@ -126,7 +127,7 @@ def run_program(
         trainer.build(start.program, which.trials)
     begin(run, trainer, start)
     progress = Progress(run, trainer.built.seconds, deadline)
-    deadline.last.setdefault("save", nbytes(trainer.built.like) / WRITTEN_A_SECOND)
+    guess(deadline, experiment, nbytes(trainer.built.like))
     examples = experiment.problem.examples(data_set)
     parts = grid.parts(experiment, examples, which.batch_size)
     all_parts = experiment.epochs * len(parts)
@@ -139,7 +140,8 @@ def run_program(
             ends = after.epoch > now.epoch
             evaluated = ends and is_evaluated(experiment, after.epoch)
             if not deadline.allows("part", *["evaluation"] * evaluated, "save"):
-                progress.save(now, trainer.fetch())
+                if experiment.saves_networks:
+                    progress.save(now, trainer.fetch())
                 return False
             with deadline.timing("part"):
                 trainer.advance(now.epoch, now.step)
@@ -153,6 +155,16 @@ def run_program(
         progress.prune()
     progress.save(Position(start.program + 1, 0), lanes=None)
     return True
+
+
+def guess(deadline: Deadline, experiment: Experiment, nbytes: int) -> None:
+    """Guess the seconds of what is timed later: to save, and to evaluate.
+
+    A program of evaluation is compiled too.
+    """
+    if experiment.saves_networks:
+        deadline.last.setdefault("save", nbytes / WRITTEN_A_SECOND)
+    deadline.last.setdefault("evaluation", deadline.last["compile"])
 
 
 def needed(run: Run, which: Program) -> Program:
@@ -191,7 +203,7 @@ def end_epoch(
         return now
     with progress.deadline.timing("evaluation"):
         now = metric_rows.evaluation(experiment, which, now, trainer.evaluate)
-    if after.epoch == experiment.epochs and isinstance(experiment.problem, Sampler):
+    if after.epoch == experiment.epochs and weights.are_kept(experiment):
         weights.keep(run.folder, experiment, which, trainer.networks, now)
     progress.add(now)
     return now

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from benchmarks.experiments import Experiment
 from benchmarks.records import files, origin, run_files
-from benchmarks.runs import checkpoint, folders, grid, tensorboard, weights
+from benchmarks.runs import checkpoint, folders, grid, signals, tensorboard, weights
 from benchmarks.runs.checkpoint import Position
 from benchmarks.runs.deadline import Deadline
 from benchmarks.runs.epochs import Run, lane_steps, needed, run_program
@@ -26,6 +26,9 @@ OWN = {
     weights.FOLDER: Path.is_dir,
 }
 """By name, how to recognise what a run overwrites or removes."""
+
+ADDED = ("values", "cosine", "at_once", "large", "kind", "dtype")
+"""Fields that experiments and tasks got later, each with a default."""
 
 
 def prepare(
@@ -115,7 +118,8 @@ def execute(
 ) -> bool:
     """Train a run; write metrics.csv as it goes on, and meta.json at the end.
 
-    A checkpoint is written every `save_every` seconds, after a part of an epoch.
+    A checkpoint is written every `save_every` seconds, after a part of an epoch, and
+    after each program.
 
     Args:
       run: as `prepare` returns it.
@@ -174,16 +178,30 @@ def execute_locked(
 
 
 def stopped(run: Run) -> str:
-    """Say in a sentence where an unfinished run stands."""
+    """Say in sentences where a run stopped, at its deadline or after a signal."""
     reached = checkpoint.reached(run.folder)
     programs = len(grid.programs(run.experiment))
     of_all = f", program {reached.program + 1} of {programs}"
     return (
-        f"Stopped after epoch {reached.epoch} of {run.experiment.epochs}"
+        ("Stopped" if signals.asked() else "Stopped in time")
+        + f" after epoch {reached.epoch} of {run.experiment.epochs}"
         + (f" and {reached.step} steps" if reached.step else "")
         + (of_all if programs > 1 else "")
         + "."
+        + (" Nothing was saved: give more --minutes." if is_vain(run) else "")
     )
+
+
+def status(run: Run) -> int:
+    """Return the exit status of a command whose run stopped."""
+    if number := signals.asked():
+        return signals.status(number)
+    return 1 if is_vain(run) else 0
+
+
+def is_vain(run: Run) -> bool:
+    """Say whether a deadline left a run where it was when it was prepared."""
+    return not signals.asked() and checkpoint.reached(run.folder) == run.position
 
 
 def describe(experiment: Experiment, data_set: DataSet) -> dict[str, Any]:
@@ -191,11 +209,12 @@ def describe(experiment: Experiment, data_set: DataSet) -> dict[str, Any]:
     numbers, tunes = asdict(experiment), experiment.tuning_seeds
     for text in ("question", "cost", "gpu_cost"):
         del numbers[text]
-    usual = {field.name: field.default for field in fields(experiment)}
-    for added in ("values", "cosine", "at_once", "large"):
-        if numbers[added] == usual[added]:
-            del numbers[added]  # older runs go on without it
     numbers |= numbers.pop("problem")
+    if not experiment.saves_networks:
+        numbers["save_every"] = None  # JSON has no infinity
+    for field in (*fields(experiment), *fields(experiment.problem)):
+        if field.name in ADDED and numbers[field.name] == field.default:
+            del numbers[field.name]  # older runs go on without it
     return {
         "experiment": numbers,
         "noises": [str(noise) for noise in experiment.noises],

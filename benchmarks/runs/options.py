@@ -82,6 +82,12 @@ Minutes = Annotated[
         min=0.0, help="Stop after this many minutes; the same command goes on."
     ),
 ]
+StopAfter = Annotated[
+    float | None,
+    typer.Option(
+        min=0.0, help="Stop after this many minutes; with --resume it goes on."
+    ),
+]
 Again = Annotated[
     float,
     typer.Option(

@@ -26,6 +26,11 @@ from benchmarks.tasks.problem import Sampler
 FOLDER = "weights"
 
 
+def are_kept(experiment: Experiment) -> bool:
+    """Say whether an experiment keeps weights: where something can be made of them."""
+    return isinstance(experiment.problem, Sampler) and experiment.saves_networks
+
+
 def keep(
     folder: Path,
     experiment: Experiment,
@@ -59,7 +64,7 @@ def manifests(
     folder: Path, experiment: Experiment, programs: Sequence[Program]
 ) -> Iterator[Path]:
     """Yield the manifest of each folder of weights that finished programs wrote."""
-    if not isinstance(experiment.problem, Sampler):
+    if not are_kept(experiment):
         return
     for program in programs:
         for name in program.optimizers:

@@ -18,7 +18,7 @@ from benchmarks.data.image_set import ImageSet, Split
 from benchmarks.optimizers.method import Lesson
 from benchmarks.records.score import Score, Wording
 from benchmarks.tasks import classify
-from benchmarks.tasks.classify import NETWORK
+from benchmarks.tasks.classify import EVALUATED_TOGETHER, NETWORK
 from benchmarks.tasks.problem import split_model
 from benchmarks.training.series import Calendar
 from benchmarks.training.task import Series, Task
@@ -28,8 +28,8 @@ from benchmarks.training.task import Series, Task
 class Continual:
     """The numbers of tasks in series, made from labelled images, and of the network.
 
-    The network is dense and has one output for each class of all tasks. It is never
-    told which task an image is of.
+    The network has one output for each class of all tasks. It is never told which task
+    an image is of.
 
     Attributes:
       data: name of the data set, that of its module in benchmarks/data.
@@ -37,12 +37,16 @@ class Continual:
       validation: images held out to choose by.
       test: images held out for the final measures; None takes the official test set.
       split_seed: of the split into train, validation and test.
-      hidden: units of the hidden layer.
+      hidden: units of the hidden layer; of a residual network, channels of its first
+        stage.
       differ: by what tasks differ. By pixels: all see all images, from the second on in
         another order of the pixels, which the run's seed draws. By classes: each has an
         equal part of the classes, in their order.
       tasks: their number.
       epochs_each: epochs for each task; further epochs are of the last one.
+      kind: of the network. A residual one has GroupNorm: statistics of BatchNorm would
+        be the last task's, and a part of what is forgotten.
+      dtype: of the residual network's activations.
     """
 
     data: str
@@ -54,6 +58,8 @@ class Continual:
     differ: Literal["pixels", "classes"]
     tasks: int
     epochs_each: int
+    kind: Literal["dense", "resnet18"] = "dense"
+    dtype: str = "float32"
 
     measures: ClassVar[tuple[str, ...]] = ("loss", "accuracy")
 
@@ -99,22 +105,32 @@ class Continual:
     def task(self, data_set: ImageSet, batch_size: int) -> Task:
         return in_series(self, data_set, batch_size)
 
-    def network(self, pixels: int, classes: int, key: Any) -> nnx.Module:
-        return models.DenseNet(pixels, self.hidden, classes, rngs=nnx.Rngs(key))
+    def network(self, shape: tuple[int, ...], classes: int, key: Any) -> nnx.Module:
+        """Return the network for images of a shape, with height, width and channels."""
+        rngs = nnx.Rngs(key)
+        if self.kind == "dense":
+            return models.DenseNet(math.prod(shape), self.hidden, classes, rngs=rngs)
+        return models.ResNet18(
+            classes,
+            width=self.hidden,
+            norm="group",
+            in_features=shape[-1],
+            dtype=jnp.dtype(self.dtype),
+            rngs=rngs,
+        )
 
     def abstract(self) -> Any:
         spec = image_set.spec_of(self.data)
-        pixels = math.prod(spec.shape)
         return jax.eval_shape(
-            lambda: self.initial(pixels, spec.classes, jax.random.key(0))
+            lambda: self.initial(spec.shape, spec.classes, jax.random.key(0))
         )
 
     def initial(
-        self, pixels: int, classes: int, key: jax.Array
+        self, shape: tuple[int, ...], classes: int, key: jax.Array
     ) -> tuple[dict[str, Any], Any]:
         """Return parameters by player, and the orders of the pixels."""
-        model = self.network(pixels, classes, jax.random.fold_in(key, 0))
-        places = jnp.arange(pixels)
+        model = self.network(shape, classes, jax.random.fold_in(key, 0))
+        places = jnp.arange(math.prod(shape))
         keys = jax.random.split(jax.random.fold_in(key, 1), self.tasks - 1)
         drawn = jax.vmap(jax.random.permutation, (0, None))(keys, places)
         orders = jnp.concatenate([places[None], drawn])
@@ -129,12 +145,16 @@ class Continual:
             "the seed",
             "classes": "each with its own classes; one head, and no task is named",
         }
+        networks = {
+            "dense": f"dense, {self.hidden} hidden units",
+            "resnet18": f"resnet18, GroupNorm, channels {self.hidden}, {self.dtype}",
+        }
         return Wording(
             items="images",
             setting=f"{self.validation} images for validation,\n"
             f"{self.test or 'the official ones'} for test; {self.tasks} tasks, "
-            f"{each[self.differ]};\n{self.epochs_each} epochs each; network: dense, "
-            f"{self.hidden} hidden units.",
+            f"{each[self.differ]};\n{self.epochs_each} epochs each; network: "
+            f"{networks[self.kind]}.",
             sampling_error="",
             failures="An image with a non-finite logit counts as wrong.",
             near="a point",
@@ -144,6 +164,8 @@ class Continual:
     def tiny(self) -> Self:
         """Take two tasks of an epoch, and few images; digits are few already."""
         smaller = replace(self, tasks=2, epochs_each=1)
+        if self.kind == "resnet18":
+            smaller = replace(smaller, hidden=8)
         if self.data == "digits":
             return smaller
         return replace(smaller, train=200, validation=200, test=200)
@@ -163,16 +185,40 @@ class Views(NamedTuple):
     graph: nnx.GraphDef[Any]
 
     def inputs(self, orders: Any, images: jax.Array, number: Any) -> jax.Array:
-        """Return images as the network gets them in a task, shape (n, pixels)."""
+        """Return images as the network gets them in a task.
+
+        Their shape is (n, pixels), for a residual network that of images.
+        """
+        shape = images.shape if self.problem.kind == "resnet18" else (len(images), -1)
         flat = self.data_set.normalise(images).reshape(len(images), -1)
         if self.problem.differ == "classes":
-            return flat
-        return jnp.take_along_axis(flat, orders[number].reshape(-1, flat.shape[1]), 1)
+            return flat.reshape(shape)
+        order = orders[number].reshape(-1, flat.shape[1])
+        return jnp.take_along_axis(flat, order, 1).reshape(shape)
 
     def outputs(self, params: Any, inputs: jax.Array) -> jax.Array:
         """Return the network's logits."""
         model: Callable[[jax.Array], jax.Array] = nnx.merge(self.graph, params)
         return model(inputs)
+
+    def answers(self, params: Any, orders: Any, images: jax.Array) -> list[jax.Array]:
+        """Return the logits of images in each task.
+
+        Where tasks differ by classes, all see the same images.
+        """
+
+        def of_task(number: int) -> jax.Array:
+            inputs = self.inputs(orders, images, number)
+            return jax.lax.map(
+                lambda one: self.outputs(params, one[jnp.newaxis])[0],
+                inputs,
+                batch_size=EVALUATED_TOGETHER,
+            )
+
+        tasks = self.problem.tasks
+        if self.problem.differ == "classes":
+            return [of_task(0)] * tasks
+        return [of_task(number) for number in range(tasks)]
 
     def lesson(
         self, orders: Any, data: Split, index: jax.Array, number: Any, key: jax.Array
@@ -194,9 +240,9 @@ def in_series(problem: Continual, data_set: ImageSet, batch_size: int) -> Task:
     The statistics are the orders of the pixels, shape (tasks, pixels), where tasks
     differ by them. A batch is places in the train split and the number of the task.
     """
-    pixels, classes = data_set.train.images[0].size, data_set.classes
+    shape, classes = data_set.train.images.shape[1:], data_set.classes
     graph, _, _ = split_model(
-        nnx.eval_shape(lambda: problem.network(pixels, classes, 0))
+        nnx.eval_shape(lambda: problem.network(shape, classes, 0))
     )
     views = Views(problem, data_set, graph)
     places = jnp.asarray(problem.places(data_set))
@@ -204,7 +250,7 @@ def in_series(problem: Continual, data_set: ImageSet, batch_size: int) -> Task:
     size = places.shape[1]
 
     def init(key: jax.Array) -> tuple[dict[str, Any], Any]:
-        return problem.initial(pixels, classes, key)
+        return problem.initial(shape, classes, key)
 
     def batches(key: jax.Array, epoch: jax.Array | int) -> tuple[jax.Array, jax.Array]:
         order = jax.random.permutation(jax.random.fold_in(key, epoch), size)
@@ -225,9 +271,8 @@ def in_series(problem: Continual, data_set: ImageSet, batch_size: int) -> Task:
         params: dict[str, Any], orders: Any, split: Split
     ) -> dict[str, jax.Array]:
         measures, accuracies = {}, []
-        for number in range(problem.tasks):
-            inputs = views.inputs(orders, split.images, number)
-            logits = views.outputs(params[NETWORK], inputs)
+        answers = views.answers(params[NETWORK], orders, split.images)
+        for number, logits in enumerate(answers):
             own = problem.is_of(number, split.labels, data_set)
             mean_loss, accuracy = masked(logits, split.labels, own)
             accuracies.append(accuracy)

@@ -13,7 +13,7 @@ from flax import nnx
 
 from benchmarks.data import pretrained
 from benchmarks.data.pretrained import Lessons, Pretrained, Scored
-from benchmarks.models.llama import Llama, LlamaShape
+from benchmarks.models.llama import SHAPES, Llama
 from benchmarks.optimizers.method import Lesson
 from benchmarks.records.score import Score, Wording
 from benchmarks.tasks.language import NETWORK, UNIFORM, known_bits
@@ -34,6 +34,7 @@ class Finetune:
     the network itself wrote, as its data are not there.
 
     Attributes:
+      shape: of the network, a name in `benchmarks.models.llama.SHAPES`.
       context: number of tokens that a window predicts.
       windows: number of windows in an epoch, cut out of the new text at random.
       scored: number of windows of each text that are scored, in either split.
@@ -46,6 +47,7 @@ class Finetune:
       train: always None, the whole new text.
     """
 
+    shape: str
     context: int
     windows: int
     scored: int
@@ -78,16 +80,26 @@ class Finetune:
         )
 
     def load(self, data_dir: Path | None) -> Pretrained:
-        sizes = self.context, self.own, self.scored
+        sizes, shape = (self.context, self.own, self.scored), SHAPES[self.shape]
         if self.weights == "drawn":
-            return pretrained.drawn(*sizes)
-        return pretrained.load(data_dir, *sizes)
+            return pretrained.drawn(shapes_of(self.network().like), *sizes)
+        return pretrained.load(data_dir, (shape.heads, shape.kv_heads), *sizes)
 
     def examples(self, data_set: Pretrained) -> int:
         return self.windows
 
     def task(self, data_set: Pretrained, batch_size: int) -> Task:
         return finetune(self, data_set, batch_size)
+
+    def network(self) -> "Network":
+        def made() -> Llama:
+            dtype = jnp.dtype(self.dtype)
+            return Llama(SHAPES[self.shape], dtype=dtype, rngs=nnx.Rngs(0))
+
+        return Network(*nnx.split(nnx.eval_shape(made)))
+
+    def abstract(self) -> Any:
+        return {NETWORK: self.network().like}, ()
 
     def references(self, data_set: Pretrained) -> dict[str, dict[str, float]]:
         return {}
@@ -106,7 +118,7 @@ class Finetune:
 
     def tiny(self) -> Self:
         """Take a tiny network of random weights and few short windows."""
-        few = replace(self, context=8, windows=32, scored=3, own=4)
+        few = replace(self, shape="tiny", context=8, windows=32, scored=3, own=4)
         return replace(few, dtype="float32", weights="drawn")
 
 
@@ -149,14 +161,9 @@ class Network(NamedTuple):
         return Lesson(self.outputs, windows[:, :-1], windows[:, 1:], recall, key)
 
 
-def network(numbers: Finetune, data_set: Pretrained) -> Network:
-    """Return the network of the data set's shape."""
-
-    def made() -> Llama:
-        shape, dtype = LlamaShape(**data_set.shape), jnp.dtype(numbers.dtype)
-        return Llama(shape, dtype=dtype, rngs=nnx.Rngs(0))
-
-    return Network(*nnx.split(nnx.eval_shape(made)))
+def shapes_of(like: Any) -> dict[tuple[str, ...], tuple[int, ...]]:
+    """Return the shapes of parameters by their paths."""
+    return {tuple(map(str, path)): x.shape for path, x in nnx.to_flat_state(like)}
 
 
 def weights(like: Any, params: dict[tuple[str, ...], np.ndarray]) -> Any:
@@ -167,8 +174,7 @@ def weights(like: Any, params: dict[tuple[str, ...], np.ndarray]) -> Any:
     Raises:
       ValueError: the parameters are of another network.
     """
-    wanted = {tuple(map(str, path)): x.shape for path, x in nnx.to_flat_state(like)}
-    given = {path: x.shape for path, x in params.items()}
+    wanted, given = shapes_of(like), {path: x.shape for path, x in params.items()}
     if other := sorted(map(str, wanted.items() ^ given.items())):
         raise ValueError(f"The parameters are of another network: {other[0]}.")
     leaves, structure = jax.tree.flatten(like)
@@ -181,7 +187,7 @@ def finetune(numbers: Finetune, data_set: Pretrained, batch_size: int) -> Task:
 
     There are no statistics. A batch is windows, as starts in the new text.
     """
-    model = network(numbers, data_set)
+    model = numbers.network()
     steps, context = numbers.windows // batch_size, numbers.context
     last = len(data_set.train.tokens) - context
 

@@ -36,6 +36,7 @@ class Problem(Protocol):
     """
 
     measures: ClassVar[tuple[str, ...]]
+    __dataclass_fields__: ClassVar[dict[str, Any]]
 
     @property
     def score(self) -> Score: ...

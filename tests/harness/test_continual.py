@@ -10,12 +10,15 @@ import numpy as np
 import optax
 import pandas as pd
 import pytest
+from data_files import random_images, write_tar
 from flax import nnx
 
 import prox_optax
 from benchmarks import experiments
+from benchmarks.data import cifar10
 from benchmarks.data.image_set import ImageSet, Split
-from benchmarks.experiments.continual import CONTINUAL_DIGITS
+from benchmarks.experiments.continual import CONTINUAL_CIFAR10, CONTINUAL_DIGITS
+from benchmarks.models import resnet
 from benchmarks.optimizers import OPTIMIZERS, memory
 from benchmarks.optimizers.continual import PLAIN
 from benchmarks.optimizers.method import Lesson, Method, Settings, Setup
@@ -342,6 +345,90 @@ def test_tasks_that_differ_by_classes(data_set):
     for number in range(TASKS):
         expected = right[labels // 2 == number].mean()
         np.testing.assert_allclose(found[f"accuracy_{number + 1}"], expected)
+
+
+RESIDUAL = replace(PROBLEM, kind="resnet18", hidden=4, differ="classes")
+
+
+def photos(size, seed):
+    images = np.random.default_rng(seed).integers(256, size=(size, 8, 8, 3))
+    return Split(jnp.asarray(images, jnp.uint8), jnp.arange(size) % 6)
+
+
+@pytest.fixture(scope="module")
+def photo_set():
+    splits = photos(48, 0), photos(24, 1), photos(24, 2)
+    return ImageSet(*splits, 6, jnp.full(3, 99.0), jnp.full(3, 70.0), "drawn")
+
+
+@pytest.fixture
+def one_block(monkeypatch):
+    """Let residual networks have one block, which compiles fast."""
+    monkeypatch.setattr(resnet, "STAGES", ((1, 1),))
+    monkeypatch.setattr(resnet, "BLOCKS", 1)
+
+
+@pytest.mark.usefixtures("one_block")
+def test_a_residual_network_sees_images(photo_set):
+    """It is asked for all at once; float32 rounds elsewhere."""
+    task, (images, labels) = RESIDUAL.task(photo_set, BATCH), photo_set.test
+    graph = nnx.graphdef(nnx.eval_shape(lambda: RESIDUAL.network((8, 8, 3), 6, 0)))
+
+    @jax.jit
+    def both(images):
+        params, stats = task.init(jax.random.key(0))
+        found = task.evaluate(params, stats, Split(images, labels))
+        network = nnx.merge(graph, params["network"])
+        return found, network((images - 99.0) / 70.0)
+
+    found, logits = both(images)
+    own = np.asarray(labels) // 2
+    losses = optax.losses.softmax_cross_entropy_with_integer_labels(logits, labels)
+    for number in range(TASKS):
+        expected = losses[own == number].mean()
+        np.testing.assert_allclose(found[f"loss_{number + 1}"], expected, rtol=1e-4)
+
+
+@pytest.mark.usefixtures("one_block")
+def test_a_residual_network_sees_pixels_in_another_order(photo_set):
+    problem = replace(RESIDUAL, differ="pixels")
+    task = problem.task(photo_set, BATCH)
+    assert task.series is not None
+    orders = jax.jit(lambda: task.init(jax.random.key(0))[1])()
+    lesson = task.series.finished(orders, photo_set.train, 2, jax.random.key(0))
+    recalled, _ = lesson.recall(jnp.array([1, 0]), jnp.array([5, 7]))
+    flat = (np.asarray(photo_set.train.images).reshape(48, -1) - 99.0) / 70.0
+    assert lesson.inputs.shape == (48, 8, 8, 3)
+    seen = np.asarray(lesson.inputs).reshape(48, -1)
+    expected = flat[:, np.asarray(orders[1])]
+    np.testing.assert_allclose(seen, expected, rtol=1e-6)
+    assert recalled.shape == (2, 8, 8, 3)
+    both = expected[5], flat[7]
+    np.testing.assert_allclose(np.asarray(recalled).reshape(2, -1), both, rtol=1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("one_block")
+def test_a_tiny_run_on_photos(tmp_path, monkeypatch):
+    rng, spec = np.random.default_rng(0), cifar10.SPEC
+    parts = (random_images(rng, spec, size) for size in (500, 200))
+    archive = write_tar(tmp_path, *parts)
+    monkeypatch.setattr(cifar10, "SPEC", spec._replace(train=500, test=200))
+    methods = ("plain", "ewc, coupled")
+    small = replace(
+        experiments.tiny(CONTINUAL_CIFAR10),
+        groups=(("", methods),),
+        contrasts=(("ewc, coupled", "plain"),),
+        primary=(),
+    )
+    out = tmp_path / "out"
+    assert execute(prepare(small, "a test", out, resume=False, data_dir=archive))
+    rows = pd.read_csv(out / "metrics.csv")
+    assert {*rows.optimizer} == {*methods}
+    chosen = rows[(rows.epoch == 2) & (rows.seed == 1)]
+    assert chosen.test_accuracy.between(0, 1).all()
+    text = tables.report(out, "a test")
+    assert "network: resnet18, GroupNorm, channels 8, bfloat16." in text
 
 
 class Counted(NamedTuple):

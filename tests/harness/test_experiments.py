@@ -8,7 +8,8 @@ import pytest
 from benchmarks import experiments
 from benchmarks.experiments import classify, continual
 from benchmarks.optimizers import OPTIMIZERS
-from benchmarks.runs import execute, grid
+from benchmarks.records import files, run_files
+from benchmarks.runs import execute, grid, overview
 
 
 def test_decays_are_those_published():
@@ -117,6 +118,12 @@ def test_what_experiments_got_later_is_described_where_it_is_used():
     data_set = plain.problem.load(None)
     old, new = (execute.describe(x, data_set)["experiment"] for x in (plain, used))
     assert {*new} - {*old} == {"cosine", "at_once", "values"}
+    digits = continual.CONTINUAL_DIGITS
+    other = replace(digits, problem=replace(digits.problem, kind="resnet18", hidden=4))
+    old, new = (execute.describe(x, data_set)["experiment"] for x in (digits, other))
+    assert {*new} - {*old} == {"kind"}
+    committed = overview.COMMITTED / digits.name / run_files.META
+    assert old.keys() == files.read_json(committed)["experiment"].keys()
 
 
 def test_a_rate_has_one_schedule():

@@ -18,7 +18,6 @@ from benchmarks.optimizers.method import Settings, Setup
 from benchmarks.report import tables
 from benchmarks.runs import grid, placement
 from benchmarks.runs.execute import execute, prepare
-from benchmarks.tasks.finetune import network
 from benchmarks.tasks.language import NETWORK
 from benchmarks.training.keys import order_key
 
@@ -46,9 +45,9 @@ def params(task):
     return task.init(jax.random.key(1))[0]
 
 
-def nats(data, params, windows):
+def nats(params, windows):
     """Return the nats of every token but the first of each window, by NumPy."""
-    logits = network(NUMBERS, data).outputs(params[NETWORK], windows[:, :-1])
+    logits = NUMBERS.network().outputs(params[NETWORK], windows[:, :-1])
     log_p = log_softmax(np.asarray(logits, np.float64), axis=-1)
     return -np.take_along_axis(log_p, np.asarray(windows)[:, 1:, None], -1)[..., 0]
 
@@ -66,7 +65,7 @@ def test_loss_is_of_windows_of_the_new_text(data, task, params):
     assert starts.shape == (NUMBERS.windows // BATCH, BATCH)
     windows = np.stack([data.train.tokens[s : s + CONTEXT + 1] for s in starts[0]])
     loss, (_, found) = task.players[NETWORK](params, (), data.train, starts[0], None)
-    expected = nats(data, params, windows)
+    expected = nats(params, windows)
     np.testing.assert_allclose(loss, expected.mean(), rtol=1e-5)
     sizes = np.where(windows == 7, 0, np.where(windows == 9, 3, 1))[:, 1:]
     bits = expected.sum() / np.log(2) / sizes.sum()
@@ -79,7 +78,7 @@ def test_scores_are_of_each_text_by_its_bytes(data, task, params):
     for name, end in {"old": "1", "new": "2", "own": "own"}.items():
         windows = np.asarray(data.test.windows[name])
         sizes = np.where(windows == 7, 0, np.where(windows == 9, 3, 1))[:, 1:]
-        expected = nats(data, params, windows).sum() / sizes.sum()
+        expected = nats(params, windows).sum() / sizes.sum()
         np.testing.assert_allclose(found[f"loss_{end}"], expected, rtol=1e-5)
         bits[name] = min(expected / np.log(2), 8)
         np.testing.assert_allclose(found[f"bits_per_byte_{end}"], bits[name], rtol=1e-5)

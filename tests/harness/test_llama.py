@@ -12,6 +12,7 @@ import smollm2
 from flax import nnx
 
 from benchmarks.data import pretrained
+from benchmarks.models import llama
 from benchmarks.models.llama import Llama, LlamaShape
 from benchmarks.tasks import finetune
 from benchmarks.tasks.language import NETWORK
@@ -64,7 +65,7 @@ def written(path, tensors, kind="llama", before="smollm"):
     writer.add_token_list(TOKENS)
     writer.add_token_types([smollm2.CONTROL, *[1] * (len(TOKENS) - 1)])
     writer.add_token_merges(MERGES)
-    for name, array in tensors.items():
+    for name, array in reversed(tensors.items()):  # no order is promised
         writer.add_tensor(name, array)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
@@ -121,28 +122,39 @@ def oracle(tensors, tokens):
 @pytest.fixture(scope="module")
 def packed(file):
     """Pack the file's network with a new text, and with texts that it writes."""
-    new, out = file.with_name("new.txt"), file.with_name(pretrained.NAME)
+    old, new, out = (file.with_name(x) for x in ("old", "new", pretrained.NAME))
+    old.write_text("to be or not to be. " * 40, encoding="utf-8")
     new.write_text("hello world 12, " * 40, encoding="utf-8")
-    pack_smollm2.main(out, new, texts=7, length=5, file=file)
+    pack_smollm2.main(old, new, out, texts=7, length=5, file=file)
     return out
 
 
-NUMBERS = finetune.Finetune(context=4, windows=8, scored=2, own=3, dtype="float32")
+NUMBERS = finetune.Finetune(
+    shape="small", context=4, windows=8, scored=2, own=3, dtype="float32"
+)
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch):
+    numbers = len(TOKENS), WIDTH, LAYERS, HEADS, KV, HIDDEN, BASE, EPSILON
+    monkeypatch.setitem(llama.SHAPES, "small", llama.LlamaShape(*numbers))
 
 
 def test_logits_of_the_packed_network_are_those_of_numpy(packed):
     """float32 through two blocks, logits of order 1: 1e-4."""
     found = NUMBERS.load(packed)
     params, _ = NUMBERS.task(found, 4).init(jax.random.key(0))
-    network = finetune.network(NUMBERS, found)
     tokens = np.random.default_rng(1).integers(0, len(TOKENS), 9)
-    logits = network.outputs(params[NETWORK], jnp.asarray(tokens)[None])
+    logits = NUMBERS.network().outputs(params[NETWORK], jnp.asarray(tokens)[None])
     assert logits.dtype == jnp.float32
     np.testing.assert_allclose(logits[0], oracle(drawn(), tokens), atol=1e-4)
 
 
 def test_packed_texts_are_the_tokens_of_the_texts(packed, file):
-    found, model = pretrained.load(packed.parent, 4, 3, 2), smollm2.load(file)
+    found, model = (
+        pretrained.load(packed.parent, (HEADS, KV), 4, 3, 2),
+        smollm2.load(file),
+    )
     tokens = np.asarray(model.encode("hello world 12, " * 40))
     tenth = len(tokens) // 10
     np.testing.assert_array_equal(found.train.tokens, tokens[: -2 * tenth])
@@ -154,7 +166,7 @@ def test_packed_texts_are_the_tokens_of_the_texts(packed, file):
     assert found.train.own.shape == (3, 5)
     assert (found.train.own[:, 0] == model.start).all()
     np.testing.assert_array_equal(found.train.sizes, model.sizes)
-    assert "new.txt (640 bytes, sha256 " in found.source
+    assert "new (640 bytes, sha256 " in found.source
 
 
 @pytest.mark.parametrize("kind", ["Q4_1", "Q8_0"])
@@ -177,7 +189,7 @@ def test_files_that_do_not_fit_are_refused(packed, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"pack_smollm2\.py .*--data-dir DIR"):
         NUMBERS.load(tmp_path)
     with pytest.raises(ValueError, match=r"7 texts of 5 tokens .* 9 of 4 are needed"):
-        pretrained.load(packed, 4, 5, 2)
+        pretrained.load(packed, (HEADS, KV), 4, 5, 2)
     with pytest.raises(ValueError, match=r"the new one has .* tokens there, and 40"):
         pretrained.divided(
             {

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -97,7 +98,7 @@ def test_list_and_unknown_names():
     assert re.search(r"there is: .*\bdemo\b", unknown.output)
 
 
-COMMANDS = typer.main.get_command(app).commands
+COMMANDS: dict[str, Any] = vars(typer.main.get_command(app))["commands"]
 
 
 @pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS)

@@ -61,6 +61,7 @@ def adamw_steps():
     [
         ("adamw, lookahead", {"outer_rate": 0.4}, 0.4, 0.0),
         ("adamw, snoo", {"momentum": 0.6}, 0.7, 0.6),
+        ("adamw, snoo", {"momentum": 0.6, "outer_rate": 1.0}, 1.0, 0.6),
     ],
 )
 def test_slow_weights_are_their_equations(name, numbers, rate, momentum):

@@ -25,12 +25,11 @@ from benchmarks.costs.trees import TREES, Trees
 from benchmarks.experiments import Experiment, one_gpu
 from benchmarks.records import origin, run_files
 from benchmarks.runs import checkpoint
-from benchmarks.runs.deadline import Deadline
+from benchmarks.runs.deadline import Deadline, moment
 from benchmarks.tasks.classify import Images
 
 COMMAND = "python -m benchmarks gpu --data-dir DIR --out DIR"
 COMPILED = "compiled"  # what was compiled once: the next call runs the same programs
-RESERVE = 20.0  # seconds for the imports before and the tables after
 AS_IT_IS = convolutions.Way("small", models.convolve_by_patches)
 FILES = (
     convolutions.FILE,
@@ -131,7 +130,7 @@ def go_on(plan: Plan, meta: dict[str, Any], minutes: float, began: float) -> boo
     commit = origin.environment()["git_commit"]
     cache = (plan.folder / COMPILED).absolute()
     jax.config.update("jax_compilation_cache_dir", str(cache))
-    at = began + 60 * minutes - min(RESERVE, 6 * minutes)
+    at = moment(began, minutes)
 
     def keep(seconds: float | None) -> None:
         call = {"minutes": minutes, "seconds": seconds, "git_commit": commit}
