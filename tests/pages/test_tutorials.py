@@ -1,4 +1,7 @@
-"""The tutorials run as scripts, as `make docs` runs them as notebooks."""
+"""The tutorials run as scripts, as `make docs` runs them as notebooks.
+
+`tests/neighbours.py` runs the one with Flower.
+"""
 
 import re
 import runpy
