@@ -1,5 +1,6 @@
 PYTHON ?= python3
 BIN := .venv/bin
+TUTORIALS := $(patsubst docs/%.py,build/%.ipynb,$(wildcard docs/tutorials/*.py))
 
 .PHONY: demo help check lint test test-all test-faults test-matrix test-neighbours package traffic docs hooks clean
 
@@ -43,10 +44,14 @@ test-neighbours: .venv/installed ## the recipes with Flower, Keras and other lib
 traffic: .venv-traffic/installed ## count what an update moves; fails over budget
 	.venv-traffic/bin/python -m benchmarks traffic $(TINY)
 
-docs: .venv-docs/installed ## the site of docs/ in build/site; warnings are errors
+docs: .venv-docs/installed $(TUTORIALS) ## the site of docs/ in build/site; warnings are errors
 	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/python -m mkdocs build --strict
 	@echo 'Open build/site/index.html, or to search in it http://localhost:8000 after'
 	@echo '  .venv-docs/bin/python -m http.server --directory build/site'
+
+build/tutorials/%.ipynb: docs/tutorials/%.py $(wildcard prox_optax/*.py) .venv-docs/installed
+	mkdir -p $(@D)
+	.venv-docs/bin/jupytext --to ipynb --set-kernel python3 --execute --output $@ $<
 
 hooks: .venv/installed ## let git run format, style and types before each commit
 	$(BIN)/pip install --quiet --group hooks

@@ -13,6 +13,7 @@ from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files, InclusionLevel
 from mkdocs.structure.pages import Page
 
+from docs.notebooks import tutorials
 from docs.rst import to_markdown
 from docs.sources import ROOT, figures, links, source
 
@@ -37,7 +38,9 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
 
 
 def on_files(files: Files, *, config: MkDocsConfig) -> Files:
-    """Add what the navigation names and the pages link to, from all the repository."""
+    """Add the tutorials, what the navigation names and what the pages link to."""
+    for file in tutorials(config):
+        files.append(file)
     pages = [file.src_uri for file in files.documentation_pages()]
     waiting = ["README.md", *_named(config.nav), *pages]
     seen: set[str] = set()
@@ -67,6 +70,7 @@ def on_page_markdown(
     markdown = markdown.replace(f"]({to_root}../", f"]({to_root}")  # out of docs/
     markdown = markdown.replace(f"]({to_root}README.md", f"]({to_root}index.md")
     markdown = markdown.replace(f"]({to_root}docs/", f"]({to_root}")
+    markdown = re.sub(r"(\]\([^)\s]*tutorials/\w+)\.py\)", r"\1.md)", markdown)
     if "results" not in uri.parts:
         return markdown
     title = uri.parent.name if uri.name == "table.md" else uri.stem

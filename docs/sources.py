@@ -2,7 +2,8 @@
 
 The site has the pages of docs/ at its root and, of the rest of the repository, the
 files that these link to, at the places they have there. A link out of docs/ has one
-step upwards less on the site than in the repository.
+step upwards less on the site than in the repository. A tutorial is a notebook as text
+in the repository, tutorials/NAME.py, and a page on the site, tutorials/NAME.md.
 """
 
 import re
@@ -11,11 +12,14 @@ from posixpath import normpath
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
+TUTORIALS = sorted(path.stem for path in DOCS.glob("tutorials/*.py"))
 
 
 def source(uri: str) -> Path:
     """Return the file behind an address of the site."""
     page = DOCS / uri
+    if uri in map("tutorials/{}.md".format, TUTORIALS):
+        return page.with_suffix(".py")
     return page if page.exists() else ROOT / uri
 
 

@@ -1,4 +1,4 @@
-"""`python tests/neighbours.py`: the scripts of examples/neighbours.
+"""`python tests/neighbours.py`: the scripts of examples/neighbours, and a tutorial.
 
 Builds the wheel; then makes an environment for each dependency group `neighbours*` of
 pyproject.toml, installs the wheel and the group, and runs the scripts that need it. A
@@ -16,18 +16,20 @@ from typing import Annotated
 import typer
 from matrix import ENVIRONMENT, IS_INSTALLED, ROOT, run, wheel
 
-FOLDER = ROOT / "examples/neighbours"
+FOLDER = "examples/neighbours"
 LONGEST = 1800  # seconds of one script
 APART = {
-    "flower_fedprox/run_local.py": "neighbours-flower",
-    "tunix_peft.py": "neighbours-tunix",
+    "docs/tutorials/federated.py": "neighbours-flower",
+    f"{FOLDER}/flower_fedprox/run_local.py": "neighbours-flower",
+    f"{FOLDER}/tunix_peft.py": "neighbours-tunix",
 }
 
 
 def scripts() -> dict[str, list[str]]:
     """Return the scripts of each group."""
     groups: dict[str, list[str]] = {"neighbours": []}
-    for script in sorted({*APART, *(path.name for path in FOLDER.glob("*.py"))}):
+    found = (x.relative_to(ROOT).as_posix() for x in ROOT.glob(f"{FOLDER}/*.py"))
+    for script in sorted({*APART, *found}):
         groups.setdefault(APART.get(script, "neighbours"), []).append(script)
     return groups
 
@@ -44,7 +46,7 @@ def install(folder: Path, group: str, built: Path) -> Path:
 
 def outcome(executable: Path, script: str, cwd: Path) -> str:
     """Run a script; return what it printed last, or how it failed."""
-    command = (executable, FOLDER / script)
+    command = (executable, ROOT / script)
     print("+", *command, flush=True)
     try:
         process = subprocess.run(

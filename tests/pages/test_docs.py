@@ -13,9 +13,10 @@ import pytest
 import prox_optax
 from docs import anchor_picture
 from docs.rst import to_markdown
-from docs.sources import DOCS, ROOT, figures, links, source
+from docs.sources import DOCS, ROOT, TUTORIALS, figures, links, source
 
 PAGES = sorted(path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md"))
+PAGES += [f"tutorials/{name}.md" for name in TUTORIALS]
 NAV = re.findall(r"[\w/]+\.md", (ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
 CODE = {
     uri: re.findall(r"```python\n(.*?)```", source(uri).read_text("utf-8"), re.S)

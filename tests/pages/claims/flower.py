@@ -6,7 +6,7 @@ EXEMPT = {
     "[#1774]": "an issue",
     "`FedProx` in flwr 1.42": "a version",
     "of flwr 1.42 on a CPU": "a version",
-    "the digits 0 to 4 and the other 5 to 9": "the data",
+    "the digits 0 to 4. The other has 5 to 9 and a few of 4": "the data",
     "In round 2": "a setting",
     "In round 3": "a setting",
 }

@@ -14,6 +14,7 @@ PAGES = (
         for path in ROOT.glob("docs/**/*.md")
         if path.name != "reliability.md"  # test_the_table_of_faults_counts_the_tests
     ),
+    *sorted(x.relative_to(ROOT).as_posix() for x in ROOT.glob("docs/tutorials/*.py")),
 )
 WORDS = (
     *("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"),
@@ -65,6 +66,9 @@ def squeezed(text: str) -> str:
 def read(page: str) -> str:
     """Read a page without its code blocks and formulas, in one line."""
     text = (ROOT / page).read_text(encoding="utf-8")
+    if page.endswith(".py"):  # a notebook as text: its cells of prose
+        cells = re.findall(r"^# %% \[markdown\]\n((?:#.*\n)+)", text, flags=re.M)
+        text = re.sub(r"^# ?", "", "\n".join(cells), flags=re.M)
     text = re.sub(r"^```.*?^```", "", text, flags=re.M | re.S)
     text = re.sub(r"\$\$.*?\$\$", "", text, flags=re.S)
     text = re.sub(r"^\d+\. ", "", text, flags=re.M)  # of a list

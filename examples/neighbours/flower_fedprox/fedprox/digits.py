@@ -41,7 +41,7 @@ def test_images():
 
 
 def images_of(client, clients):
-    """Return a client's images, of its own digits: with two, 0 to 4 or 5 to 9."""
+    """Return a client's images, sorted by digit: with two, 0 to 4 or 4 to 9."""
     pixels, labels = (x[360:] for x in images())
     own = np.array_split(np.argsort(labels, kind="stable"), clients)[client]
     return pixels[own], labels[own]
