@@ -206,7 +206,7 @@ CONTINUAL_CIFAR10 = replace(
     "the eight old classes? Primary contrasts: EWC decoupled minus L2-SP decoupled and "
     "minus KL on the new inputs, mean accuracy of the old tasks and of the new one.",
     cost="not run",
-    gpu_cost="about 50 minutes on an H100, in 14 programs (estimated)",
+    gpu_cost="about 60 minutes on an H100, in 14 programs (estimated)",
     problem=Continual(
         data="cifar10",
         train=None,

@@ -84,9 +84,9 @@ LANGUAGE_11M = replace(LANGUAGE_1M, shape="11M", windows=10_000)
 OUTER_1M = replace(
     OUTER,
     name="outer-language-0.8M",
-    question="The same with 0.8 million parameters, 20,000 steps of one window of 256 "
-    "bytes, in bfloat16: do slow weights lower AdamW's loss? SNOO tries a rate of 1 "
-    "outside. Primary contrasts as in outer-language.",
+    question="outer-language with 0.8 million parameters and 20,000 steps of a window "
+    "of 256 bytes, in bfloat16: do slow weights lower AdamW's loss? SNOO tries a rate "
+    "of 1 outside too. Primary contrasts as in outer-language.",
     cost="not run",
     gpu_cost="about 20 minutes on an H100, in 10 programs (estimated)",
     problem=LANGUAGE_1M,
@@ -99,9 +99,10 @@ OUTER_1M = replace(
 OUTER_1M_MUON = replace(
     OUTER_MUON,
     name="outer-language-0.8M-muon",
-    question="The same with Muon. Primary contrasts as in outer-language-muon.",
+    question="outer-language-0.8M with Muon. Primary contrasts as in "
+    "outer-language-muon.",
     cost="not run",
-    gpu_cost="about 20 minutes on an H100, in 6 programs (estimated)",
+    gpu_cost="about 25 minutes on an H100, in 6 programs (estimated)",
     problem=LANGUAGE_1M,
     learning_rates=spread(0.0015, 16, 12),
     values=snoo_behind("muon", period=30.0),
@@ -111,8 +112,8 @@ OUTER_1M_MUON = replace(
 OUTER_11M = replace(
     OUTER_1M,
     name="outer-language-11M",
-    question="The same with 11 million parameters and 10,000 steps.",
-    gpu_cost="about 30 minutes on an H100, in 10 programs (estimated)",
+    question="outer-language-0.8M with 11 million parameters and 10,000 steps.",
+    gpu_cost="about 40 minutes on an H100, in 10 programs (estimated)",
     problem=LANGUAGE_11M,
     learning_rates=spread(0.0001, 16, 12),
     seeds=9,
@@ -122,10 +123,10 @@ OUTER_11M = replace(
 OUTER_11M_MUON = replace(
     OUTER_1M_MUON,
     name="outer-language-11M-muon",
-    question="The same with Muon and 5,000 steps. Primary contrasts as in "
+    question="outer-language-11M with Muon and 4,000 steps. Primary contrasts as in "
     "outer-language-muon.",
-    gpu_cost="about 30 minutes on an H100, in 6 programs (estimated)",
-    problem=replace(LANGUAGE_11M, windows=5_000),
+    gpu_cost="about 35 minutes on an H100, in 6 programs (estimated)",
+    problem=replace(LANGUAGE_11M, windows=4_000),
     learning_rates=spread(0.001, 16, 12),
     seeds=9,
     tuning_seeds=1,
