@@ -1,5 +1,7 @@
 """The experiment with a pretrained language model, with all its numbers."""
 
+from math import inf
+
 from benchmarks.experiments.continual import against
 from benchmarks.experiments.experiment import Experiment, spread
 from benchmarks.optimizers.method import Settings
@@ -30,6 +32,7 @@ FINETUNE = Experiment(
     "the test split, trial and epoch chosen on the validation split of another seed. "
     "The rest is exploratory.",
     cost="not run",
+    gpu_cost="about 5 hours on an H100, in 84 programs (estimated)",
     problem=SMOLLM2,
     groups=(
         ("Fine-tuning and pulls", (*PEERS, f"{BASE}, decay to 0", *PULLS, EWC)),
@@ -46,7 +49,7 @@ FINETUNE = Experiment(
     evaluate_from=1,
     batch_sizes=(16,),
     settings=Settings(momentum=0.0, weight_decay=0.0, period=30, b1=0.9, b2=0.99),
-    save_every=float("inf"),
+    save_every=inf,
     large=True,
 )
 

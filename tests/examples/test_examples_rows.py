@@ -283,7 +283,7 @@ def test_further_numbers_of_the_results():
 
 def test_ewc_is_compared_with_weights_that_learned_as_much():
     text = (EXAMPLES / "results/finetune_smollm2.md").read_text(encoding="utf-8")
-    for setting in (1e3, 1e4, 1e5):
+    for setting in (1e4, 1e5, 1e6):
         own, english = minus_interpolated(setting)
         assert (
             f"EWC {setting:g} minus an interpolation with as many bits on the new "
@@ -418,15 +418,14 @@ def finetune_smollm2():
     def key(setting):
         return (("setting", setting),)
 
-    for setting in (1e5, 1e4, 1e3):
+    for setting in (1e5, 1e4, 1e6):
         yield from (f"{x:+.4f}" for x in minus_interpolated(setting))
-    own, new = (
-        scores(read("finetune_smollm2"), x) for x in ("own samples", "new text")
-    )
+    own = scores(read("finetune_smollm2"), "own samples")
     ((before,),) = own["before"].values()
     for name, setting in (("AdamW", 1.0), ("EWC", 1e5)):
         yield f"{own[name][key(setting)].item() - before:.4f}"
-    assert new["EWC"][key(1e5)] < new["AdamW"][key(1.0)]
+    differences = [minus_interpolated(setting) for setting in (1e4, 1e5, 1e6)]
+    assert all(english > 0 for _, english in differences)
 
 
 def mixed_precision():
