@@ -1,5 +1,6 @@
 """benchmarks/README.md: what its table of experiments says of them."""
 
+from benchmarks.experiments.finetune import FINETUNE, SMOLLM2
 from benchmarks.report.statistics import is_equal
 from claims.committed import (
     better,
@@ -200,6 +201,14 @@ def cifar_row():
     )
 
 
+def smollm2_row():
+    e = FINETUNE
+    (batch,), trained = e.batch_sizes, e.epochs - SMOLLM2.epochs_each
+    steps = trained * SMOLLM2.windows // batch
+    sizes = steps, batch, SMOLLM2.context, len(e.optimizers), len(e.learning_rates)
+    return *sizes, e.seeds - e.tuning_seeds
+
+
 CLAIMS = [
     Claim(
         "`run demo`, on 2 CPU cores, {:.1f} to {:.1f} min. SGD {:.4f} +- {:.4f}, "
@@ -308,6 +317,11 @@ CLAIMS = [
         "anchored forms inner decay alone; differences to Adam of {:.2f} to {:.2f} "
         "would have been seen",
         gan_row,
+    ),
+    Claim(
+        "SmolLM2-135M learns a new text without what it was trained on, {} steps of {} "
+        "x {} tokens, {} methods, {} trials each, {} test seeds.",
+        smollm2_row,
     ),
 ]
 

@@ -77,4 +77,5 @@ EXEMPT = {
     "TRSGD leads SGD by 1.9 points, TRAdam Adam by 3.9.": "published, read off plots",
     "2 seeds, a lossy": "a setting",
     "taken every 10 steps": "a setting",
+    "SmolLM2-135M": "a name",
 }
