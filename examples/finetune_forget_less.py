@@ -119,7 +119,7 @@ def draw(found, before):
         high, wide = found[name].std(axis=1, ddof=1).T / np.sqrt(found[name].shape[1])
         axes.errorbar(learned, kept, high, wide, label=name, **look)
     axes.axhline(before, color="gray", linestyle=":", label="before")
-    axes.legend(loc="lower left")
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, 0.92))  # between the curves
     return figure
 
 
