@@ -142,7 +142,8 @@ def draw(curves):
     xlabel = "bytes that a worker gave to all-reduces"
     axes = figure.add_subplot(xlabel=xlabel, ylabel=f"{MEASURE}, mean of the seeds")
     for (workers, name), losses in curves.items():
-        color, mean = f"C{COUNTS.index(workers)}", losses.mean(axis=0)
+        color = report.OTHERS[COUNTS.index(workers)][0]
+        mean = losses.mean(axis=0)
         line = "--" if name == "data-parallel" else "-"
         label = f"{name}, {workers} worker{'s' * (workers > 1)}"
         if workers == 1:

@@ -114,12 +114,12 @@ def draw(found, before):
         ylabel="kept: test accuracy on the upright digits",
         title="Mean and standard error over seeds, each point a setting",
     )
-    for (name, scores), style in zip(found.items(), ("o--", "s-.", "^-"), strict=True):
-        kept, learned = scores.mean(axis=1).T
-        high, wide = scores.std(axis=1, ddof=1).T / np.sqrt(scores.shape[1])
-        axes.errorbar(learned, kept, high, wide, style, label=name, markersize=4)
+    for name, look in report.looks(found).items():
+        kept, learned = found[name].mean(axis=1).T
+        high, wide = found[name].std(axis=1, ddof=1).T / np.sqrt(found[name].shape[1])
+        axes.errorbar(learned, kept, high, wide, label=name, **look)
     axes.axhline(before, color="gray", linestyle=":", label="before")
-    axes.legend(loc="lower left")
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, 0.92))  # between the curves
     return figure
 
 

@@ -218,9 +218,9 @@ def draw(found):
     }
     for old, axes in enumerate(panels):
         axes.set(xlabel=f"{TEXTS[-1]}, {MEASURE}", ylabel=f"{TEXTS[old]}, {MEASURE}")
-        for (name, points), style in zip(curves.items(), ("o--", "^-"), strict=True):
-            x, y = np.array(points)[:, [-1, old]].T
-            axes.plot(x, y, style, label=name)
+        for name, look in report.looks(curves).items():
+            x, y = np.array(curves[name])[:, [-1, old]].T
+            axes.plot(x, y, label=name, **look)
     panels[0].legend()
     return figure
 

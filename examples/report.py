@@ -2,9 +2,11 @@
 
 import platform
 import time
+from collections.abc import Collection
 from importlib.metadata import version
 from itertools import cycle
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -15,7 +17,34 @@ from numpy.typing import ArrayLike
 from scipy import stats
 
 PACKAGES = ("jax", "flax", "optax", "prox_optax")
-STYLES = ("-", "--", "-.", ":")
+MARKERS_A_LINE = 8
+# Colour, line and marker. The colours are Okabe and Ito's, which colour-blind readers
+# can distinguish; no two of a figure differ by their colour alone.
+OTHERS = (
+    ("#D55E00", "--", "s"),
+    ("#0072B2", "-.", "^"),
+    ("#009E73", ":", "D"),
+    ("#CC79A7", (0, (5, 1, 1, 1)), "v"),
+    ("#E69F00", (0, (3, 3)), "P"),
+    ("#56B4E9", (0, (8, 2)), "X"),
+    ("#777777", "-", "<"),
+    ("#AAAAAA", "--", ">"),
+)
+BASE = ("#000000", "-", "o")
+EWC, L2_SP = ("#E69F00", "-.", "^"), ("#009E73", "-", "p")
+LOOKS = {  # the same in every figure
+    **dict.fromkeys(("plain", "DQN", "FedAvg", "data-parallel"), BASE),
+    "before, interpolated, AdamW": BASE,
+    **dict.fromkeys(("EWC", "a pull weighted by Fisher"), EWC),
+    **dict.fromkeys(("L2-SP", "a plain pull"), L2_SP),
+    "inner decay": OTHERS[2],
+    "a lower rate alone": OTHERS[3],
+    "proximal": OTHERS[4],
+    "Lookahead": OTHERS[6],
+    "average": OTHERS[7],
+    "weight decay": ("#777777", (0, (8, 2)), "<"),
+    "DiLoCo": ("#E69F00", (0, (8, 2)), ">"),
+}
 NONE = "no significant difference"
 
 
@@ -124,11 +153,29 @@ def draw_rows(
 
 
 def _draw_means(axes: Axes, x: ArrayLike, scores: dict[str, np.ndarray]) -> None:
-    for (name, values), style in zip(scores.items(), cycle(STYLES), strict=False):
-        mean = values.mean(axis=0)
-        error = values.std(axis=0, ddof=1) / np.sqrt(len(values))
-        axes.plot(x, mean, style, label=name)
-        axes.fill_between(x, mean - error, mean + error, alpha=0.2)
+    every = -(-len(np.asarray(x)) // MARKERS_A_LINE)
+    for name, style in looks(scores).items():
+        mean = scores[name].mean(axis=0)
+        error = scores[name].std(axis=0, ddof=1) / np.sqrt(len(scores[name]))
+        axes.plot(x, mean, label=name, markevery=every, **style)
+        low, high = mean - error, mean + error
+        axes.fill_between(x, low, high, color=style["color"], alpha=0.2, linewidth=0)
+
+
+def looks(names: Collection[str]) -> dict[str, dict[str, Any]]:
+    """Return what Matplotlib takes for each method: its look, or another that is free.
+
+    Free is one whose colour, and whose line and marker, no method in `LOOKS` has here.
+    """
+    known = {name: LOOKS[name] for name in names if name in LOOKS}
+    taken = {part for look in known.values() for part in (look[0], look[1:])}
+    free = cycle(x for x in OTHERS if not {x[0], x[1:]} & taken)
+    found = {name: known.get(name) or next(free) for name in names}
+    keys = "color", "linestyle", "marker"
+    return {
+        name: dict(zip(keys, look, strict=True), markersize=4)
+        for name, look in found.items()
+    }
 
 
 def draw_levels(

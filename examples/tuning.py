@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import records
+import report
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
@@ -229,11 +230,12 @@ def draw(tuned: dict[str, Tuned], number: str, xlabel: str) -> Figure:
         axes.set_xscale("log")
     else:  # 0 has a place of its own, below the smallest
         axes.set_xscale("symlog", linthresh=values[values > 0].min())
-    for name, t in tuned.items():
+    for name, look in report.looks(tuned).items():
+        t = tuned[name]
         if number in t.trials:
-            axes.plot(*t.profile(number), ".-", label=name)
+            axes.plot(*t.profile(number), label=name, **look)
         else:
-            axes.axhline(t.validation.max(), color="black", label=name)
+            axes.axhline(t.validation.max(), color=look["color"], label=name)
     axes.legend()
     return figure
 
