@@ -97,7 +97,7 @@ def test_list_and_unknown_names():
     assert re.search(r"there is: .*\bdemo\b", unknown.output)
 
 
-COMMANDS = typer.main.get_command(app).commands
+COMMANDS = typer.main.get_group(app).commands
 
 
 @pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS)
