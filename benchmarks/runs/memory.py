@@ -1,7 +1,7 @@
 """The memory that a run holds, counted from shapes: nothing is compiled or read."""
 
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import jax
@@ -21,16 +21,21 @@ def bytes_held(experiment: Experiment) -> int:
     """
     smallest = min(experiment.batch_sizes)
     programs = grid.programs(replace(experiment, batch_sizes=(smallest,)))
-    most, networks = max(map(replicas, programs)), shapes(experiment)
+    most = max(map(replicas, programs))
+    networks = shapes(experiment.problem, experiment.together)
     own = {each.optimizers: each for each in programs if replicas(each) == most}
     each_of = (of_each(experiment, which, networks) for which in own.values())
     return most * max(each_of)
 
 
-def shapes(experiment: Experiment) -> Any:
-    """Return the shapes of a replica's networks, vectors where a run has vectors."""
-    params, stats = experiment.problem.abstract()
-    if not experiment.together:
+@cache
+def shapes(problem: Any, together: bool) -> Any:
+    """Return the shapes of a replica's networks, vectors where all train together.
+
+    Several experiments have the same task, whose networks are asked for once.
+    """
+    params, stats = problem.abstract()
+    if not together:
         return params, stats
     vector = partial(jax.eval_shape, vectors.to_vector)
     return {player: vector(own) for player, own in params.items()}, vector(stats)

@@ -45,6 +45,9 @@ class Problem(Protocol):
     @property
     def train(self) -> int | None: ...
 
+    def __hash__(self) -> int:
+        """Tell problems apart by their numbers, as a frozen dataclass does."""
+
     def load(self, data_dir: Path | None) -> Any:
         """Read the data and return a `DataSet`.
 

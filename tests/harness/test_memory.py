@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,12 +13,18 @@ from benchmarks.experiments import classify, continual, language, plasticity
 from benchmarks.runs import grid, memory, overview, program
 from benchmarks.training import loop, vectors
 
-ON_DIGITS = {"data": "digits", "train": 100, "validation": 100, "test": 100}
+
+def on_digits(experiment, **changes):
+    problem: Any = experiment.problem
+    few = {"data": "digits", "train": 100, "validation": 100, "test": 100}
+    return replace(problem, **few, **changes)
+
+
 PROBLEMS = {
-    "images": replace(classify.PAPER_CIFAR10.problem, **ON_DIGITS, channels=(4,)),
+    "images": on_digits(classify.PAPER_CIFAR10, channels=(4,)),
     "pixels in other orders": continual.CONTINUAL_DIGITS.problem,
-    "classes": replace(continual.CONTINUAL_FASHION.problem, **ON_DIGITS),
-    "random labels": replace(plasticity.PLASTICITY.problem, **ON_DIGITS, pooled=2),
+    "classes": on_digits(continual.CONTINUAL_FASHION),
+    "random labels": on_digits(plasticity.PLASTICITY, pooled=2),
     "text": language.LANGUAGE.problem.tiny(),
     "texts": continual.CONTINUAL_TEXT.problem.tiny(),
 }
