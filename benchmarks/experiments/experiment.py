@@ -56,7 +56,7 @@ class Experiment:
       at_once: replicas that a core of a CPU trains together, about: more leave its
         caches.
       large: whether one replica fills a device. Then they are trained one by one there,
-        and each seed that is tested is a program, so that few are in memory.
+        and a program has one seed and a few trials, so that few are in memory.
     """
 
     name: str

@@ -32,7 +32,7 @@ FINETUNE = Experiment(
     "the test split, trial and epoch chosen on the validation split of another seed. "
     "The rest is exploratory.",
     cost="not run",
-    gpu_cost="about 5 hours on an H100, in 84 programs (estimated)",
+    gpu_cost="4 to 9 hours on an H100, in programs of up to 6 minutes (estimated)",
     problem=SMOLLM2,
     groups=(
         ("Fine-tuning and pulls", (*PEERS, f"{BASE}, decay to 0", *PULLS, EWC)),
@@ -40,7 +40,7 @@ FINETUNE = Experiment(
     ),
     contrasts=against(EWC, (*PEERS, f"{BASE}, decay to 0", *PULLS, *OUTPUTS)),
     primary=against(EWC, PEERS),
-    learning_rates=spread(0.00003, 30, 12),
+    learning_rates=spread(0.00003, 30, 8),
     rate_scales=tuple((f"lora of rank {rank}", 10.0) for rank in (8, 32)),
     seeds=6,
     tuning_seeds=1,

@@ -168,13 +168,17 @@ def guess(deadline: Deadline, experiment: Experiment, nbytes: int) -> None:
 
 
 def needed(run: Run, which: Program) -> Program:
-    """Leave out the trials that no report needs, of a program that is tested."""
+    """Leave out the trials that no report needs, of a program that is tested.
+
+    They may be all of them.
+    """
     report = staged.report_of(run.meta)
     if report is None or not which.tests:
         return which
     rows = pd.read_csv(io.StringIO(checkpoint.state(run.folder).rows))
     (name,) = which.optimizers
-    return replace(which, trials=report.shown_trials(rows, run.meta, name))
+    shown = report.shown_trials(rows, run.meta, name)
+    return replace(which, trials=tuple(x for x in which.trials if x in shown))
 
 
 def begin(run: Run, trainer: Trainer, start: Position) -> None:

@@ -163,7 +163,9 @@ def execute_locked(
             each = needed(run, each)
             bar.total -= steps[number] - lane_steps(experiment, data_set, each)
             bar.set_description(f"{each.condition}, {each.optimizers[0]}")
-            if not run_program(run, each, start, trainer, bar, deadline):
+            if each.trials and not run_program(
+                run, each, start, trainer, bar, deadline
+            ):
                 return False
     rows = checkpoint.state(folder).rows
     meta = run.meta | {

@@ -2,6 +2,7 @@
 
 import itertools
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import optax
@@ -11,6 +12,9 @@ from benchmarks.optimizers import OPTIMIZERS
 from benchmarks.optimizers.method import Method
 from benchmarks.report.statistics import Condition, label
 from benchmarks.training.noise import Noise
+
+OF_LARGE = 4  # trials of a large experiment in a program
+Items = TypeVar("Items", range, tuple[int, ...])
 
 
 @dataclass(frozen=True)
@@ -42,9 +46,9 @@ class Program:
 def programs(experiment: Experiment) -> list[Program]:
     """List the programs of an experiment, in the order in which they are run.
 
-    With tuning seeds each has two: these choose, and the others are tested, of large
-    experiments each in a program of its own. Here the latter make all trials; a run
-    leaves out those that no report needs.
+    With tuning seeds each has two: these choose, and the others are tested. Here the
+    latter make all trials; a run leaves out those that no report needs. Of a large
+    experiment a program has one seed and a few trials.
     """
     names, first = experiment.optimizers, experiment.first_seed
     together = [names] if experiment.together else [(name,) for name in names]
@@ -52,17 +56,22 @@ def programs(experiment: Experiment) -> list[Program]:
     seeds = range(first, first + experiment.seeds)
     stages: tuple[tuple[range, bool], ...] = ((seeds, False),)
     if chosen_by := experiment.tuning_seeds:
-        tested = seeds[chosen_by:]
-        size = 1 if experiment.large else len(tested)
-        parts = (tested[k : k + size] for k in range(0, len(tested), size))
-        stages = (seeds[:chosen_by], False), *((part, True) for part in parts)
+        stages = (seeds[:chosen_by], False), (seeds[chosen_by:], True)
+    most = (1, OF_LARGE) if experiment.large else (len(seeds), len(trials))
     return [
-        Program(batch_size, noise, group, own, trials, tests)
+        Program(batch_size, noise, group, own, some, tests)
         for batch_size in experiment.batch_sizes
         for noise in experiment.noises
         for group in together
-        for own, tests in stages
+        for all_seeds, tests in stages
+        for own in shares(all_seeds, most[0])
+        for some in shares(trials, most[1])
     ]
+
+
+def shares(items: Items, size: int) -> list[Items]:
+    """Cut a sequence into consecutive ones, each as long as `size` or the rest."""
+    return [items[k : k + size] for k in range(0, len(items), size)]
 
 
 def numbers(experiment: Experiment, optimizer: str) -> dict[str, tuple[float, ...]]:

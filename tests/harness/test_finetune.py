@@ -1,6 +1,7 @@
 """Fine-tuning a pretrained network: what is read, shown, remembered, adapted."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -15,8 +16,10 @@ from benchmarks import experiments
 from benchmarks.experiments.finetune import FINETUNE, SMOLLM2
 from benchmarks.optimizers import OPTIMIZERS, finetune, lora
 from benchmarks.optimizers.method import Settings, Setup
-from benchmarks.report import tables
-from benchmarks.runs import grid, placement
+from benchmarks.report import staged, tables
+from benchmarks.report.staged import Report
+from benchmarks.runs import checkpoint, epochs, grid, placement
+from benchmarks.runs.checkpoint import Position
 from benchmarks.runs.execute import execute, prepare
 from benchmarks.tasks.language import NETWORK
 from benchmarks.training.keys import order_key
@@ -174,16 +177,35 @@ def test_nothing_is_trained_in_the_old_tasks_epoch():
     assert finetune.PRETRAINED.first_rate == 0.0
 
 
-def test_test_seeds_are_programs_of_their_own():
-    """So no more networks are in memory than the trials of one seed."""
-    programs = grid.programs(FINETUNE)
-    assert [(len(x.seeds), x.tests) for x in programs[:6]] == [
-        (1, False),
-        *[(1, True)] * 5,
+def test_a_program_has_one_seed_and_a_few_trials():
+    """So few networks are in memory, and a program is short."""
+    programs = [x for x in grid.programs(FINETUNE) if x.optimizers == ("fine-tuned",)]
+    assert [(*x.seeds, x.trials, x.tests) for x in programs] == [
+        (seed, trials, seed > 0)
+        for seed in range(6)
+        for trials in ((0, 1, 2, 3), (4, 5, 6, 7))
     ]
-    assert [x.seeds[0] for x in programs[:6]] == [*range(6)]
     small = grid.programs(replace(FINETUNE, large=False))
     assert [[*x.seeds] for x in small[:2]] == [[0], [1, 2, 3, 4, 5]]
+    assert {x.trials for x in small} == {tuple(range(8))}
+
+
+def test_a_program_that_no_report_needs_has_no_trials(monkeypatch):
+    monkeypatch.setattr(
+        checkpoint,
+        "state",
+        lambda folder: checkpoint.State(Position(0, 0), "trial\n", {}),
+    )
+    shown = Report(draw=str, shown_trials=lambda *given: (1, 5))
+    monkeypatch.setattr(staged, "report_of", lambda meta: shown)
+    nothing: Any = None
+    run = epochs.Run(FINETUNE, nothing, Path(), None, {}, nothing)
+    programs = [x for x in grid.programs(FINETUNE) if x.optimizers == ("fine-tuned",)]
+    found = [epochs.needed(run, x).trials for x in programs[:4]]
+    assert found == [(0, 1, 2, 3), (4, 5, 6, 7), (1,), (5,)]
+    shown = shown._replace(shown_trials=lambda *given: (1, 2))
+    found = [epochs.needed(run, x).trials for x in programs[2:4]]
+    assert found == [(1, 2), ()]
 
 
 def test_one_replica_is_trained_at_a_time():
@@ -194,7 +216,9 @@ def test_one_replica_is_trained_at_a_time():
 
 
 @pytest.mark.slow
-def test_tiny_run_begins_everywhere_with_the_same_network(tmp_path):
+def test_tiny_run_begins_everywhere_with_the_same_network(tmp_path, monkeypatch):
+    """A program has one trial; a run leaves out those that no report needs."""
+    monkeypatch.setattr(grid, "OF_LARGE", 1)
     names = ("fine-tuned", "fine-tuned, ewc, decoupled", "lora of rank 8")
     few = replace(
         experiments.tiny(FINETUNE),
