@@ -23,7 +23,7 @@ from benchmarks.runs import (
 from benchmarks.runs.checkpoint import Position, State
 from benchmarks.runs.deadline import Deadline
 from benchmarks.runs.grid import Program
-from benchmarks.runs.program import nbytes
+from benchmarks.runs.program import Built, nbytes
 from benchmarks.runs.trainer import Trainer
 from benchmarks.tasks.problem import DataSet
 from benchmarks.training import loop
@@ -123,11 +123,10 @@ def run_program(
     experiment, data_set = run.experiment, run.data_set
     if not deadline.allows("compile", "part", "save"):
         return False
-    with deadline.timing("compile"):
-        trainer.build(start.program, which.trials)
+    trainer.build(start.program, which.trials)
     begin(run, trainer, start)
     progress = Progress(run, trainer.built.seconds, deadline)
-    guess(deadline, experiment, nbytes(trainer.built.like))
+    guess(deadline, experiment, trainer.built)
     examples = experiment.problem.examples(data_set)
     parts = grid.parts(experiment, examples, which.batch_size)
     all_parts = experiment.epochs * len(parts)
@@ -157,14 +156,17 @@ def run_program(
     return True
 
 
-def guess(deadline: Deadline, experiment: Experiment, nbytes: int) -> None:
-    """Guess the seconds of what is timed later: to save, and to evaluate.
+def guess(deadline: Deadline, experiment: Experiment, built: Built) -> None:
+    """Guess the seconds of what is timed later: to compile, to evaluate and to save.
 
-    A program of evaluation is compiled too.
+    A program that is used again says nothing of the next one's. That of the evaluation
+    is compiled too.
     """
-    if experiment.saves_networks:
-        deadline.last.setdefault("save", nbytes / WRITTEN_A_SECOND)
+    if built.seconds:
+        deadline.last["compile"] = built.seconds
     deadline.last.setdefault("evaluation", deadline.last["compile"])
+    if experiment.saves_networks:
+        deadline.last.setdefault("save", nbytes(built.like) / WRITTEN_A_SECOND)
 
 
 def needed(run: Run, which: Program) -> Program:

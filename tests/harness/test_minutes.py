@@ -137,6 +137,28 @@ def test_tiny_saves_no_more():
     assert experiments.tiny(SMALL).save_every == 0
 
 
+class Noting(Deadline):
+    """Note how long compiling is expected to take, before each program."""
+
+    def allows(self, *kinds):
+        if "compile" in kinds:
+            self.expected = [*getattr(self, "expected", []), self.last.get("compile")]
+        return super().allows(*kinds)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("known")
+def test_the_next_optimizer_takes_as_long_to_compile(tmp_path):
+    """The tests of the first one do not: they use its program again."""
+    noting = Noting()
+    one_trial = replace(STAGED, learning_rates=(0.1,))
+    assert train(one_trial, tmp_path, noting)
+    none, tests, other, its_tests = noting.expected
+    assert none is None
+    assert tests == other > 0
+    assert its_tests not in (None, other)
+
+
 @pytest.mark.usefixtures("known")
 def test_rows_are_saved_sooner_than_networks(tmp_path):
     """What the last rows took says nothing of the next program's networks."""
