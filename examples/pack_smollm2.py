@@ -7,7 +7,9 @@ writes here, which takes minutes. That machine then needs neither the package no
 nor `tokenizers`.
 
 NEW.txt is what the network will learn, OLD.txt English that is unlike it, which tells
-what it forgets. Debian's packages jargon-text and bible-kjv-text have such texts.
+what it forgets; both in UTF-8. For `finetune-smollm2` NEW is the Jargon File: `apt
+download jargon-text`, `dpkg -x *.deb .`, `zcat usr/share/doc/jargon-text/jargon.txt.gz
+> NEW.txt`. OLD is Shakespeare, tinyshakespeare.txt.
 """
 
 import hashlib
@@ -35,7 +37,10 @@ def weights(file):
             layers.setdefault(own, {})[int(number)] = np.asarray(each.data)
         else:
             found[name] = np.asarray(each.data)
+    count = max(map(len, layers.values()))
     for name, arrays in layers.items():
+        if len(arrays) < count:
+            raise ValueError(f"{file} has {name} in {len(arrays)} of {count} layers.")
         found[name] = np.stack([arrays[k] for k in range(len(arrays))])
     return found
 
@@ -51,10 +56,11 @@ def written(model, count, length):
     return np.concatenate(made)[:count]
 
 
-def described(name, data):
+def described(path):
     """Name what was read, with its size and what it holds."""
+    data = path.read_bytes()
     digest = hashlib.sha256(data).hexdigest()[:16]
-    return f"{name} ({len(data):,} bytes, sha256 {digest})"
+    return f"{path.name} ({len(data):,} bytes, sha256 {digest})"
 
 
 def main(
@@ -77,14 +83,14 @@ def main(
     """
     file = file or smollm2.find()
     model = smollm2.load(file)
-    read = {path.name: path.read_bytes() for path in (file, old, new)}
-    source = ", ".join(described(*each) for each in read.items())
+    source = ", ".join(map(described, (file, old, new)))
     tokens = {
         name: np.asarray(model.encode(path.read_text("utf-8")), np.uint16)
         for name, path in (("old", old), ("new", new))
     }
     arrays = weights(file) | {
         "source": np.array(source),
+        "numbers": np.array(model.shape),
         "sizes": np.asarray(model.sizes, np.uint16),
         **tokens,
         "own": np.asarray(written(model, texts, length), np.uint16),

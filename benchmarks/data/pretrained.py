@@ -31,6 +31,22 @@ NAMES = {
 Keys = tuple[str, ...]
 
 
+class Numbers(NamedTuple):
+    """What the arrays do not say of a network.
+
+    Attributes:
+      heads: of the queries.
+      kv_heads: of keys and values.
+      rotary_base: of the positions' angles.
+      epsilon: of the norms.
+    """
+
+    heads: float
+    kv_heads: float
+    rotary_base: float
+    epsilon: float
+
+
 class Lessons(NamedTuple):
     """What is trained on.
 
@@ -76,46 +92,52 @@ class Pretrained(NamedTuple):
 
 
 def load(
-    path: Path | None, heads: tuple[int, int], context: int, own: int, scored: int
+    path: Path | None, numbers: Numbers, context: int, own: int, scored: int
 ) -> Pretrained:
     """Read a file, or that of its usual name in a folder.
 
     Args:
       path: of the file or the folder.
-      heads: of the network's queries, and of its keys.
+      numbers: of the network that is expected.
       context: tokens that a window predicts.
       own: texts of the network's own to learn from; further ones are scored.
       scored: windows of each text in validation and test, at equal distances.
 
     Raises:
       FileNotFoundError: there is no such file.
-      ValueError: it holds fewer windows, or shorter ones.
+      ValueError: it is of another network, or holds fewer or shorter windows.
     """
     file = path / NAME if path and path.is_dir() else path
     if file is None or not file.is_file():
         raise FileNotFoundError(
-            f"{file or 'No file'} holds no pretrained network; write one with "
-            f"`python examples/pack_smollm2.py --out DIR/{NAME}`, then: --data-dir DIR."
+            f"There is no pretrained network in {path or 'a folder, as none is named'};"
+            f" write one with `python examples/pack_smollm2.py OLD.txt NEW.txt --out "
+            f"DIR/{NAME}`, then: --data-dir DIR."
         )
     with np.load(file) as read:
         arrays = dict(read)
-    source = str(arrays.pop("source"))
+    source, found = str(arrays.pop("source")), arrays.pop("numbers")
+    if not np.allclose(found, numbers, rtol=1e-6):
+        raise ValueError(
+            f"{file} holds another network: {Numbers(*found.tolist())}; "
+            f"pack one of {numbers}."
+        )
     texts = {name: arrays.pop(name).astype(np.int32) for name in (*TEXTS, "sizes")}
     try:
         splits = divided(texts, context, own, scored)
     except ValueError as error:
         raise ValueError(f"{file}: {error}") from error
-    return Pretrained(*splits, source, params_of(arrays, heads))
+    return Pretrained(*splits, source, params_of(arrays, numbers))
 
 
 def divided(
     texts: dict[str, np.ndarray], context: int, own: int, scored: int
 ) -> tuple[Lessons, Scored, Scored]:
     """Divide the texts, (n,) of tokens or (n, length + 1), into the three splits."""
-    drawn = texts["own"][:, : context + 1]
-    if drawn.shape[1] <= context or len(drawn) < own + 2 * scored:
+    written = texts["own"][:, : context + 1]
+    if written.shape[1] <= context or len(written) < own + 2 * scored:
         raise ValueError(
-            f"{len(drawn)} texts of {texts['own'].shape[1] - 1} tokens are the "
+            f"{len(written)} texts of {texts['own'].shape[1] - 1} tokens are the "
             f"network's own, and {own + 2 * scored} of {context} are needed; "
             "pack it with a larger --texts or --length."
         )
@@ -128,9 +150,10 @@ def divided(
         name: [spread(part, context, scored, name) for part in both]
         for name, both in parts.items()
     }
-    cut["own"] = [drawn[own : own + scored], drawn[own + scored : own + 2 * scored]]
+    first, second = own + scored, own + 2 * scored
+    cut["own"] = [written[own:first], written[first:second]]
     sizes = jnp.asarray(texts["sizes"])
-    lessons = Lessons(jnp.asarray(new[: -2 * tenth]), jnp.asarray(drawn[:own]), sizes)
+    lessons = Lessons(jnp.asarray(new[: -2 * tenth]), jnp.asarray(written[:own]), sizes)
     validation, test = (
         Scored({name: jnp.asarray(both[k]) for name, both in cut.items()}, sizes)
         for k in range(2)
@@ -139,7 +162,7 @@ def divided(
 
 
 def spread(tokens: np.ndarray, context: int, count: int, name: str) -> np.ndarray:
-    """Return so many windows at equal distances, without a token in two of them."""
+    """Return so many windows at equal distances, which predict no token twice."""
     last = len(tokens) - context - 1
     if last < (count - 1) * context:
         raise ValueError(
@@ -178,7 +201,7 @@ def as_float(two_bytes: np.ndarray) -> np.ndarray:
 
 
 def params_of(
-    arrays: dict[str, np.ndarray], heads: tuple[int, int]
+    arrays: dict[str, np.ndarray], numbers: Numbers
 ) -> dict[Keys, np.ndarray]:
     """Name and lay out the parameters as our network has them.
 
@@ -192,10 +215,14 @@ def params_of(
         ("embedding", "embedding"): found.pop("token_embd"),
         ("norm", "scale"): found.pop("output_norm"),
     }
+    if other := found.keys() - NAMES.keys():
+        raise ValueError(
+            f"The file has tensors that our network lacks: {', '.join(sorted(other))}."
+        )
     for name, array in found.items():
         if name in ("attn_q", "attn_k"):
-            number = heads[name == "attn_k"]
-            pairs = array.reshape(len(array), number, -1, 2, array.shape[2])
+            heads = numbers.heads if name == "attn_q" else numbers.kv_heads
+            pairs = array.reshape(len(array), int(heads), -1, 2, array.shape[2])
             array = pairs.swapaxes(2, 3).reshape(array.shape)
         params["blocks", *NAMES[name]] = np.moveaxis(array, 1, -1)
     return params

@@ -2,8 +2,10 @@
 
 Hu et al., "LoRA: Low-Rank Adaptation of Large Language Models", ICLR 2022, arXiv
 2106.09685. The gradient is that of the whole matrix, and those of the narrow ones
-follow from it by the chain rule. So the numbers are LoRA's; time and memory are not,
-as LoRA needs no gradient and no moments of a whole matrix.
+follow from it by the chain rule. In float32 the numbers are LoRA's. Where a network
+rounds its weights to bfloat16, it rounds the sum of a matrix and the product, and small
+products are lost in it; LoRA itself rounds both apart. Time and memory are not LoRA's,
+which needs no gradient and no moments of a whole matrix.
 """
 
 from functools import partial
@@ -64,7 +66,7 @@ def adapted(rank: int, params: Params) -> Adapted:
     return Adapted(params, [pair(*both) for both in zip(keys, leaves, strict=True)])
 
 
-def merged(own: Adapted) -> Params:
+def whole(own: Adapted) -> Params:
     """Return W + scale * down @ up of every matrix W."""
     leaves, structure = jax.tree.flatten(own.network)
     new = [
@@ -119,8 +121,8 @@ def lora(rank: int) -> Method:
     return Method(
         make,
         start=partial(adapted, rank),
-        gradient_at=merged,
-        evaluated=lambda params, state: merged(params),
+        gradient_at=whole,
+        evaluated=lambda params, state: whole(params),
         between=begun,
     )
 

@@ -138,7 +138,10 @@ def run_program(
         for now, after in itertools.pairwise(positions(experiment, parts, start)):
             ends = after.epoch > now.epoch
             evaluated = ends and is_evaluated(experiment, after.epoch)
-            if not deadline.allows("part", *["evaluation"] * evaluated, "save"):
+            asked = ["part", *["evaluation"] * evaluated, "save"]
+            if not experiment.saves_networks:  # a stop within the program loses it
+                asked = left(experiment, parts, now)
+            if not deadline.allows(*asked):
                 if experiment.saves_networks:
                     progress.save(now, trainer.fetch())
                 return False
@@ -189,6 +192,14 @@ def begin(run: Run, trainer: Trainer, start: Position) -> None:
         trainer.start()
     else:
         trainer.restore(checkpoint.load(run.folder, start, trainer.built.like))
+
+
+def left(experiment: Experiment, parts: range, now: Position) -> list[str]:
+    """Name the pieces of work until a program's end, for a deadline."""
+    epochs = range(now.epoch + 1, experiment.epochs + 1)
+    evaluations = sum(is_evaluated(experiment, epoch) for epoch in epochs)
+    pieces = len(positions(experiment, parts, now)) - 1
+    return ["part"] * pieces + ["evaluation"] * evaluations
 
 
 def positions(experiment: Experiment, parts: range, start: Position) -> list[Position]:

@@ -81,9 +81,10 @@ class Finetune:
 
     def load(self, data_dir: Path | None) -> Pretrained:
         sizes, shape = (self.context, self.own, self.scored), SHAPES[self.shape]
+        numbers = shape.heads, shape.kv_heads, shape.rotary_base, shape.epsilon
         if self.weights == "drawn":
             return pretrained.drawn(shapes_of(self.network().like), *sizes)
-        return pretrained.load(data_dir, (shape.heads, shape.kv_heads), *sizes)
+        return pretrained.load(data_dir, pretrained.Numbers(*numbers), *sizes)
 
     def examples(self, data_set: Pretrained) -> int:
         return self.windows
@@ -108,8 +109,9 @@ class Finetune:
         return Wording(
             items="windows",
             setting=f"the last tenth of the\nnew text for test, the tenth before it "
-            f"for validation; {self.scored} windows of {self.context} tokens of each\n"
-            f"text, new, old and the network's own; network: pretrained, {self.dtype}.",
+            f"for validation, of the old text its halves;\n{self.scored} windows of "
+            f"{self.context} tokens of each text, new, old and the network's own;\n"
+            f"network: pretrained, {self.dtype}.",
             sampling_error="",
             failures="More than 8 bits, or none that are finite, count as 8.",
             near="0.02 bits",

@@ -1,6 +1,6 @@
 """Fine-tuning a pretrained network: what is read, shown, remembered, adapted."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,8 @@ from scipy.special import log_softmax
 
 from benchmarks import experiments
 from benchmarks.experiments.finetune import FINETUNE, SMOLLM2
-from benchmarks.optimizers import OPTIMIZERS, finetune, lora
-from benchmarks.optimizers.method import Settings, Setup
+from benchmarks.optimizers import OPTIMIZERS, lora
+from benchmarks.optimizers.method import Lesson, Settings, Setup
 from benchmarks.report import staged, tables
 from benchmarks.report.staged import Report
 from benchmarks.runs import checkpoint, epochs, grid, placement
@@ -24,7 +24,7 @@ from benchmarks.runs.execute import execute, prepare
 from benchmarks.tasks.language import NETWORK
 from benchmarks.training.keys import order_key
 
-BATCH, CONTEXT = 4, 8
+BATCH, CONTEXT, KEY = 4, 8, jax.random.key(0)
 NUMBERS = SMOLLM2.tiny()
 
 
@@ -125,7 +125,7 @@ def test_adapted_network_is_the_network_at_first():
     params = matrices()
     own = lora.adapted(3, params)
     assert [len(pair) for pair in own.low] == [0, 2, 0]  # by name: the kernel's
-    jax.tree.map(np.testing.assert_array_equal, lora.merged(own), params)
+    jax.tree.map(np.testing.assert_array_equal, lora.whole(own), params)
 
 
 def test_narrow_gradients_are_those_of_automatic_differentiation():
@@ -139,8 +139,14 @@ def test_narrow_gradients_are_those_of_automatic_differentiation():
     def loss(params):
         return sum(jnp.sum((params[k] - target[k]) ** 3) for k in params)
 
-    expected = jax.grad(lambda low: loss(lora.merged(own._replace(low=low))))(own.low)
-    grads = jax.grad(loss)(lora.merged(own))
+    def by_hand(low):
+        return matrices() | {"kernel": matrices()["kernel"] + 2 * low[1][0] @ low[1][1]}
+
+    np.testing.assert_allclose(
+        lora.whole(own)["kernel"], by_hand(own.low)["kernel"], rtol=1e-5
+    )
+    expected = jax.grad(lambda low: loss(by_hand(low)))(own.low)
+    grads = jax.grad(loss)(lora.whole(own))
     found = lora.low_gradients(grads, own.low)
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), found, expected
@@ -171,10 +177,29 @@ def test_lora_learns_from_the_second_task_on_and_leaves_the_network_alone():
 # ------------------------------------------------------------------------ the run
 
 
-def test_nothing_is_trained_in_the_old_tasks_epoch():
-    rows = [OPTIMIZERS[name] for name in FINETUNE.optimizers]
-    assert len(rows) == 14
-    assert finetune.PRETRAINED.first_rate == 0.0
+@pytest.mark.parametrize("name", FINETUNE.optimizers)
+def test_nothing_is_trained_in_the_old_tasks_epoch(name):
+    """So all methods begin with the same network; what they look at is not there."""
+    method, given = OPTIMIZERS[name], matrices()
+    numbers = grid.numbers(FINETUNE, name)
+    own = {key: values[-1] for key, values in numbers.items()}
+    params = method.start(given)
+    tx: Any = method.make(setup(**own))
+    lesson = Lesson(outputs, jnp.ones((2, 5)), jnp.zeros(2, int), recall, KEY)
+    grads, state = jax.tree.map(jnp.ones_like, given), tx.init(params)
+    for _ in range(2):
+        updates, state = tx.update(grads, state, params, lesson=lesson)
+        params = optax.apply_updates(params, updates)
+    found = method.evaluated(params, state)
+    jax.tree.map(np.testing.assert_array_equal, found, given)
+
+
+def outputs(params, inputs):
+    return inputs @ params["kernel"][0]
+
+
+def recall(tasks, at):
+    return jnp.ones((len(at), 5)), jnp.zeros(len(at), int)
 
 
 def test_a_program_has_one_seed_and_a_few_trials():
@@ -208,11 +233,24 @@ def test_a_program_that_no_report_needs_has_no_trials(monkeypatch):
     assert found == [(1, 2), ()]
 
 
-def test_one_replica_is_trained_at_a_time():
+@dataclass(frozen=True)
+class Device:
+    """A device that is not there."""
+
+    platform: str
+    process_index: int = 0
+
+
+@pytest.mark.parametrize("platform", ["cpu", "gpu"])
+def test_one_replica_is_trained_at_a_time(platform):
     """On a GPU too, where a small experiment trains all of them at once."""
-    whole = placement.place(FINETUNE, jax.devices()[:1])
+    device: Any = Device(platform)
+    whole = placement.place(FINETUNE, [device])
     assert whole.block == (1, 1)
-    assert [len(each.where[0]) for each in whole.narrowed(1, 3).rounds] == [1] * 3
+    some = whole.narrowed(1, 3)
+    assert [len(each.where[0]) for each in some.rounds] == [1] * 3
+    small = placement.place(replace(FINETUNE, large=False), [device])
+    assert small.block != (1, 1)
 
 
 @pytest.mark.slow

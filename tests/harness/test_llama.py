@@ -1,6 +1,7 @@
 """Llama networks out of a GGUF file that the test writes, against NumPy."""
 
 import sys
+from dataclasses import replace
 
 import gguf
 import jax
@@ -151,13 +152,17 @@ def test_logits_of_the_packed_network_are_those_of_numpy(packed):
 
 
 def test_packed_texts_are_the_tokens_of_the_texts(packed, file):
-    found, model = (
-        pretrained.load(packed.parent, (HEADS, KV), 4, 3, 2),
-        smollm2.load(file),
-    )
+    found, model = NUMBERS.load(packed.parent), smollm2.load(file)
     tokens = np.asarray(model.encode("hello world 12, " * 40))
     tenth = len(tokens) // 10
     np.testing.assert_array_equal(found.train.tokens, tokens[: -2 * tenth])
+    half = len(model.encode("to be or not to be. " * 40)) // 2
+    for split, start in (found.validation, 0), (found.test, half):
+        text = np.asarray(model.encode("to be or not to be. " * 40))[start:]
+        np.testing.assert_array_equal(split.windows["old"][0], text[:5])
+    own = [found.train.own, *(x.windows["own"] for x in (found.validation, found.test))]
+    with np.load(packed) as arrays:
+        np.testing.assert_array_equal(np.concatenate(own), arrays["own"][:, :5])
     last = found.test.windows["new"]
     assert last.shape == (2, 5)
     np.testing.assert_array_equal(last[0], tokens[-tenth:][:5])
@@ -189,7 +194,7 @@ def test_files_that_do_not_fit_are_refused(packed, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"pack_smollm2\.py .*--data-dir DIR"):
         NUMBERS.load(tmp_path)
     with pytest.raises(ValueError, match=r"7 texts of 5 tokens .* 9 of 4 are needed"):
-        pretrained.load(packed, (HEADS, KV), 4, 5, 2)
+        replace(NUMBERS, own=5).load(packed)
     with pytest.raises(ValueError, match=r"the new one has .* tokens there, and 40"):
         pretrained.divided(
             {
@@ -201,6 +206,14 @@ def test_files_that_do_not_fit_are_refused(packed, tmp_path):
             4,
             5,
             40,
+        )
+    other = pretrained.Numbers(HEADS, KV, 10_000.0, EPSILON)
+    with pytest.raises(ValueError, match=r"another network: .*rotary_base=100\.0"):
+        pretrained.load(packed, other, 4, 3, 2)
+    with pytest.raises(ValueError, match=r"our network lacks: output\."):
+        pretrained.params_of(
+            {f"{x}:F32": np.ones(3) for x in ("token_embd", "output_norm", "output")},
+            other,
         )
     found = NUMBERS.load(packed)
     found.params.pop(("norm", "scale"))
