@@ -42,6 +42,17 @@ def minus(method, peer, name=DIGITS, unit=POINT):
     return interval(statistics.estimate(pairs), unit)
 
 
+def with_adam(peer="adam, l2-sp, decoupled"):
+    """EWC decoupled minus a peer, with Adam, on two tasks and on five."""
+    return tuple(x for y in (DIGITS, DIGITS_5) for x in minus(ADAM_EWC, peer, y))
+
+
+def coupled_with_adam():
+    """Coupled minus decoupled EWC on five tasks, and the reverse on two."""
+    coupled = "adam, ewc, coupled"
+    return *minus(coupled, ADAM_EWC, DIGITS_5), *minus(ADAM_EWC, coupled)
+
+
 def group(title, name):
     return dict(facts(name)["experiment"]["groups"])[title]
 
