@@ -100,6 +100,40 @@ CONTINUAL_DIGITS_5 = replace(
     epochs=60,
     evaluate_from=48,
 )
+FORMS = "coupled", "decoupled"
+BOTH_WITH_ADAM = tuple(f"adam, ewc, {form}" for form in FORMS)
+MOMENT = tuple(f"adam, ewc from its moment, {form}" for form in FORMS)
+COUPLED_MINUS_DECOUPLED = tuple(
+    (f"{base} coupled", f"{base} decoupled")
+    for base in ("ewc,", "adam, ewc,", "adam, ewc from its moment,")
+)
+CONTINUAL_DIGITS_5_COUPLED = replace(
+    CONTINUAL_DIGITS_5,
+    name="continual-digits-5-coupled",
+    question="In continual-digits-5 coupled EWC chose the weakest strength that was "
+    "tried, and EWC from Adam's moment the highest rate. With weaker pulls and higher "
+    "rates on other seeds, which form is ahead? Primary contrasts: coupled minus "
+    "decoupled EWC, with SGD, with Adam, and with Adam's moment.",
+    cost="not run",
+    groups=(
+        ("SGD", ("plain", *(f"ewc, {form}" for form in FORMS))),
+        ("Adam", ("plain adam", *BOTH_WITH_ADAM, *MOMENT)),
+    ),
+    contrasts=COUPLED_MINUS_DECOUPLED,
+    primary=COUPLED_MINUS_DECOUPLED,
+    rate_scales=(
+        *((name, 0.2) for name in ("plain adam", *BOTH_WITH_ADAM)),
+        *((name, 0.8) for name in MOMENT),
+    ),
+    values=(
+        ("ewc, coupled", "strength", (0.08, 0.3, 1.25, 5.0, 20.0, 80.0)),
+        *(
+            (name, "strength", (0.016, 0.06, 0.25, 1.0, 4.0, 16.0))
+            for name in ("adam, ewc, coupled", MOMENT[0])
+        ),
+    ),
+    first_seed=60,
+)
 CONTINUAL_FASHION = replace(
     CONTINUAL_DIGITS_5,
     name="continual-fashion-mnist",
@@ -237,6 +271,6 @@ CONTINUAL_CIFAR10 = replace(
 )
 
 EXPERIMENTS = (
-    *(CONTINUAL_DIGITS, CONTINUAL_DIGITS_5, CONTINUAL_FASHION, CONTINUAL_TEXT),
-    CONTINUAL_CIFAR10,
+    *(CONTINUAL_DIGITS, CONTINUAL_DIGITS_5, CONTINUAL_DIGITS_5_COUPLED),
+    *(CONTINUAL_FASHION, CONTINUAL_TEXT, CONTINUAL_CIFAR10),
 )

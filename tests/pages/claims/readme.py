@@ -15,8 +15,8 @@ def target_too_short():
 CLAIMS = [
     Claim(
         "on digits with SGD, without old data, it is {:.1f} +- {:.1f} points (two "
-        "tasks) and {:.1f} +- {:.1f} (five) above the best of its tuned peers, with Adam "
-        "{:.1f} +- {:.1f} and {:.1f} +- {:.1f} above L2-SP;",
+        "tasks) and {:.1f} +- {:.1f} (five) above the best of its tuned peers, with "
+        "Adam {:.1f} +- {:.1f} and {:.1f} +- {:.1f} above L2-SP;",
         lambda: (
             *(
                 x
