@@ -114,7 +114,7 @@ CONTINUAL_DIGITS_5_COUPLED = replace(
     "tried, and EWC from Adam's moment the highest rate. With weaker pulls and higher "
     "rates on other seeds, which form is ahead? Primary contrasts: coupled minus "
     "decoupled EWC, with SGD, with Adam, and with Adam's moment.",
-    cost="not run",
+    cost="up to 4 minutes on 2 CPU cores",
     groups=(
         ("SGD", ("plain", *(f"ewc, {form}" for form in FORMS))),
         ("Adam", ("plain adam", *BOTH_WITH_ADAM, *MOMENT)),
