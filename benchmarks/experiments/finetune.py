@@ -39,7 +39,8 @@ FINETUNE = Experiment(
     gpu_cost="4 to 9 hours on an H100, in programs of up to 6 minutes (estimated)",
     problem=SMOLLM2,
     groups=(
-        ("Fine-tuning and pulls", (*PEERS, f"{BASE}, decay to 0", *PULLS, EWC)),
+        ("Averages and LoRA", (*PEERS, EWC)),
+        ("Pulls", (BASE, f"{BASE}, decay to 0", *PULLS, EWC)),
         ("With the old model's outputs", (BASE, EWC, *OUTPUTS)),
     ),
     contrasts=against(EWC, (*PEERS, f"{BASE}, decay to 0", *PULLS, *OUTPUTS)),
