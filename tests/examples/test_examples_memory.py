@@ -14,8 +14,8 @@ KEPT = {
     "EWC, bfloat16 anchor and Fisher": 3 * FLOAT + 2 * HALF,
     "anchor of a period, float32": 4 * FLOAT,
     "anchor of a period, int16": 3 * FLOAT + HALF,
-    "AdamW, each of 2 devices": 3 * FLOAT,
-    "EWC, float32, each of 2 devices": 5 * FLOAT,
+    "AdamW, each of 2 devices": 3 * FLOAT / 2,
+    "EWC, float32, each of 2 devices": 5 * FLOAT / 2,
 }
 OTHERS = 64  # bytes, at most: steps, and what an int16 anchor is counted in
 
@@ -25,8 +25,8 @@ OTHERS = 64  # bytes, at most: steps, and what an int16 anchor is counted in
 def test_bytes_are_those_of_the_arrays(name):
     params = jax.eval_shape(lambda: smollm2.tiny().params)
     method = finetune_memory.METHODS[name]
-    size = sum(x.size for x in jax.tree.leaves(params)) // method.devices
+    size = sum(x.size for x in jax.tree.leaves(params))
     kept, most, taken = finetune_memory.of_update(method, params)
-    assert (taken > 0) == (method.devices == 1)
+    assert taken > 0
     assert 0 <= size * (kept - KEPT[name]) <= OTHERS
-    assert size * (most - kept) >= FLOAT * size  # the gradients
+    assert most - kept >= FLOAT / method.devices  # the gradients

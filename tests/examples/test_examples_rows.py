@@ -127,11 +127,16 @@ def every_setting(rows, *_):
 
 def beside(rows, _, header):
     """One score a method or setting, the tables of rows beside each other."""
-    found = [scores(rows, title) for title in header[1:] if title != "setting"]
-    places = 4 if "setting" in header else 2
+    titles = [title for title in header[1:] if title != "setting"]
+    found = [scores(rows, title) for title in titles]
+    usual = 4 if "setting" in header else 2
+    places = [0 if title.endswith(", ms") else usual for title in titles]
     for name, of_trials in found[0].items():
         for trial in of_trials:
-            cells = (f"{x[name][trial].item():.{places}f}" for x in found)
+            cells = (
+                f"{x[name][trial].item():.{n}f}"
+                for x, n in zip(found, places, strict=True)
+            )
             yield [name, *(f"{number:g}" for _, number in trial), *cells]
 
 
