@@ -6,6 +6,7 @@ from typing import Any
 
 from benchmarks.experiments import EXPERIMENTS, Experiment
 from benchmarks.records import files, run_files
+from benchmarks.records.score import count
 from benchmarks.runs import memory
 
 COMMITTED = Path(__file__).parents[1] / "results"
@@ -15,10 +16,11 @@ COMMITTED = Path(__file__).parents[1] / "results"
 def describe(experiment: Experiment) -> list[str]:
     """Return lines: the question, the data, time and memory, and what was run."""
     costs = experiment.cost, f"on one GPU: {experiment.gpu_cost}"
+    most = "up to " if experiment.tuning_seeds else ""
     takes = [cost for cost in costs if not cost.endswith(("not measured", "not run"))]
     return [
         f"{experiment.name}: {experiment.question}",
-        f"    data: {experiment.problem.data}, {experiment.runs} runs",
+        f"    data: {experiment.problem.data}, {most}{count(experiment.runs, 'run')}",
         f"    takes: {'; '.join(takes) or 'not measured'}",
         f"    memory: up to {size(memory.bytes_held(experiment))}",
         *(f"    results: {result(folder)}" for folder in folders(experiment.name)),
@@ -48,7 +50,7 @@ def result(folder: Path) -> str:
     places = dict.fromkeys(map(place, metas))
     return (
         f"benchmarks/results/{folder.name}, {sum(meta['lanes'] for meta in metas)} "
-        f"runs on {', '.join(places)} in {minutes:.0f} minutes"
+        f"runs on {', '.join(places)} in {count(round(minutes), 'minute')}"
     )
 
 

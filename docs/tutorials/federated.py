@@ -9,8 +9,8 @@
 #
 # [Flower](https://flower.ai) has the server's half, the strategy `FedProx`, and leaves
 # the pull to the client. This notebook writes the client, runs a few rounds, and looks
-# at what the pull does. It takes seconds on a CPU, downloads nothing, and needs flwr,
-# Flax, scikit-learn and Matplotlib.
+# at what the pull does. It takes seconds on a CPU, downloads nothing, and needs
+# `pip install 'flwr>=1.42,<1.43' flax scikit-learn matplotlib`.
 
 # %%
 import logging

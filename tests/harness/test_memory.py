@@ -73,6 +73,15 @@ def test_only_the_most_seeds_of_a_program_count():
     assert 3 * memory.bytes_held(one) == 4 * memory.bytes_held(staged)
 
 
+def test_a_large_experiment_has_a_gradient_at_a_time():
+    """A program of two replicas of plain SGD, whatever else they hold."""
+    tiny = experiments.tiny(classify.SENSITIVITY_DIGITS)
+    small = replace(tiny, groups=(("", ("sgd",)),), batch_sizes=(8,), seeds=1)
+    params, _ = small.problem.abstract()
+    saved = memory.bytes_held(small) - memory.bytes_held(replace(small, large=True))
+    assert saved == program.nbytes(params)
+
+
 def test_memory_in_words():
     assert overview.size(15_600_000) == "16 MB"
     assert overview.size(2_572_800_000) == "2.6 GB"
