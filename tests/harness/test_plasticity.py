@@ -15,7 +15,7 @@ import staged_run
 from benchmarks import experiments, models
 from benchmarks.data.image_set import ImageSet, Split
 from benchmarks.experiments.plasticity import DECOUPLED, METHODS, PLASTICITY
-from benchmarks.optimizers import OPTIMIZERS, continual
+from benchmarks.optimizers import OPTIMIZERS, continual, finetune
 from benchmarks.optimizers.method import Method, Settings, Setup
 from benchmarks.optimizers.plasticity import shrunk_and_perturbed
 from benchmarks.report import plasticity, tables, trials
@@ -235,7 +235,8 @@ def test_the_loop_gives_a_key_that_is_new_in_each_step():
     assert len(np.unique(seen)) == 4 * 3
 
 
-ALONE = [x for x in OPTIMIZERS if x not in continual.OPTIMIZERS]
+IN_SERIES = {**continual.OPTIMIZERS, **finetune.OPTIMIZERS}
+ALONE = [x for x in OPTIMIZERS if x not in IN_SERIES]
 
 
 @pytest.mark.parametrize("name", ALONE)
