@@ -7,6 +7,7 @@ import json
 import math
 import shlex
 import shutil
+import time
 from dataclasses import replace
 
 import pytest
@@ -20,6 +21,7 @@ from benchmarks.runs import checkpoint, deadline
 from benchmarks.runs.checkpoint import Position
 from benchmarks.runs.deadline import Deadline
 from benchmarks.runs.execute import execute, prepare
+from benchmarks.runs.trainer import Trainer
 
 SMALL = small_run.SMALL
 NOT_SAVED = replace(SMALL, name="not saved", save_every=math.inf)
@@ -169,3 +171,19 @@ def test_rows_are_saved_sooner_than_networks(tmp_path):
     unsaved = Deadline()
     assert train(NOT_SAVED, tmp_path / "unsaved", unsaved)
     assert "save" not in unsaved.last
+
+
+def test_a_program_that_would_be_lost_is_not_begun(tmp_path, monkeypatch):
+    """A part fits the minutes and a program does not; with checkpoints it is begun."""
+    trained, advance = [], Trainer.advance
+
+    def noted(self, *when):
+        trained.append(when)
+        advance(self, *when)
+
+    monkeypatch.setattr(Trainer, "advance", noted)
+    for experiment, begins in ((NOT_SAVED, False), (SMALL, True)):
+        one = prepare(experiment, "a test", tmp_path / experiment.name, resume=False)
+        thrice = Deadline(time.monotonic() + 900, {"part": 300.0, "evaluation": 0.0})
+        assert execute(one, thrice) == begins
+        assert bool(trained) == begins
