@@ -32,7 +32,7 @@ Keys = tuple[str, ...]
 
 
 class Numbers(NamedTuple):
-    """What the arrays do not say of a network.
+    """Say of a network what its arrays do not.
 
     Attributes:
       heads: of the queries.
@@ -48,7 +48,7 @@ class Numbers(NamedTuple):
 
 
 class Lessons(NamedTuple):
-    """What is trained on.
+    """Hold what is trained on.
 
     Attributes:
       tokens: int32, shape (n,), of the new text.
@@ -62,7 +62,7 @@ class Lessons(NamedTuple):
 
 
 class Scored(NamedTuple):
-    """What is scored.
+    """Hold what is scored.
 
     Attributes:
       windows: int32, shape (k, context + 1), by the names in `TEXTS`.

@@ -292,7 +292,7 @@ OPTIMIZERS = {
     **taught(PLAIN),
     **keeping(PLAIN, 150),
     **keeping(PLAIN, 10),
-    **keeping(PLAIN, 200),
+    "replay of 200": replace(PLAIN, term=replayed, keeps=200).method(KEPT),
     "plain adam": PLAIN_ADAM.method(),
     "adam, l2-sp, decoupled": replace(PLAIN_ADAM, inner=decoupled).method(L2_ADAM),
     "adam, ewc, coupled": ewc(PLAIN_ADAM, coupled, fisher, EWC_ADAM),

@@ -36,7 +36,6 @@ EWC = {"strength": (1e6, 1e7, 1e8, 1e9)}
 WEIGHTS = {"weight": (0.03, 0.1, 0.3, 1.0)}
 own_fisher = partial(fisher, together=SQUARED_TOGETHER)
 
-
 ewc = replace(PRETRAINED, inner=decoupled, weigh=own_fisher)
 kl = replace(PRETRAINED, term=as_before_on_new, teaches=True)
 own_kl = replace(kl, term=as_before_on_kept, keeps=KEPT)

@@ -81,9 +81,9 @@ class Finetune:
 
     def load(self, data_dir: Path | None) -> Pretrained:
         sizes, shape = (self.context, self.own, self.scored), SHAPES[self.shape]
-        numbers = shape.heads, shape.kv_heads, shape.rotary_base, shape.epsilon
         if self.weights == "drawn":
             return pretrained.drawn(shapes_of(self.network().like), *sizes)
+        numbers = shape.heads, shape.kv_heads, shape.rotary_base, shape.epsilon
         return pretrained.load(data_dir, pretrained.Numbers(*numbers), *sizes)
 
     def examples(self, data_set: Pretrained) -> int:
