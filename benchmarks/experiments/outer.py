@@ -74,7 +74,10 @@ OUTER_MUON = replace(
 
 
 def snoo_behind(base: str, period: float) -> tuple[Value, ...]:
-    """Let SNOO try two rates outside, and no period but the one it chose in `OUTER`."""
+    """Let SNOO try two rates outside, and no period but the one it chose in `OUTER`.
+
+    That was one of the two periods that it tried there, and so at an end of them.
+    """
     name = f"{base}, snoo"
     return (name, "outer_rate", (0.7, 1.0)), (name, "period", (period,))
 
