@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
 
+from benchmarks.models.product import as_factors_are, product
 from benchmarks.models.transformer import rotary
 
 
@@ -53,7 +54,13 @@ class LlamaBlock(nnx.Module):
         self.shape = shape
 
         def linear(features: int, out: int) -> nnx.Linear:
-            return nnx.Linear(features, out, use_bias=False, dtype=dtype, rngs=rngs)
+            return nnx.Linear(
+                *(features, out),
+                use_bias=False,
+                dtype=dtype,
+                dot_general=as_factors_are,
+                rngs=rngs,
+            )
 
         def norm() -> nnx.RMSNorm:
             return nnx.RMSNorm(
@@ -117,4 +124,5 @@ class Llama(nnx.Module):
             return block(x), None
 
         x, _ = jax.lax.scan(jax.checkpoint(layer), self.embedding(tokens), blocks)
-        return self.embedding.attend(self.norm(x)).astype(jnp.float32)
+        x = self.norm(x)
+        return product(x, self.embedding.embedding[...].astype(x.dtype).T)

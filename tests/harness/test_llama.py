@@ -13,7 +13,7 @@ import smollm2
 from flax import nnx
 
 from benchmarks.data import pretrained
-from benchmarks.models import llama
+from benchmarks.models import llama, product
 from benchmarks.models.llama import Llama, LlamaShape
 from benchmarks.tasks import finetune
 from benchmarks.tasks.language import NETWORK
@@ -233,6 +233,32 @@ def test_activations_may_be_bfloat16_and_parameters_stay_float32():
     logits = jax.eval_shape(lambda x: made()(x), tokens)
     assert logits.dtype == jnp.float32
     assert "bf16[1,3,12]" in str(jax.make_jaxpr(lambda x: made()(x))(tokens))
+
+
+def test_products_are_summed_in_float32():
+    """A sum in bfloat16 loses the 1 beside 256; the gradient takes as it is rounded."""
+    x = jnp.array([[[256, 1, -256], [1, 2, 4]]], jnp.bfloat16)
+    matrix = jnp.array([[1, 2], [1, 4], [1, 2]], jnp.bfloat16)
+    y, back = jax.vjp(product.product, x, matrix)
+    assert y.dtype == jnp.float32
+    np.testing.assert_array_equal(y, [[[1, 4], [7, 18]]])
+    by_x, by_matrix = back(jnp.array([[[1.0, 0.5], [-1.0, 1.001]]]))
+    np.testing.assert_array_equal(by_x, [[[2, 3, 2], [1, 3, 1]]])
+    np.testing.assert_array_equal(by_matrix, [[255, 129], [-1, 2.5], [-260, -124]])
+
+
+def test_factors_of_a_product_stay_as_they_are():
+    """JAX's own gradient has a float32 factor, which is slow on a CPU."""
+    arrays = jnp.ones((1, 3, 2), jnp.bfloat16), jnp.ones((2, 4), jnp.bfloat16)
+    jaxpr = jax.make_jaxpr(
+        lambda *factors: jax.vjp(product.product, *factors)[1](jnp.ones((1, 3, 4)))
+    )(*arrays)
+    types = [
+        {x.aval.dtype for x in each.invars}
+        for each in jaxpr.eqns
+        if each.primitive.name == "dot_general"
+    ]
+    assert types == [{jnp.dtype("bfloat16")}] * 2
 
 
 def by_hand(text):
