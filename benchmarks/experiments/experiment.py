@@ -57,6 +57,8 @@ class Experiment:
         caches.
       large: whether one replica fills a device. Then they are trained one by one there,
         and a program has one seed and a few trials, so that few are in memory.
+      idle_epochs: the first so many epochs train nothing: networks are evaluated as
+        they are given, before the first task that is trained.
     """
 
     name: str
@@ -87,6 +89,7 @@ class Experiment:
     cosine: bool = False
     at_once: int = 10
     large: bool = False
+    idle_epochs: int = 0
 
     def __post_init__(self) -> None:
         """Refuse tuning seeds or schedules where it would not be clear what they do.

@@ -145,8 +145,9 @@ def run_program(
                 if experiment.saves_networks:
                     progress.save(now, trainer.fetch())
                 return False
-            with deadline.timing("part"):
-                trainer.advance(now.epoch, now.step)
+            if now.epoch >= experiment.idle_epochs:
+                with deadline.timing("part"):
+                    trainer.advance(now.epoch, now.step)
             bar.update(done)
             if ends:
                 rows = end_epoch(progress, which, trainer, after)

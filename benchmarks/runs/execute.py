@@ -27,7 +27,7 @@ OWN = {
 }
 """By name, how to recognise what a run overwrites or removes."""
 
-ADDED = ("values", "cosine", "at_once", "large", "kind", "dtype")
+ADDED = ("values", "cosine", "at_once", "large", "idle_epochs", "kind", "dtype")
 """Fields that experiments and tasks got later, each with a default."""
 
 

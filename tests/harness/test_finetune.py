@@ -272,7 +272,9 @@ def test_tiny_run_begins_everywhere_with_the_same_network(tmp_path, monkeypatch)
     metrics = pd.read_csv(tmp_path / "metrics.csv")
     first = metrics[(metrics.epoch == 1) & (metrics.seed == 0)]
     assert len(first) == 6
+    assert first.train_loss.isna().all()  # nothing is trained in an idle epoch
     for measure in ("loss_1", "loss_2", "loss_own"):
         assert first[f"validation_{measure}"].nunique() == 1
     last = metrics[(metrics.epoch == 2) & (metrics.seed == 0)]
+    assert last.train_loss.notna().all()
     assert last.validation_loss_2.nunique() == 6
