@@ -1,5 +1,6 @@
-"""The experiment with a pretrained language model, with all its numbers."""
+"""The experiments with a pretrained language model, with all their numbers."""
 
+from dataclasses import replace
 from math import inf
 
 from benchmarks.experiments.continual import against
@@ -56,6 +57,32 @@ FINETUNE = Experiment(
     settings=Settings(momentum=0.0, weight_decay=0.0, period=37, b1=0.9, b2=0.99),
     save_every=inf,
     large=True,
+    idle_epochs=SMOLLM2.epochs_each,
 )
 
-EXPERIMENTS = (FINETUNE,)
+FEW = (*PEERS[:4], EWC)
+SHORT = replace(
+    FINETUNE,
+    name="finetune-smollm2-short",
+    question="The same in 30 steps of 4 x 128 tokens, on CPU cores: four trials a "
+    "method instead of eight, LoRA of rank 8 alone. Primary contrasts: EWC decoupled "
+    "minus plain fine-tuning, minus an average of the weights, minus WiSE-FT and minus "
+    "LoRA, as there. Methods with a number of their own try 2 rates, the others 4.",
+    gpu_cost="not measured",
+    problem=replace(SMOLLM2, context=128, windows=40, scored=8, own=16),
+    groups=(("Averages, LoRA and a pull", FEW),),
+    contrasts=against(EWC, FEW[:-1]),
+    primary=against(EWC, FEW[:-1]),
+    learning_rates=(0.00005, 0.0001, 0.0002, 0.0004),
+    rate_scales=((FEW[3], 10.0),),
+    values=(
+        (f"{BASE}, average from the old", "average_step", (0.03, 0.1)),
+        (f"{BASE}, wise-ft", "share", (0.5, 0.75)),
+        (EWC, "strength", (3e6, 3e7)),
+    ),
+    seeds=5,
+    epochs=4,
+    batch_sizes=(4,),
+)
+
+EXPERIMENTS = (FINETUNE, SHORT)
