@@ -60,7 +60,7 @@ FINETUNE = Experiment(
     idle_epochs=SMOLLM2.epochs_each,
 )
 
-FEW = (*PEERS[:4], EWC)
+FEW, PULL, OUTPUT = PEERS[:4], PULLS[1], OUTPUTS[0]
 SHORT = replace(
     FINETUNE,
     name="finetune-smollm2-short",
@@ -70,15 +70,20 @@ SHORT = replace(
     "LoRA, as there. Methods with a number of their own try 2 rates, the others 4.",
     gpu_cost="not measured",
     problem=replace(SMOLLM2, context=128, windows=40, scored=8, own=16),
-    groups=(("Averages, LoRA and a pull", FEW),),
-    contrasts=against(EWC, FEW[:-1]),
-    primary=against(EWC, FEW[:-1]),
+    groups=(
+        ("Averages and LoRA", (*FEW, EWC)),
+        ("Pulls and the old model's outputs", (BASE, EWC, PULL, OUTPUT)),
+    ),
+    contrasts=against(EWC, (*FEW, PULL, OUTPUT)),
+    primary=against(EWC, FEW),
     learning_rates=(0.00005, 0.0001, 0.0002, 0.0004),
     rate_scales=((FEW[3], 10.0),),
     values=(
         (f"{BASE}, average from the old", "average_step", (0.03, 0.1)),
         (f"{BASE}, wise-ft", "share", (0.5, 0.75)),
         (EWC, "strength", (3e6, 3e7)),
+        (PULL, "strength", (75.0, 375.0)),
+        (OUTPUT, "weight", (0.3, 1.0)),
     ),
     seeds=5,
     epochs=4,
