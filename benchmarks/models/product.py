@@ -2,7 +2,8 @@
 
 Factors are of any dtype. In bfloat16 they are what a CPU with such instructions
 multiplies fastest, as long as neither a factor nor the sum is converted on the way;
-JAX's own gradient of such a product converts one.
+JAX's own gradient of such a product converts one. The gradient that comes in and those
+that go out are rounded to the factors' dtype.
 """
 
 from typing import Any
@@ -48,5 +49,8 @@ product.defvjp(forward, backward)
 
 
 def as_factors_are(x: jax.Array, matrix: jax.Array, *_: Any, **__: Any) -> jax.Array:
-    """Return the product in its factors' dtype, as the `dot_general` of a layer."""
+    """Return the product in its factors' dtype, as the `dot_general` of a layer.
+
+    What a layer asks for besides, such as a precision, is left out.
+    """
     return product(x, matrix).astype(x.dtype)

@@ -247,18 +247,35 @@ def test_products_are_summed_in_float32():
     np.testing.assert_array_equal(by_matrix, [[255, 129], [-1, 2.5], [-260, -124]])
 
 
-def test_factors_of_a_product_stay_as_they_are():
-    """JAX's own gradient has a float32 factor, which is slow on a CPU."""
-    arrays = jnp.ones((1, 3, 2), jnp.bfloat16), jnp.ones((2, 4), jnp.bfloat16)
-    jaxpr = jax.make_jaxpr(
-        lambda *factors: jax.vjp(product.product, *factors)[1](jnp.ones((1, 3, 4)))
-    )(*arrays)
+def products_in(jaxpr):
+    """Yield the products with a matrix; those of the attention have axes in common."""
+    for each in jaxpr.eqns:
+        if each.primitive.name == "dot_general":
+            _, (batched, _) = each.params["dimension_numbers"]
+            yield from [] if batched else [each]
+        for inner in each.params.values():
+            if hasattr(whole := getattr(inner, "jaxpr", inner), "eqns"):
+                yield from products_in(whole)
+
+
+def test_a_gradient_sums_products_of_bfloat16_in_float32():
+    """Everything else is slow on a CPU.
+
+    A block has 7 matrices, and all products but its last are made again.
+    """
+    shape = LlamaShape(8, WIDTH, 2, HEADS, KV, HIDDEN)
+    model = Llama(shape, dtype=jnp.bfloat16, rngs=nnx.Rngs(0))
+    graph, params = nnx.split(model)
+
+    def total(params, tokens):
+        return nnx.merge(graph, params)(tokens).sum()
+
+    jaxpr = jax.make_jaxpr(jax.grad(total))(params, jnp.zeros((1, 3), jnp.int32))
     types = [
-        {x.aval.dtype for x in each.invars}
-        for each in jaxpr.eqns
-        if each.primitive.name == "dot_general"
+        [x.aval.dtype.name for x in (*each.invars, *each.outvars)]
+        for each in products_in(jaxpr.jaxpr)
     ]
-    assert types == [{jnp.dtype("bfloat16")}] * 2
+    assert types == [["bfloat16", "bfloat16", "float32"]] * (7 + 1 + 2 + 6 + 14)
 
 
 def by_hand(text):
