@@ -168,13 +168,19 @@ def begun_meta(folder: Path, wanted: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def differences(found: Any, wanted: Any, name: str = "") -> list[str]:
-    """Write a line for each entry of nested dictionaries that differs."""
+    """Write a line for each entry of nested dictionaries that differs.
+
+    What is only found may be of no interest; of an experiment it is a field that has
+    another value than the usual one, which is left out.
+    """
     if not (isinstance(found, dict) and isinstance(wanted, dict)):
         return [] if found == wanted else [f"  {name}: {found} there, {wanted} here"]
     return [
         line
-        for key, value in wanted.items()
-        for line in differences(found.get(key), value, f"{name}.{key}".lstrip("."))
+        for key in (wanted | found if name == "experiment" else wanted)
+        for line in differences(
+            found.get(key), wanted.get(key), f"{name}.{key}".lstrip(".")
+        )
     ]
 
 

@@ -188,6 +188,12 @@ def test_the_difference_is_named_down_to_the_number(tmp_path):
         checkpoint.position(tmp_path, {"experiment": {"seeds": 3, "epochs": 2}})
 
 
+def test_a_field_that_has_its_usual_value_here_is_compared(tmp_path):
+    checkpoint.start(tmp_path, {"experiment": {"seeds": 5, "cosine": True}})
+    with pytest.raises(ValueError, match=r"experiment.cosine: True there, None here\n"):
+        checkpoint.position(tmp_path, {"experiment": {"seeds": 5}})
+
+
 @pytest.mark.slow
 def test_epochs_scale_the_run(tmp_path):
     ran = invoke("run", "demo", "--tiny", "--epochs", 1, "--out", tmp_path)
