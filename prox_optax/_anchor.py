@@ -9,7 +9,7 @@ import optax
 from jax.typing import ArrayLike
 
 from prox_optax import _tree_checks
-from prox_optax._match import keys_to
+from prox_optax._match import keys_to, leaf_at
 from prox_optax._placement import copied, copied_like, wide_dtype
 from prox_optax._types import Params
 from prox_optax._validation import check_dtype
@@ -126,7 +126,7 @@ class ProximalState(NamedTuple, Generic[Params]):
             if not isinstance(w, jax.core.Tracer) and bool(jnp.isnan(w).any()):
                 raise ValueError(
                     "set_anchor was given params whose leaf "
-                    f"{keys_to(self.anchor, index)} has NaN: the pull would make all "
+                    f"{leaf_at(self.anchor, index)} has NaN: the pull would make all "
                     "of it NaN; pass finite params."
                 )
         # Leaf by leaf: Flax NNX keeps the state's leaves in containers of its own.

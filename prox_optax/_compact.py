@@ -31,8 +31,10 @@ class CompactState(NamedTuple, Generic[Params]):
     becomes the power of two with :math:`8 D < W \le 16 D` for the largest displacement
     :math:`D` of the leaf at the end of the period: the error is below :math:`D / 2000`.
     But it is at least half of what it was, and more than :math:`2^{-24} \max|w|`, the
-    rounding of float32; where :math:`D = 0` it stays. The first :math:`W` is
-    :math:`\max|w|` to :math:`2 \max|w|`, or 1 for a leaf of zeros.
+    rounding of float32. Where :math:`D` reads 0, as nothing moved by half a unit, it
+    stays: a leaf that was very large for one period and is small again may not be
+    pulled any more. The first :math:`W` is :math:`\max|w|` to :math:`2 \max|w|`, or 1
+    for a leaf of zeros.
 
     A displacement beyond the window is read modulo :math:`2 W`: smaller than it is,
     perhaps with the other sign. Then the window grows at each period, 8 to 16 times in

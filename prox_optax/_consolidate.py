@@ -9,7 +9,7 @@ from jax.typing import ArrayLike
 
 from prox_optax import _tree_checks, _validation
 from prox_optax._match import keys_to, matched, named, names
-from prox_optax._placement import is_concrete, wide_dtype
+from prox_optax._placement import wide_dtype
 from prox_optax._types import Params
 
 
@@ -97,7 +97,8 @@ def _check_leaves(keys: str, f1: Any, a1: Any, f2: Any, a2: Any) -> None:
                 f"{name}{keys} is {_tree_checks.in_words(f)}; a Fisher information is "
                 "real, as fisher_diagonal returns it."
             )
-        if is_concrete(f) and not (jnp.all(f >= 0) and jnp.all(f < math.inf)):
+        known = not isinstance(f, jax.core.Tracer)
+        if known and not (jnp.all(f >= 0) and jnp.all(f < math.inf)):
             raise ValueError(
                 f"{name}{keys} has entries below 0 or not finite; a Fisher information "
                 "is a mean of squares, as fisher_diagonal returns it."

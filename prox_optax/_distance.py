@@ -9,7 +9,7 @@ from jax.typing import ArrayLike
 
 from prox_optax import _tree_checks, _validation
 from prox_optax._match import Names, matched, named, names, spread
-from prox_optax._placement import wide_dtype
+from prox_optax._placement import wide_dtype, widened
 from prox_optax._states import anchored_leaves
 from prox_optax._types import Params
 from prox_optax._validation import is_schedule
@@ -47,8 +47,8 @@ def anchor_distance(
     parameters and the anchor once: cheap enough for the jitted step.
 
     The state holds the anchor that its last update pulled towards. With the params
-    before that update this is the distance it saw, 0 at the first of each period; with
-    those after it, how far they have come.
+    before that update this is the distance it saw (0 at the first of each period, if
+    ``anchor_step`` is 1); with those after it, how far they have come.
 
     Args:
       opt_state: the state of an optimizer, at any depth as for :func:`set_anchor`.
@@ -63,7 +63,7 @@ def anchor_distance(
 
     Raises:
       ValueError: for a state without an anchor, params that do not fit it, a parameter
-        with two anchors and no name, or a name that no anchor has.
+        with two anchors and no name, a name that no anchor has, or a stack of states.
 
     Example:
       >>> import jax.numpy as jnp, optax, prox_optax
@@ -114,8 +114,9 @@ def pull_ratio(
       strength: :math:`\lambda`, a number, or a tree with the structure of the params;
         a schedule's value at the step. In :func:`trsgd` and :func:`tradam` it is
         ``lambda_w / learning_rate``; of :func:`decoupled_proximal` give ``lambda_w``,
-        of :func:`trsgdw` and :func:`tradamw` ``lambda_w / (k + 1)``, :math:`k` steps
-        after the anchor was taken.
+        times its ``learning_rate`` at the step where it has one; of :func:`trsgdw` and
+        :func:`tradamw` ``lambda_w / (k + 1)``, :math:`k` steps after the anchor was
+        taken.
       name: which anchor, where a parameter has several, as in :func:`get_anchor`.
 
     Returns:
@@ -142,9 +143,9 @@ def pull_ratio(
     )
     lams = spread("strength", strength, like)
     gs = matched(gradients, like, "gradients do not fit the params:")
-    jax.tree.map(_tree_checks.check_update, gs, jax.tree.leaves(like))
+    _tree_checks.check_updates(gs, jax.tree.leaves(like), like)
     ds = [known[leaf][2] for leaf in named(like)]
-    pulls = [2 * lam * d for lam, d in zip(lams, ds, strict=True)]
+    pulls = [2 * widened(lam) * d for lam, d in zip(lams, ds, strict=True)]
     wide_gs = [jnp.asarray(g, wide_dtype(g)) for g in gs]
     return _ratio(optax.tree.norm(pulls), optax.tree.norm(wide_gs))
 
@@ -155,6 +156,11 @@ def _displaced(
     """Return ``w, a, w - a`` of each parameter that has an anchor, by its name."""
     known: dict[Names, tuple[jax.Array, ...]] = {}
     for full, state, ws in anchored_leaves(opt_state, params, name):
+        if jnp.shape(_tree_checks.only_array(state.step)) != ():
+            raise ValueError(
+                "opt_state is a stack of states, whose distances would be added up; "
+                "write jax.vmap(prox_optax.anchor_distance)(opt_state, params)."
+            )
         known.update(zip(full, state.measured(ws), strict=True))
     return known
 

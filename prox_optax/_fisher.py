@@ -14,7 +14,6 @@ from jax.typing import ArrayLike
 from prox_optax import _tree_checks, _validation
 from prox_optax._placement import (
     in_manual_mesh,
-    is_concrete,
     varying_like,
     wide_dtype,
 )
@@ -182,8 +181,9 @@ def fisher_from_adam(
 
     Args:
       opt_state: the state of an optimizer with one ``optax.adam`` (or ``adamw``,
-        ``nadam``, ``radam``, ``lamb``) at any depth. ``optax.adamax`` and ``yogi`` keep
-        something else in a state of the same kind: they give no Fisher information.
+        ``nadam``, ``radam``, ``lamb``) at any depth. ``optax.adamax``, ``yogi`` and
+        ``contrib.adopt`` keep something else in a state of the same kind: they give no
+        Fisher information.
       batch_size: :math:`B > 0`, the examples of one step.
       b2: :math:`\beta_2` in [0, 1), as the optimizer has it.
 
@@ -218,7 +218,7 @@ def fisher_from_adam(
             f"opt_state is a stack of {len(count)} states; write jax.vmap(lambda "
             "state: fisher_from_adam(state, batch_size=...))(opt_state)."
         )
-    if is_concrete(count) and count == 0:
+    if not isinstance(count, jax.core.Tracer) and count == 0:
         raise ValueError(
             "Adam took no step in this state, so it has seen no gradient; give the "
             "state at the end of training."

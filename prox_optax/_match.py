@@ -55,6 +55,11 @@ def keys_to(tree: Any, index: int) -> str:
     return keystr(path)
 
 
+def leaf_at(tree: Any, index: int) -> str:
+    """Name a leaf of ``tree`` by its place, for an error."""
+    return keys_to(tree, index) or "(a single array)"
+
+
 def matched(tree: Any, like: Any, what: str, updates: Any = ()) -> list[Any]:
     """Return the leaves of ``tree`` in the order of those of ``like``.
 

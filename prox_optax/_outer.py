@@ -144,6 +144,7 @@ def outer(
         ws = leaves_at(params, state, updates)
         _check_state(state, ws)
         us, rebuild = matched_updates(updates, state.anchor)
+        _tree_checks.check_updates(us, ws, state.anchor)
         us = list(map(_fitted, us, ws))
         S = jnp.asarray(period, jnp.int32)
         k = state.step % S
@@ -221,7 +222,6 @@ def _fitted(u: Any, w: jax.Array) -> jax.Array | None:
     """Return an update as an array that lies where its parameter does."""
     if u is None:
         return None
-    _tree_checks.check_update(u, w)
     placed: jax.Array = placed_like(strong(u), w)
     return placed
 

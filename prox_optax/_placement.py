@@ -96,6 +96,13 @@ def _varied(x: jax.Array, name: str) -> jax.Array:
     return varied
 
 
+def widened(x: Any) -> Any:
+    """Return ``x``, an array of 8 or 16 bits an entry in float32."""
+    if not hasattr(x, "dtype") or x.dtype.itemsize >= 4:
+        return x
+    return x.astype(jnp.float32)
+
+
 def wide_dtype(*arrays: jax.Array) -> jnp.dtype:
     """Return the dtype to compute in with ``arrays``: float32 or wider."""
     return jnp.promote_types(jnp.result_type(*arrays), jnp.float32)

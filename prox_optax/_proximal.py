@@ -47,10 +47,12 @@ def proximal(
 
     Where :math:`\lambda = 0` or :math:`w = a` the gradient passes untouched, so that
     ``period=1`` and ``strength=0`` are the base optimizer, bit for bit. The pull
-    enters momentum and moments. It can overshoot the anchor where the learning rate
-    exceeds :math:`1 / (2 \lambda)`; :func:`decoupled_proximal` never does. Put behind
-    the optimizer it would push away from the anchor, which nothing in a chain can see;
-    ``before`` puts it in the right place.
+    enters momentum and moments. Under plain SGD it overshoots the anchor where the
+    learning rate exceeds :math:`1 / (2 \lambda)`, with momentum earlier;
+    :func:`decoupled_proximal` never does. Put behind the optimizer it would push away
+    from the anchor, which nothing in a chain can see; ``before`` puts it in the right
+    place. Where the gradient passes untouched, so do derivatives of it: one with
+    respect to :math:`\lambda` is 0 at :math:`\lambda = 0`.
 
     Args:
       strength: :math:`\lambda \ge 0`, in units of the loss over squared parameters: a
@@ -257,6 +259,7 @@ def anchored(
             due = (state.step >= 0) & (t % period == 0)
             state = _moved_where(due, state, ws, s)  # a <- a + s (w - a)
         gs, rebuild = matched_updates(updates, state[0])
+        _tree_checks.check_updates(gs, ws, state[0])
         lams = lambdas(t, state[0])
         ds = state.displacements(ws)  # d = w - a
         never = jax.lax.optimization_barrier(jnp.zeros(2, bool))  # see _pulled
@@ -301,7 +304,6 @@ def _pulled(
     updates of one shape where they share an operand that is no scalar. Large leaves
     gain nothing by it, and their gradients would wait for each other in memory.
     """
-    _tree_checks.check_update(u, d)
     wide = wide_dtype(u, d)
     wide_lam = jnp.broadcast_to(jnp.asarray(lam, jnp.finfo(wide).dtype), jnp.shape(d))
     pulled, untouched = pull(jnp.asarray(u, wide), jnp.asarray(d, wide), wide_lam)

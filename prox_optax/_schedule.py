@@ -11,7 +11,7 @@ import optax
 from jax.typing import ArrayLike
 
 from prox_optax import _tree_checks, _validation
-from prox_optax._placement import wide_dtype
+from prox_optax._placement import wide_dtype, widened
 from prox_optax._types import Period, Rate, Weights
 from prox_optax._validation import is_schedule, known, value_at
 
@@ -73,8 +73,8 @@ def with_rate(
     """
 
     def combined(t: ArrayLike) -> Any:
-        eta = value_at(t, learning_rate)
-        return jax.tree.map(lambda x: combine(x, eta), value_at(t, weights))
+        eta = widened(value_at(t, learning_rate))
+        return jax.tree.map(lambda x: combine(widened(x), eta), value_at(t, weights))
 
     if is_schedule(weights) or is_schedule(learning_rate):
         return combined
@@ -167,6 +167,7 @@ def rescale_b2(
     sizes = {"batch_size": batch_size, "reference_batch_size": reference_batch_size}
     for name, size in sizes.items():
         _validation.check_number(name, size, _validation.POSITIVE, "write a size > 0")
+    b2 = widened(b2)
     scaled = b2 ** (batch_size / reference_batch_size)
     if _is_1(scaled):
         least = _least_batch_size(b2, batch_size, reference_batch_size)

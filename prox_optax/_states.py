@@ -10,7 +10,7 @@ from jax.tree_util import DictKey, keystr, tree_leaves_with_path
 from prox_optax import _tree_checks
 from prox_optax._anchor import OuterState, ProximalState
 from prox_optax._compact import CompactState
-from prox_optax._match import Names, keys_to, matched, names
+from prox_optax._match import Names, leaf_at, matched, names
 from prox_optax._placement import is_concrete, placed_like, strong
 from prox_optax._types import OptState, Params
 
@@ -236,9 +236,9 @@ def fitted(
 ) -> list[jax.Array]:
     """Return the leaves of ``params`` that have an anchor in ``state``, as arrays."""
     if params is None:
-        raise ValueError(
-            "The anchor needs the current params: call update(updates, state, params)."
-        )
+        of_update = where == "taken at init"
+        how = "call update(updates, state, params)" if of_update else "got None"
+        raise ValueError(f"The anchor needs the current params: {how}.")
     unfit, held = f"params do not fit the anchor {where}:", jax.tree.leaves(state[0])
     ws = list(map(strong, matched(params, state[0], unfit, updates)))
     for index, (w, a) in enumerate(zip(ws, held, strict=True)):
@@ -250,7 +250,7 @@ def fitted(
                 else "call init again after changing the parameters."
             )
             raise ValueError(
-                f"{unfit} leaf {keys_to(state[0], index)} has shape {jnp.shape(w)}, "
+                f"{unfit} leaf {leaf_at(state[0], index)} has shape {jnp.shape(w)}, "
                 f"the anchor {jnp.shape(a)}; {cure}"
             )
     state.check(ws)

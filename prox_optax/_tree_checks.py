@@ -6,7 +6,7 @@ from typing import Any, NoReturn
 import jax
 import jax.numpy as jnp
 
-from prox_optax._match import keys_to
+from prox_optax._match import keys_to, leaf_at
 
 RESTORE = "restore the state into what init(params) makes"
 
@@ -37,13 +37,31 @@ def check_dtypes(params: Any, fits: Callable[[Any], bool], why_not: str) -> None
             )
 
 
-def check_update(u: jax.Array, w: jax.Array) -> None:
-    """Raise unless an update has the shape of its parameter: nothing is broadcast."""
-    if jnp.shape(u) != jnp.shape(w):
-        raise ValueError(
-            f"an update has shape {jnp.shape(u)}, its parameter {jnp.shape(w)}; pass "
-            "gradients with respect to these params."
-        )
+def check_updates(us: list[Any], ws: list[Any], tree: Any) -> None:
+    """Raise unless each update can be pulled: nothing is broadcast or cut off.
+
+    Args:
+      us: the updates of the leaves of ``tree``, in order; None where there is none.
+      ws: the parameters, or arrays like them.
+      tree: names the leaves.
+    """
+    for index, (u, w) in enumerate(zip(us, ws, strict=True)):
+        if u is None:
+            continue
+        leaf = f"the update of leaf {leaf_at(tree, index)} has"
+        if jnp.shape(u) != jnp.shape(w):
+            raise ValueError(
+                f"{leaf} shape {jnp.shape(u)}, its parameter {jnp.shape(w)}; pass "
+                "gradients with respect to these params."
+            )
+        dtype, needed = jnp.result_type(u), jnp.result_type(w)
+        is_number = jnp.issubdtype(dtype, jnp.inexact)
+        is_real = not jnp.issubdtype(dtype, jnp.complexfloating)
+        if not is_number or (is_real and jnp.issubdtype(needed, jnp.complexfloating)):
+            raise TypeError(
+                f"{leaf} dtype {dtype}, which cannot hold the pull on a parameter of "
+                f"{needed}; pass gradients with respect to these params."
+            )
 
 
 def check_held(

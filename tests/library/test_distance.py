@@ -147,6 +147,26 @@ def test_lanes():
     np.testing.assert_allclose(distance.norm, np.full(4, 2 * np.sqrt(3)), **ROUNDING)
 
 
+@pytest.mark.parametrize("name", ["trsgd", "outer"])
+def test_a_stack_of_states_is_refused(name):
+    """Its distances would be added up, those of runs that do not know each other."""
+    a = jnp.arange(12.0).reshape(4, 3)
+    state = jax.vmap(make(name).init)(a)
+    for read in (
+        prox_optax.anchor_distance,
+        lambda state, w: prox_optax.pull_ratio(state, w, w, 0.1),
+    ):
+        with pytest.raises(ValueError, match=r"a stack of states.*write jax\.vmap"):
+            read(state, a + 2)
+
+
+def test_ratio_with_a_strength_of_16_bits():
+    """2 x 40,000 is no number in float16."""
+    state = make("proximal").init(jnp.zeros(1))
+    far, g = jnp.ones(1), jnp.full(1, 80_000.0)
+    assert prox_optax.pull_ratio(state, far, g, jnp.float16(40_000)) == 1
+
+
 @pytest.mark.usefixtures("cpu")
 @pytest.mark.parametrize("axis_type", [AxisType.Auto, AxisType.Explicit])
 def test_sharded_otherwise_than_the_params(axis_type):
@@ -246,5 +266,5 @@ def test_errors():
         prox_optax.pull_ratio(state, w, w, lambda t: 0.1)
     with pytest.raises(ValueError, match="gradients do not fit the params: leaf"):
         prox_optax.pull_ratio(state, w, {"bias": w["bias"]}, 0.1)
-    with pytest.raises(ValueError, match="an update has shape"):
+    with pytest.raises(ValueError, match=r"the update of leaf \['bias'\] has shape"):
         prox_optax.pull_ratio(state, w, {**w, "bias": w["kernel"]}, 0.1)

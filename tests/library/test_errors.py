@@ -231,8 +231,22 @@ def test_params_of_another_model(make, params, error):
 def test_update_of_another_shape_is_not_broadcast(make):
     tx = make()
     updates = {"dense": {"bias": jnp.ones(1), "kernel": jnp.ones((2, 3))}}
-    with pytest.raises(ValueError, match=r"shape \(1,\), its parameter \(3,\); pass"):
+    error = r"leaf \['dense'\]\['bias'\] has shape \(1,\), its parameter \(3,\); pass"
+    with pytest.raises(ValueError, match=error):
         tx.update(updates, tx.init(PARAMS), PARAMS)
+    with pytest.raises(ValueError, match=r"leaf \(a single array\) has shape"):
+        tx.update(jnp.ones(1), tx.init(jnp.ones(3)), jnp.ones(3))
+
+
+@pytest.mark.parametrize("make", [*PULLS, outer])
+@pytest.mark.parametrize("dtypes", [("int32", "float32"), ("float32", "complex64")])
+def test_update_that_cannot_hold_the_pull(make, dtypes):
+    """As an integer the pull would be 0, as a real number it would lose a part."""
+    update, params = (jnp.ones(3, dtype) for dtype in dtypes)
+    tx = make()
+    error = f"has dtype {dtypes[0]}, which cannot hold .* of {dtypes[1]}; pass"
+    with pytest.raises(TypeError, match=error):
+        tx.update({"w": update}, tx.init({"w": params}), {"w": params})
 
 
 def test_leaves_in_another_order_are_not_swapped():
@@ -315,3 +329,5 @@ def test_rescale_b2():
         prox_optax.rescale_b2(0.999, 8, 0)
     with pytest.raises(TypeError, match="batch_size must be a real number"):
         prox_optax.rescale_b2(0.999, "8", 512)
+    found = prox_optax.rescale_b2(jnp.bfloat16(0.95), 1, 512)  # 1 in bfloat16
+    np.testing.assert_allclose(found, float(jnp.bfloat16(0.95)) ** (1 / 512), rtol=1e-6)

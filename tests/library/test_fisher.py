@@ -5,6 +5,7 @@ of an example is known in closed form; that of `fisher_from_adam` is Adam's recu
 NumPy; that of `consolidate` is the sum of the quadratics.
 """
 
+import math
 from functools import partial
 
 import chex
@@ -323,6 +324,10 @@ def test_at_a_minimum_it_is_the_fisher_information():
         (optax.sgd(0.1).init(W), "opt_state holds no state of Adam; give the whole"),
         (optax.adam(0.1).init(W), "Adam took no step in this state"),
         (
+            jax.tree.map(np.asarray, optax.adam(0.1).init(W)),
+            "Adam took no step in this state",
+        ),
+        (
             optax.chain(optax.adam(0.1), optax.adam(0.1)).init(W),
             r"holds 2 states of Adam, at opt_state\[0\]\[0\], opt_state\[1\]\[0\];",
         ),
@@ -422,6 +427,12 @@ def test_dtypes_of_several_tasks():
         ),
         ((jnp.ones(2) * 1j,) * 4, TypeError, r"fisher is complex64\[2\]; a Fisher"),
         ((-jnp.ones(2), *(jnp.ones(2),) * 3), ValueError, "fisher has entries below 0"),
+        ((-np.ones(2), *(np.ones(2),) * 3), ValueError, "fisher has entries below 0"),
+        (
+            (1.0, 0.0, math.nan, 2.0),
+            ValueError,
+            "new_fisher has entries below 0 or not",
+        ),
         (
             (*(jnp.ones(2),) * 2, jnp.array([1.0, jnp.nan]), jnp.ones(2)),
             ValueError,

@@ -121,5 +121,5 @@ def test_errors():
     w = params_of()
     with pytest.raises(ValueError, match="holds no anchor"):
         prox_optax.get_anchor(optax.adam(0.1).init(w), w)
-    with pytest.raises(ValueError, match="needs the current params"):
+    with pytest.raises(ValueError, match="needs the current params: got None"):
         prox_optax.get_anchor(make("proximal").init(w), None)

@@ -12,7 +12,7 @@ import pytest
 import reference
 from test_contract import PERIOD, PULLS, WEIGHTED, make, proximal_states, weight_name
 
-from prox_optax import set_anchor
+from prox_optax import set_anchor, trsgd
 
 ETA, LAMBDA, N, T = 0.1, 0.2, 1000, 4 * PERIOD
 LAMBDA_W = LAMBDA * ETA
@@ -292,3 +292,12 @@ def test_bfloat16_anchor_is_off_by_its_rounding(pull, centre, of_one, rate):
     expected = np.sqrt(np.mean(rounding**2)) / (5 * rate)
     assert actual == pytest.approx(expected, rel=3e-3)
     assert actual == pytest.approx(of_one * 1e-3 / rate, rel=0.02)
+
+
+def test_strengths_of_16_bits_are_combined_in_float32():
+    """In float16 lambda_w / rate is 1e-2 / 1e-7 = infinity, as at a cosine's end."""
+    rate, lambda_w = jnp.float16(1e-7), jnp.float16(0.01)
+    tx = trsgd(rate, lambda_w=lambda_w, period=None)
+    w = jnp.full(3, 1e-3)
+    updates, _ = tx.update(jnp.zeros(3), tx.init(jnp.zeros(3)), w)
+    np.testing.assert_allclose(updates, -2 * float(lambda_w) * w, rtol=1e-5)
