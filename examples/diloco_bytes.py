@@ -10,6 +10,7 @@ The workers are lanes of `jax.vmap` on one device, whose averages are those that
 train_diloco.py takes between devices. Each method chooses among 12 trials by the loss
 on validation images, on the seeds 0-7, and is compared on the seeds 300-395, paired:
 data-parallel training among 12 rates, DiLoCo among 4 of them at three outer momenta.
+DiLoCo's outer rate is 0.7, as published, and was not tuned.
 
 Douillard et al., "DiLoCo: Distributed Low-Communication Training of Language Models",
 arXiv 2311.08105.

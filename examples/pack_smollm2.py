@@ -1,10 +1,10 @@
 """`python examples/pack_smollm2.py OLD.txt NEW.txt --out DIR/pretrained.npz`.
 
-Packs SmolLM2 and texts for a machine with a GPU, into one file of arrays that `python
--m benchmarks run finetune-smollm2 --data-dir DIR` reads: SmolLM2-135M-Instruct,
-quantised as its package has it, the tokens of both texts, and texts that the network
-writes here, which takes minutes. That machine then needs neither the package nor `gguf`
-nor `tokenizers`.
+Packs SmolLM2 and texts into one file of arrays that `python -m benchmarks run
+finetune-smollm2 --data-dir DIR` reads: SmolLM2-135M-Instruct, quantised as its package
+has it, the tokens of both texts, and texts that the network writes here, which takes
+minutes. A machine with a GPU then needs neither the package nor `gguf` nor
+`tokenizers`. For `finetune-smollm2-short` alone `--texts 32 --length 128` is enough.
 
 NEW.txt is what the network will learn, OLD.txt English that is unlike it, which tells
 what it forgets; both in UTF-8. For `finetune-smollm2` NEW is the Jargon File: `apt

@@ -44,7 +44,7 @@ def train_step(
     loss, grads = jax.value_and_grad(loss_of)(state.params)
     state = state.apply_gradients(grads=grads)
     distance = prox_optax.anchor_distance(state.opt_state, state.params)
-    return state, {"loss": loss, "anchor distance": distance.relative}
+    return state, {"loss": loss, "anchor distance (relative)": distance.relative}
 
 
 def main(tiny: bool = False) -> None:

@@ -48,7 +48,7 @@ def train_step(
     optimizer.update(model, grads)
     params = nnx.state(model, nnx.Param)
     distance = prox_optax.anchor_distance(optimizer.opt_state, params)
-    return {"loss": loss, "anchor distance": distance.relative}
+    return {"loss": loss, "anchor distance (relative)": distance.relative}
 
 
 def main(tiny: bool = False) -> None:

@@ -220,8 +220,8 @@ print(f"last accuracy: no pull {without:.2f}, weak {weak:.2f}, strong {strong:.2
 # %% [markdown]
 # ## What to expect, and when to leave it
 #
-# - **Expect** no better accuracy than without a pull once the learning rate is tuned.
-#   That is what we measured, with clients of which some are late. What paid was to keep
+# - **Expect** little of the pull once the learning rate is tuned. In our comparison
+#   tuning turned it off, with no late clients and with many; what paid was to keep
 #   the work of these ([table](../../examples/results/federated_fedprox.md)).
 # - **Log the distance.** It says which clients run away. Where `mu` is zero it is
 #   measured all the same.

@@ -417,6 +417,10 @@ def finetune_memory():
         "anchor of a period, int16",
     ):
         yield f"{kept[name].item():.2f}"
+    most = best_of(read("finetune_memory"), "with gradients and scratch")
+    both = {most[f"anchor of a period, {x}"].item() for x in ("float32", "int16")}
+    yield f"{both.pop():.2f}"
+    assert not both
 
 
 def finetune_smollm2():
