@@ -102,6 +102,8 @@ def verdict(scores: dict[str, np.ndarray], name: str, baseline: str) -> str:
     """Say in a sentence whether `name` is higher than `baseline`, lower, or neither."""
     mean, low, high = paired_difference(scores[name], scores[baseline])
     interval = f"{mean:+.4f} ({low:+.4f} to {high:+.4f})."
+    if not np.isfinite(mean):
+        return f"{name} and {baseline} cannot be compared: {interval}"
     if low <= 0 <= high:
         return f"{name} and {baseline}: {NONE}, {interval}"
     told = "higher" if low > 0 else "lower"

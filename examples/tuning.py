@@ -248,7 +248,8 @@ def _points(trials: dict[str, np.ndarray]) -> list[dict[str, float]]:
 
 def _chosen(trials: dict[str, np.ndarray], scores: np.ndarray) -> Tuned:
     tuned = Tuned(trials, scores, {}, None)
-    return tuned._replace(best=_points(trials)[tuned.validation.argmax()])
+    best = np.nan_to_num(tuned.validation, nan=-np.inf).argmax()
+    return tuned._replace(best=_points(trials)[best])
 
 
 def _mark(chosen: float, values: np.ndarray) -> str:

@@ -6,6 +6,7 @@ import contrasts
 import numpy as np
 import pytest
 import report
+import tuning
 from scipy import stats
 
 
@@ -14,6 +15,14 @@ def test_means_of_two_seeds_have_half_of_their_interval():
     found = {"plain": np.array([0.0, 0.0]), "pulled": np.array([1.0, 2.0])}
     assert "| pulled | 1.5000 +- 6.3531 (n=2) | " in report.comparison("It", "", found)
     assert "| pulled | 1.5000 +- 6.3531 (n=2) | " in contrasts.spread("It", "", found)
+
+
+def test_a_diverged_run_is_neither_chosen_nor_judged():
+    trials = tuning.grid(rate=(0.1, 0.2, 0.3))
+    scores = np.array([[0.5], [0.7], [np.nan]])
+    assert tuning._chosen(trials, scores).best == {"rate": 0.2}
+    found = {"a": np.array([1.0, np.nan]), "b": np.ones(2)}
+    assert report.verdict(found, "a", "b").startswith("a and b cannot be compared")
 
 
 def test_permutation_is_that_of_all_signs():
