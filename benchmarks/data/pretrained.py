@@ -4,8 +4,10 @@
 has them, quantised, and needs NumPy alone to be read.
 """
 
+import zlib
 from pathlib import Path
 from typing import Any, NamedTuple
+from zipfile import BadZipFile
 
 import jax.numpy as jnp
 import numpy as np
@@ -114,15 +116,21 @@ def load(
             f" write one with `python examples/pack_smollm2.py OLD.txt NEW.txt --out "
             f"DIR/{NAME}`, then: --data-dir DIR."
         )
-    with np.load(file) as read:
-        arrays = dict(read)
-    source, found = str(arrays.pop("source")), arrays.pop("numbers")
+    try:
+        with np.load(file) as read:
+            arrays = dict(read)
+        source, found = str(arrays.pop("source")), arrays.pop("numbers")
+        texts = {name: arrays.pop(name).astype(np.int32) for name in (*TEXTS, "sizes")}
+    except (BadZipFile, zlib.error, EOFError, KeyError, ValueError) as error:
+        raise ValueError(
+            f"{file} is damaged, or not of examples/pack_smollm2.py ({error}); copy it "
+            "again, or write it anew."
+        ) from error
     if not np.allclose(found, numbers, rtol=1e-6):
         raise ValueError(
             f"{file} holds another network: {Numbers(*found.tolist())}; "
             f"pack one of {numbers}."
         )
-    texts = {name: arrays.pop(name).astype(np.int32) for name in (*TEXTS, "sizes")}
     try:
         splits = divided(texts, context, own, scored)
     except ValueError as error:

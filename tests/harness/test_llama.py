@@ -221,6 +221,15 @@ def test_files_that_do_not_fit_are_refused(packed, tmp_path):
         NUMBERS.task(found, 4).init(jax.random.key(0))
 
 
+def test_a_damaged_file_is_told(packed, tmp_path):
+    half, other = tmp_path / "half.npz", tmp_path / "other.npz"
+    half.write_bytes(packed.read_bytes()[:-100])
+    np.savez(other, source="another")
+    for file in (half, other):
+        with pytest.raises(ValueError, match=r"npz is damaged, or not of .*copy it"):
+            NUMBERS.load(file)
+
+
 def test_activations_may_be_bfloat16_and_parameters_stay_float32():
     shape = LlamaShape(8, WIDTH, 1, HEADS, KV, HIDDEN)
 
