@@ -274,10 +274,14 @@ def taught(plain: Remembering) -> dict[str, Method]:
 
 def keeping(plain: Remembering, examples: int) -> dict[str, Method]:
     """Return a base with a term of so many kept examples."""
+    kl = replace(plain, term=as_before_on_kept, teaches=True, keeps=examples)
+    return replaying(plain, examples) | {f"kl on {examples} kept": kl.method(KEPT)}
+
+
+def replaying(plain: Remembering, examples: int) -> dict[str, Method]:
+    """Return a base that is trained on so many kept examples too."""
     replay = replace(plain, term=replayed, keeps=examples)
-    kl = replace(replay, term=as_before_on_kept, teaches=True)
-    methods = {"replay of {}": replay, "kl on {} kept": kl}
-    return {name.format(examples): each.method(KEPT) for name, each in methods.items()}
+    return {f"replay of {examples}": replay.method(KEPT)}
 
 
 OTHERS = going_back(PLAIN_ADAM) | taught(PLAIN_ADAM) | keeping(PLAIN_ADAM, 130)
@@ -292,7 +296,7 @@ OPTIMIZERS = {
     **taught(PLAIN),
     **keeping(PLAIN, 150),
     **keeping(PLAIN, 10),
-    "replay of 200": replace(PLAIN, term=replayed, keeps=200).method(KEPT),
+    **replaying(PLAIN, 200),
     "plain adam": PLAIN_ADAM.method(),
     "adam, l2-sp, decoupled": replace(PLAIN_ADAM, inner=decoupled).method(L2_ADAM),
     "adam, ewc, coupled": ewc(PLAIN_ADAM, coupled, fisher, EWC_ADAM),

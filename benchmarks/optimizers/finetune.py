@@ -25,7 +25,7 @@ from benchmarks.optimizers.memory import (
     replayed,
 )
 
-KEPT = 64  # texts of the network's own
+OWN_TEXTS = 64  # that are kept
 SQUARED_TOGETHER = 2  # gradients, of which each is as large as the network
 
 PRETRAINED = Remembering(l2_adam, first_rate=0.0)
@@ -38,8 +38,8 @@ own_fisher = partial(fisher, together=SQUARED_TOGETHER)
 
 ewc = replace(PRETRAINED, inner=decoupled, weigh=own_fisher)
 kl = replace(PRETRAINED, term=as_before_on_new, teaches=True)
-own_kl = replace(kl, term=as_before_on_kept, keeps=KEPT)
-replay = replace(PRETRAINED, term=replayed, keeps=KEPT)
+own_kl = replace(kl, term=as_before_on_kept, keeps=OWN_TEXTS)
+replay = replace(PRETRAINED, term=replayed, keeps=OWN_TEXTS)
 both = replace(kl, inner=decoupled, weigh=own_fisher)
 METHODS = {
     "decay to 0": replace(PRETRAINED, inner=decoupled, to_zero=True).method(DECAY),

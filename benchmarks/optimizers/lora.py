@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import optax
 
 from benchmarks.optimizers.bases import l2_adam
-from benchmarks.optimizers.method import Lesson, Method, Params, Setup
+from benchmarks.optimizers.method import Method, Params, Setup
 
 SCALE = 2.0  # of the product: alpha = 2 rank, as in "LoRA Learns Less and Forgets Less"
 STACKED = 3  # axes of the matrices of all blocks; embeddings and norms have fewer
@@ -33,18 +33,6 @@ class Adapted(NamedTuple):
 
     network: Params
     low: Any
-
-
-class Low(NamedTuple):
-    """The state of the optimizer.
-
-    Attributes:
-      follows: whether there was a task before.
-      inner: the state of Adam on the narrow matrices.
-    """
-
-    follows: jax.Array
-    inner: Any
 
 
 def adapted(rank: int, params: Params) -> Adapted:
@@ -89,31 +77,22 @@ def low_gradients(grads: Params, low: Any) -> list[Any]:
     return [of_pair(*both) for both in zip(leaves, low, strict=True)]
 
 
-def adam(setup: Setup, follows: Any) -> optax.GradientTransformation:
-    """Return Adam, which learns nothing in the first task."""
-    return l2_adam(setup, jnp.where(follows, setup.numbers["learning_rate"], 0.0))
+def make(setup: Setup) -> optax.GradientTransformation:
+    """Return the optimizer of an adapted network, from the whole one's gradient.
 
-
-def make(setup: Setup) -> optax.GradientTransformationExtraArgs:
-    """Return the optimizer of an adapted network, from the whole one's gradient."""
+    Its state is that of Adam on the narrow matrices.
+    """
+    adam = l2_adam(setup, setup.numbers["learning_rate"])
 
     def init(params: Any) -> Any:
-        return Low(jnp.asarray(False), adam(setup, False).init(params.low))
+        return adam.init(params.low)
 
-    def update(
-        updates: Any, state: Any, params: Any = None, **extra: Any
-    ) -> tuple[Any, Any]:
+    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
         low = low_gradients(updates, params.low)
-        moves, inner = adam(setup, state.follows).update(low, state.inner, params.low)
-        still = optax.tree.zeros_like(params.network)
-        return Adapted(still, moves), state._replace(inner=inner)
+        moves, state = adam.update(low, state, params.low)
+        return Adapted(optax.tree.zeros_like(params.network), moves), state
 
-    return optax.GradientTransformationExtraArgs(init, update)
-
-
-def begun(setup: Setup, lesson: Lesson, state: Low, params: Adapted) -> Low:
-    """Return the state before the second task."""
-    return Low(jnp.asarray(True), adam(setup, True).init(params.low))
+    return optax.GradientTransformation(init, update)
 
 
 def lora(rank: int) -> Method:
@@ -123,7 +102,6 @@ def lora(rank: int) -> Method:
         start=partial(adapted, rank),
         gradient_at=whole,
         evaluated=lambda params, state: whole(params),
-        between=begun,
     )
 
 

@@ -61,7 +61,7 @@ class Lesson(NamedTuple):
     Attributes:
       outputs: (parameters, inputs) -> logits.
       inputs: as the network gets them, shape (n, ...).
-      labels: integers, shape (n,).
+      labels: integers, shape (n,), or (n, k) where an example has k.
       recall: (tasks, places), integers of shape (k,) -> (inputs, labels) of these
         examples: a method that keeps examples keeps their tasks and places there.
       key: for what is random.
