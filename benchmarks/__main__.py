@@ -122,7 +122,8 @@ def run_experiment(
     command = run_command(name, tiny)
     if epochs is not None:
         longer = f"{experiment.name}-{epochs}-epochs"
-        experiment = replace(experiment, name=longer, epochs=epochs)
+        with errors_told(debug):
+            experiment = replace(experiment, name=longer, epochs=epochs)
         command += f" --epochs {epochs}"
     whole = command
     if data_dir is not None:
@@ -158,16 +159,18 @@ def report_experiment(
         folder = out or run_files.FOLDER / find(name, tiny).name
         show(folder, run_command(name, tiny), debug)
         return
-    finished = sorted(
-        path
-        for path in run_files.FOLDER.glob("*")
-        if (path / run_files.METRICS).is_file() or pooled.finished_parts(path)
-    )
+    finished = sorted(path for path in run_files.FOLDER.glob("*") if is_finished(path))
     if not finished:
         print(f"No results in {run_files.FOLDER}: name an experiment, as `list` does.")
         raise typer.Exit(1)
+    damaged = []
     for folder in finished:
-        show(folder, run_command(folder.name, tiny), debug)
+        try:
+            show(folder, run_command(folder.name, tiny), debug)
+        except typer.Exit:  # after its error was told
+            damaged.append(folder)
+    if damaged:
+        raise typer.Exit(1)
 
 
 @app.command("sample")
@@ -286,6 +289,13 @@ def ask_gpu(
 def run_command(name: str, tiny: bool) -> str:
     """Write the command that runs an experiment."""
     return f"python -m benchmarks run {name}" + (" --tiny" if tiny else "")
+
+
+def is_finished(folder: Path) -> bool:
+    """Say whether a run, or a part of a pooled one, ended in a folder."""
+    own = (run_files.METRICS, run_files.META)
+    is_run = all((folder / name).is_file() for name in own)
+    return is_run or bool(pooled.finished_parts(folder))
 
 
 def show(folder: Path, command: str, debug: bool) -> None:

@@ -92,19 +92,23 @@ class Experiment:
     idle_epochs: int = 0
 
     def __post_init__(self) -> None:
-        """Refuse tuning seeds or schedules where it would not be clear what they do.
+        """Refuse numbers that do not go together.
 
         Raises:
           ValueError: there is more than one condition, or one program of several
             optimizers, or a method is trained before the first of a group of its; or
-            the learning rate has two schedules.
+            the learning rate has two schedules; or a series ends before its last task,
+            or idles in another than its first.
         """
         if self.cosine and self.decays:
             raise ValueError(
                 f"{self.name}: the learning rate falls along a cosine or by the "
                 "decays; set cosine=False or decays=()."
             )
+        self.check_series()
         if not self.tuning_seeds:
+            if self.large:
+                raise ValueError(f"{self.name}: a large experiment needs tuning seeds.")
             return
         conditions = len(self.batch_sizes), len(self.noises), len(self.strengths)
         if self.together or conditions != (1, 1, 0):
@@ -119,6 +123,24 @@ class Experiment:
                     f"{self.name}: {base}, the first of {title!r}, has to be in an "
                     "earlier group than its other methods, or in the same."
                 )
+
+    def check_series(self) -> None:
+        """Refuse idle epochs that are not the first task's, and an early end."""
+        tasks, each = (getattr(self.problem, x, 0) for x in ("tasks", "epochs_each"))
+        if tasks and not each and self.epochs != tasks:
+            raise ValueError(
+                f"{self.name} has {tasks} tasks of an epoch each; leave out --epochs."
+            )
+        if self.idle_epochs and self.idle_epochs != each:
+            raise ValueError(
+                f"{self.name} has idle_epochs={self.idle_epochs}, and a task before it "
+                f"begins has {each} epochs; write idle_epochs={each}."
+            )
+        if each and self.epochs <= (start := (tasks - 1) * each):
+            raise ValueError(
+                f"{self.name} ends after epoch {self.epochs}, and its last task begins "
+                f"after epoch {start}; give more --epochs."
+            )
 
     @property
     def saves_networks(self) -> bool:

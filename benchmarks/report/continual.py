@@ -14,6 +14,7 @@ from benchmarks.report.fronts import Configuration, Study
 from benchmarks.report.markdown import Cells, align
 
 PRIMARY_WEIGHT = 0.5
+FEW = 6  # seeds; of fewer, all signs agree in more than 5 % of the draws
 TRAINED_PLAINLY = "is trained plainly at one rate that was not tuned"
 
 
@@ -30,11 +31,11 @@ def table(metrics: pd.DataFrame, meta: dict[str, Any]) -> str:
     found, score = fronts.study(metrics, meta), words(meta["score"]["name"])
     parts = []
     for title, names in meta["experiment"]["groups"]:
-        scores = [score_row(metrics, found, name) for name in names]
+        scores = [score_row(metrics, found, name, others(meta)) for name in names]
         losses = [loss_row(found, name, names[0]) for name in names]
         parts += [
             *(f"{title}: {score}, the new task with a weight.", ""),
-            *align([SCORES, *scores]),
+            *align([header(meta), *scores]),
             *("", f"{title}: loss on the old tasks at equal gain on the new one.", ""),
             *align([LOSSES, *losses]),
             "",
@@ -43,17 +44,30 @@ def table(metrics: pd.DataFrame, meta: dict[str, Any]) -> str:
     return "\n".join([*parts, notes.origin(meta), ""])
 
 
-SCORES: Cells = (
-    "method",
-    *(f"weight {weight}" for weight in fronts.WEIGHTS),
-    "old tasks",
-    "new task",
-    f"chosen for weight {PRIMARY_WEIGHT}",
-)
+def others(meta: dict[str, Any]) -> list[str]:
+    """Name the scores that are of no task's data."""
+    first = f"{meta['score']['name']}_"
+    scores = [x for x in meta["score"]["labels"] if x.startswith(first)]
+    return [x for x in scores if not x.removeprefix(first).isdigit()]
+
+
+def header(meta: dict[str, Any]) -> Cells:
+    """Return the header of the scores."""
+    return (
+        "method",
+        *(f"weight {weight}" for weight in fronts.WEIGHTS),
+        *("old tasks", "new task"),
+        *(meta["score"]["labels"][other] for other in others(meta)),
+        f"chosen for weight {PRIMARY_WEIGHT}",
+    )
+
+
 LOSSES: Cells = ("method", *(f"{gain:.0%} of the gain" for gain in fronts.GAINS))
 
 
-def score_row(metrics: pd.DataFrame, found: Study, name: str) -> Cells:
+def score_row(
+    metrics: pd.DataFrame, found: Study, name: str, others: list[str]
+) -> Cells:
     """Describe a method by its scores, at what validation chose for each weight."""
     means = [mean(weighted(found, name, weight)) for weight in fronts.WEIGHTS]
     chosen = fronts.best_mean(found, name, PRIMARY_WEIGHT)
@@ -64,6 +78,7 @@ def score_row(metrics: pd.DataFrame, found: Study, name: str) -> Cells:
         *means,
         f"{own.old_score.mean():.4f}",
         f"{own.new_score.mean():.4f}",
+        *(mean(fronts.tested_other(metrics, name, chosen, x)) for x in others),
         ", ".join(f"{words(key)} {value}" for key, value in numbers.items()),
     )
 
@@ -166,6 +181,8 @@ def explanation(meta: dict[str, Any]) -> str:
     """Say how the tables are to be read."""
     e = meta["experiment"]
     tested, is_given = e["seeds"] - e["tuning_seeds"], "weights" in e
+    signs = statistics.signs(tested)
+    least = f" It is at least {2 ** (1 - tested):.2g}, of so few seeds."
     return f"""\
 {notes.size(meta)} {len(e["learning_rates"])} trials of each method,
 evaluated every {e["evaluate_every"]} epoch(s) of the new task.
@@ -185,8 +202,8 @@ seeds. * marks a difference,
   the gain on the test split.
 - p: of a t test at weight {PRIMARY_WEIGHT}; Holm's is of these, over the differences \
 of one method.
-- p, permuted: of the same mean, by {statistics.SIGNS} draws of the differences' signs;
-  not corrected.
+- p, permuted: of the same mean, by {signs} of the differences' signs;
+  not corrected.{least * (tested < FEW)}
 - With 80 % power a t test of this size finds the difference in the next column.
 - primary: chosen before the run. All else is exploratory."""
 

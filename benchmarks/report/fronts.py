@@ -87,8 +87,8 @@ def best_mean(found: Study, optimizer: str, weight: float) -> Configuration:
 def target(found: Study, base: str, gain: float) -> float:
     """Return the loss on the new task at a part of the base's gain there."""
     losses = found.tuning.loc[base].new_loss
-    before = losses.xs(found.start, level="epoch").mean()
-    return float(before - gain * (before - losses.min()))
+    before, least = losses.xs(found.start, level="epoch").mean(), losses.min()
+    return float(least + (1 - gain) * (before - least))  # exact where gain is 1
 
 
 def at_gain(
@@ -108,6 +108,15 @@ def tested(found: Study, optimizer: str, chosen: Configuration) -> pd.DataFrame:
     rows = found.tested
     own = (rows.trial == chosen.trial) & (rows.epoch == chosen.epoch)
     return rows[own & (rows.optimizer == optimizer)].set_index("seed").sort_index()
+
+
+def tested_other(
+    metrics: pd.DataFrame, optimizer: str, chosen: Configuration, measure: str
+) -> np.ndarray:
+    """Return a measure of no task's data on the test split, by seed."""
+    own = (metrics.trial == chosen.trial) & (metrics.epoch == chosen.epoch)
+    rows = metrics[own & (metrics.optimizer == optimizer)].sort_values("seed")
+    return np.asarray(rows[f"test_{measure}"].dropna())
 
 
 def tested_gain(

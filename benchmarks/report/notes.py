@@ -30,7 +30,7 @@ def tuned(metrics: pd.DataFrame, meta: dict[str, Any]) -> str:
 (Student's t) of the difference
   to the base, paired by seed, contains 0. Of the {comparisons} comparisons made here \
 one in twenty
-  is significant by chance; five seeds that agree by chance look certain.
+  is significant by chance; {e["seeds"]} seeds that agree by chance look certain.
 - Usable rates: the contiguous range around the best in which mean validation {title}
   stays within {score.tolerance} of the best, interpolated linearly in \
 log10(learning rate)
@@ -60,9 +60,10 @@ test {words(meta["score"]["name"])} is taken at every evaluation.
 def size(meta: dict[str, Any]) -> str:
     """Name the data, the epochs, the seeds and the setting of a run."""
     e, wording = meta["experiment"], meta["wording"]
+    idle = ", of which the first trains nothing" if e.get("idle_epochs") else ""
     train = f"{e['train']} train {wording['items']}, " if e["train"] else ""
     return (
-        f"{meta['data_source']}, {train}{count(e['epochs'], 'epoch')}, "
+        f"{meta['data_source']}, {train}{count(e['epochs'], 'epoch')}{idle}, "
         f"{e['seeds']} seeds; " + wording["setting"]
     )
 

@@ -258,6 +258,11 @@ def permuted_p(pairs: np.ndarray) -> float:
     return float(found.pvalue)
 
 
+def signs(n: int) -> str:
+    """Say how `permuted_p` changes the signs of n differences."""
+    return "all changes" if 2**n <= SIGNS else f"{SIGNS} draws"
+
+
 def holm(p: list[float]) -> list[float]:
     """Correct p values for their number, as Holm does.
 

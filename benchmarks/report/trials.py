@@ -152,8 +152,8 @@ seeds. * marks a difference,
   paired by seed, whose interval is without 0.
 - (edge): at an end of the values that were tried.
 - p: of a t test; Holm's is over all differences. The permuted one is of the same mean,
-  by {statistics.SIGNS} draws of the differences' signs, and not corrected. With 80 % \
-power a t test
+  by {statistics.signs(tested_seeds(meta))} of the differences' signs, and not \
+corrected. With 80 % power a t test
   of this size finds the difference in the last column.
 - primary: chosen before the run. All else is exploratory."""
 

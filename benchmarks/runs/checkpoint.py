@@ -44,11 +44,13 @@ class State(NamedTuple):
       position: what comes next.
       rows: metrics.csv so far; empty at the very start.
       seconds: that it took to compile and to run all until then.
+      commits: of the code that made the rows, in their order.
     """
 
     position: Position
     rows: str
     seconds: dict[str, float]
+    commits: tuple[str | None, ...] = ()
 
 
 def is_unfinished(folder: Path) -> bool:
@@ -133,7 +135,8 @@ def state(folder: Path) -> State:
             raise DamagedError(
                 f"{folder / FOLDER / RUN} is not the one that {path} was saved under."
             )
-        return State(last, files.read_text(path / ROWS), about["seconds"])
+        commits = tuple(about.get("commits", ()))  # earlier checkpoints have none
+        return State(last, files.read_text(path / ROWS), about["seconds"], commits)
 
 
 def way_out(folder: Path, last: Position) -> str:
@@ -213,6 +216,7 @@ def save(folder: Path, state: State, lanes: Any = None) -> None:
         position=state.position,
         run=files.sha256(folder / FOLDER / RUN),
         seconds=state.seconds,
+        commits=state.commits,
     )
     for other in older[:-1]:
         discard(path_of(folder, other))

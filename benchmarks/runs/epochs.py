@@ -55,8 +55,8 @@ def lane_steps(experiment: Experiment, data_set: DataSet, program: Program) -> i
     """Return the steps of a program's lanes, all together."""
     lanes = len(program.optimizers) * len(program.seeds) * len(program.trials)
     examples = experiment.problem.examples(data_set)
-    steps = grid.total_steps(experiment, examples, program.batch_size)
-    return lanes * steps
+    trained = replace(experiment, epochs=experiment.epochs - experiment.idle_epochs)
+    return lanes * grid.total_steps(trained, examples, program.batch_size)
 
 
 class Progress:
@@ -66,8 +66,9 @@ class Progress:
         """Go on from the last checkpoint, after so many seconds to compile."""
         self.run, self.compiled, self.deadline = run, compiled, deadline
         none = pd.DataFrame(columns=metric_rows.columns(run.experiment))
-        _, self.rows, self.before = checkpoint.state(run.folder)
+        _, self.rows, self.before, commits = checkpoint.state(run.folder)
         self.rows = self.rows or to_csv(none, header=True)
+        self.commits = tuple(dict.fromkeys((*commits, run.meta["git_commit"])))
         self.began = self.saved = time.perf_counter()
 
     def add(self, rows: pd.DataFrame) -> None:
@@ -83,7 +84,8 @@ class Progress:
         }
         with self.deadline.timing("save" if lanes else "save rows"):
             run_files.write_metrics(self.run.folder, self.rows)
-            checkpoint.save(self.run.folder, State(after, self.rows, seconds), lanes)
+            state = State(after, self.rows, seconds, self.commits)
+            checkpoint.save(self.run.folder, state, lanes)
         self.saved = time.perf_counter()
 
     def prune(self) -> None:
@@ -129,26 +131,31 @@ def run_program(
     guess(deadline, experiment, trainer.built)
     examples = experiment.problem.examples(data_set)
     parts = grid.parts(experiment, examples, which.batch_size)
-    all_parts = experiment.epochs * len(parts)
+    all_parts = trained_parts(experiment, parts, Position(start.program, 0))
+    to_do = trained_parts(experiment, parts, start)
     done = lane_steps(experiment, data_set, which) // all_parts
-    bar.update(done * (start.epoch * len(parts) + start.step // parts.step))
+    bar.update(done * (all_parts - to_do))
+    rounds = len(trainer.placement.rounds)
     labels = [x for name in which.optimizers for x in grid.compared(experiment, name)]
-    watched = run.folder, which.condition, labels, start.epoch
+    where = Path(which.condition, curves(experiment, which))
+    watched = run.folder, where, labels, start.epoch
     with tensorboard.writers(*watched) as writers:
         for now, after in itertools.pairwise(positions(experiment, parts, start)):
             ends = after.epoch > now.epoch
             evaluated = ends and is_evaluated(experiment, after.epoch)
-            asked = ["part", *["evaluation"] * evaluated, "save"]
+            trained = now.epoch >= experiment.idle_epochs
+            asked = ["part"] * trained * rounds
+            asked += [*["evaluation"] * evaluated, "save"]
             if not experiment.saves_networks:  # a stop within the program loses it
-                asked = left(experiment, parts, now)
+                asked = left(experiment, parts, now, rounds)
             if not deadline.allows(*asked):
                 if experiment.saves_networks:
                     progress.save(now, trainer.fetch())
                 return False
-            if now.epoch >= experiment.idle_epochs:
-                with deadline.timing("part"):
+            if trained:
+                with deadline.timing("part", rounds):
                     trainer.advance(now.epoch, now.step)
-            bar.update(done)
+                bar.update(done)
             if ends:
                 rows = end_epoch(progress, which, trainer, after)
                 tensorboard.log(writers, rows)
@@ -158,6 +165,14 @@ def run_program(
         progress.prune()
     progress.save(Position(start.program + 1, 0), lanes=None)
     return True
+
+
+def curves(experiment: Experiment, which: Program) -> str:
+    """Name a program's curves, of an experiment that has several of an optimizer."""
+    if not experiment.tuning_seeds:
+        return ""
+    ends = (f"{x[0]} to {x[-1]}" for x in (which.seeds, which.trials))
+    return "seeds {}, trials {}".format(*ends)
 
 
 def guess(deadline: Deadline, experiment: Experiment, built: Built) -> None:
@@ -195,12 +210,18 @@ def begin(run: Run, trainer: Trainer, start: Position) -> None:
         trainer.restore(checkpoint.load(run.folder, start, trainer.built.like))
 
 
-def left(experiment: Experiment, parts: range, now: Position) -> list[str]:
+def left(experiment: Experiment, parts: range, now: Position, rounds: int) -> list[str]:
     """Name the pieces of work until a program's end, for a deadline."""
     epochs = range(now.epoch + 1, experiment.epochs + 1)
     evaluations = sum(is_evaluated(experiment, epoch) for epoch in epochs)
-    pieces = len(positions(experiment, parts, now)) - 1
+    pieces = trained_parts(experiment, parts, now) * rounds
     return ["part"] * pieces + ["evaluation"] * evaluations
+
+
+def trained_parts(experiment: Experiment, parts: range, now: Position) -> int:
+    """Return the number of parts until a program's end that train something."""
+    starts = positions(experiment, parts, now)[:-1]
+    return sum(each.epoch >= experiment.idle_epochs for each in starts)
 
 
 def positions(experiment: Experiment, parts: range, start: Position) -> list[Position]:

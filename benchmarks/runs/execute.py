@@ -92,7 +92,8 @@ def prepare_locked(
 
 def report_names(experiment: Experiment) -> list[str]:
     """Name what a run and its report write besides `OWN`."""
-    figures = (experiment.problem.score.name, "strengths", "curves", "front")
+    score = experiment.problem.score.name
+    figures = (score, f"{score}-ends", "strengths", "curves", "front")
     drawn = [f"{name}.{kind}" for name in figures for kind in ("png", "svg")]
     return ["table.md", *drawn, weights.FOLDER]
 
@@ -167,8 +168,10 @@ def execute_locked(
                 run, each, start, trainer, bar, deadline
             ):
                 return False
-    rows = checkpoint.state(folder).rows
+    _, rows, _, commits = checkpoint.state(folder)
+    earlier = [each for each in commits if each != run.meta["git_commit"]]
     meta = run.meta | {
+        **({"earlier_commits": earlier} if earlier else {}),
         "lanes": run_files.runs(rows, experiment.epochs),
         "devices": trainer.placement.mesh.size,
         "seconds": checkpoint.seconds(folder),

@@ -70,7 +70,7 @@ class Writer:
 
 @contextmanager
 def writers(
-    folder: Path, condition: str, labels: list[str], epoch: int
+    folder: Path, condition: Path, labels: list[str], epoch: int
 ) -> Iterator[dict[str, Any]]:
     """Open a writer for each label, whose curves go on after `epoch`."""
     opened: dict[str, Any] = {}
@@ -88,7 +88,7 @@ def log(opened: dict[str, Any], rows: pd.DataFrame) -> None:
     """Add means over the seeds: a chart for each learning rate and measure.
 
     A curve ends where a seed diverges. For an optimizer with numbers of its own, the
-    means are over all their values at that learning rate.
+    means are over all their values at that learning rate. Both are those of a program.
     """
     if not opened:
         return

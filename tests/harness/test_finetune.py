@@ -1,5 +1,6 @@
 """Fine-tuning a pretrained network: what is read, shown, remembered, adapted."""
 
+import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,14 +14,17 @@ import pytest
 from scipy.special import log_softmax
 
 from benchmarks import experiments
+from benchmarks.experiments import classify
+from benchmarks.experiments.continual import CONTINUAL_DIGITS_5
 from benchmarks.experiments.finetune import FINETUNE, SMOLLM2
 from benchmarks.optimizers import OPTIMIZERS, lora
 from benchmarks.optimizers.method import Lesson, Settings, Setup
-from benchmarks.report import staged, tables
+from benchmarks.report import fronts, staged, tables
 from benchmarks.report.staged import Report
 from benchmarks.runs import checkpoint, epochs, grid, placement
 from benchmarks.runs.checkpoint import Position
 from benchmarks.runs.execute import execute, prepare
+from benchmarks.runs.trainer import Trainer
 from benchmarks.tasks.language import NETWORK
 from benchmarks.training.keys import order_key
 
@@ -153,16 +157,12 @@ def test_narrow_gradients_are_those_of_automatic_differentiation():
     )
 
 
-def test_lora_learns_from_the_second_task_on_and_leaves_the_network_alone():
+def test_lora_learns_and_leaves_the_network_alone():
     """Adam's first step is its learning rate, of the sign of the gradient."""
     method, numbers = lora.lora(3), setup(learning_rate=0.1)
     params = method.start(matrices())
     tx = method.make(numbers)
     state, grads = tx.init(params), jax.tree.map(jnp.ones_like, matrices())
-    updates, state = tx.update(grads, state, params)
-    still: Any = optax.apply_updates(params, updates)
-    jax.tree.map(np.testing.assert_array_equal, still, params)
-    state = method.between(numbers, None, state, params)
     updates, state = tx.update(grads, state, params)
     new: Any = optax.apply_updates(params, updates)
     jax.tree.map(np.testing.assert_array_equal, new.network, params.network)
@@ -177,8 +177,8 @@ def test_lora_learns_from_the_second_task_on_and_leaves_the_network_alone():
 # ------------------------------------------------------------------------ the run
 
 
-@pytest.mark.parametrize("name", FINETUNE.optimizers)
-def test_nothing_is_trained_in_the_old_tasks_epoch(name):
+@pytest.mark.parametrize("name", [x for x in FINETUNE.optimizers if "lora" not in x])
+def test_nothing_is_learned_before_the_new_task(name):
     """So all methods begin with the same network; what they look at is not there."""
     method, given = OPTIMIZERS[name], matrices()
     numbers = grid.numbers(FINETUNE, name)
@@ -200,6 +200,37 @@ def outputs(params, inputs):
 
 def recall(tasks, at):
     return jnp.ones((len(at), 5)), jnp.zeros(len(at), int)
+
+
+def test_idle_epochs_take_no_time():
+    """Of 5 epochs of 2 parts in 3 rounds one is idle."""
+    e, parts = replace(FINETUNE, epochs=5), range(0, 8, 4)
+    assert epochs.left(e, parts, Position(0, 0), 3) == [
+        *["part"] * 4 * 2 * 3,
+        *["evaluation"] * 5,
+    ]
+    assert epochs.left(e, parts, Position(0, 3, 4), 3) == [
+        *["part"] * (1 + 2) * 3,
+        *["evaluation"] * 2,
+    ]
+    data: Any = None
+    program = grid.programs(e)[0]
+    steps = SMOLLM2.windows // program.batch_size
+    assert epochs.lane_steps(e, data, program) == 4 * 4 * steps
+
+
+def test_idle_epochs_are_those_of_the_first_task():
+    """The next one is handed over in the first epoch that is trained."""
+    for experiment, idle, right in ((FINETUNE, 2, 1), (classify.DEMO, 1, 0)):
+        with pytest.raises(ValueError, match=f"={idle}, .* write idle_epochs={right}"):
+            replace(experiment, idle_epochs=idle)
+
+
+def test_a_series_that_ends_before_its_last_task_is_refused():
+    with pytest.raises(ValueError, match=r"epoch 1, .* begins after epoch 1; give"):
+        replace(FINETUNE, epochs=1)
+    with pytest.raises(ValueError, match=r"epoch 48, .* begins after epoch 48"):
+        replace(CONTINUAL_DIGITS_5, epochs=48)
 
 
 def test_a_program_has_one_seed_and_a_few_trials():
@@ -265,11 +296,27 @@ def test_tiny_run_begins_everywhere_with_the_same_network(tmp_path, monkeypatch)
         primary=((names[1], names[0]),),
         seeds=2,
     )
+    trained, advance = set(), Trainer.advance
+
+    def noted(self, *when):
+        trained.add(when)
+        advance(self, *when)
+
+    monkeypatch.setattr(Trainer, "advance", noted)
     assert execute(prepare(few, "a test", tmp_path, resume=False))
+    assert trained == {(1, 0)}  # the first epoch is idle
     text = tables.report(tmp_path, "a test")
     assert "first task was learned before, elsewhere." in text
+    assert "2 epochs, of which the first trains nothing" in text
     assert "fine-tuned, ewc, decoupled - fine-tuned (primary)" in text
     metrics = pd.read_csv(tmp_path / "metrics.csv")
+    meta = json.loads((tmp_path / "meta.json").read_text(encoding="utf-8"))
+    best = fronts.best_mean(fronts.study(metrics, meta), names[0], 0.5)
+    rows = metrics.query("optimizer == 'fine-tuned' and seed == 1")
+    own = (rows.trial == best.trial) & (rows.epoch == best.epoch)
+    (row,) = rows[own].itertuples()
+    assert "| bits per byte of own samples |" in text
+    assert f"| {row.test_bits_per_byte_own:.4f} +- nan |" in text  # of one seed
     first = metrics[(metrics.epoch == 1) & (metrics.seed == 0)]
     assert len(first) == 6
     assert first.train_loss.isna().all()  # nothing is trained in an idle epoch

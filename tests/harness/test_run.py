@@ -228,6 +228,20 @@ def test_report_without_any_results(tmp_path, monkeypatch):
     assert "No results in results" in reported.output
 
 
+def test_report_of_all_results_goes_on_after_a_damaged_one(tmp_path, monkeypatch):
+    """One that is not finished has no meta.json yet, and is left alone."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "results/c-unfinished").mkdir(parents=True)
+    (tmp_path / "results/c-unfinished/metrics.csv").write_text("epoch\n")
+    for name in ("a", "b"):
+        run_files.write_run(tmp_path / "results" / name, "epoch\n", {"name": name})
+    reported = invoke("report")
+    assert reported.exit_code == 1
+    assert "a/metrics.csv is damaged" in reported.output
+    assert "b/metrics.csv is damaged" in reported.output
+    assert "unfinished" not in reported.output
+
+
 def test_resume_without_a_run_and_of_a_finished_one(tmp_path):
     nothing = invoke("run", "demo", "--tiny", "--resume", "--out", tmp_path)
     assert nothing.exit_code == 1
