@@ -61,7 +61,6 @@ FINETUNE = Experiment(
 )
 
 FEW = (*PEERS[:3], "lora of rank 8")
-PULL = f"{BASE}, l2-sp, decoupled"
 SHORT = replace(
     FINETUNE,
     name="finetune-smollm2-short",
@@ -73,11 +72,8 @@ SHORT = replace(
     "strengths of EWC; no pilot set the other methods' own numbers.",
     gpu_cost="not measured",
     problem=replace(SMOLLM2, context=128, windows=40, scored=8, own=16),
-    groups=(
-        ("Averages and LoRA", (*FEW, EWC)),
-        ("Pulls", (BASE, EWC, PULL)),
-    ),
-    contrasts=against(EWC, (*FEW, PULL)),
+    groups=(("Averages, LoRA and a pull", (*FEW, EWC)),),
+    contrasts=against(EWC, FEW),
     primary=against(EWC, FEW),
     learning_rates=(0.00005, 0.0001, 0.0002, 0.0004),
     rate_scales=(("lora of rank 8", 10.0),),
@@ -85,7 +81,6 @@ SHORT = replace(
         (f"{BASE}, average from the old", "average_step", (0.03, 0.1)),
         (f"{BASE}, wise-ft", "share", (0.5, 0.75)),
         (EWC, "strength", (3e6, 3e7)),
-        (PULL, "strength", (75.0, 375.0)),
     ),
     seeds=5,
     epochs=4,
