@@ -173,7 +173,7 @@ def execute_locked(
     meta = run.meta | {
         **({"earlier_commits": earlier} if earlier else {}),
         "lanes": run_files.runs(rows, experiment.epochs),
-        "devices": trainer.placement.mesh.size,
+        "devices": trainer.whole.mesh.size,
         "seconds": checkpoint.seconds(folder),
     }
     kept = weights.manifests(folder, experiment, programs)

@@ -17,6 +17,7 @@ from faults import PARTS_UNTIL_HALF, Stop, invoke, numbers_of
 
 import benchmarks.__main__ as commands
 from benchmarks import experiments
+from benchmarks.records import run_files
 from benchmarks.runs import checkpoint, deadline
 from benchmarks.runs.checkpoint import Position
 from benchmarks.runs.deadline import Deadline
@@ -137,6 +138,21 @@ def test_stops_between_programs_with_tuning_seeds(tmp_path, programs):
 def test_tiny_saves_no_more():
     assert experiments.tiny(NOT_SAVED).save_every == math.inf
     assert experiments.tiny(SMALL).save_every == 0
+
+
+@pytest.mark.usefixtures("known")
+def test_a_run_that_only_lacks_its_files_is_finished(tmp_path, monkeypatch):
+    """Stopped after the last program: the resumed run trains nothing."""
+
+    def full(*written):
+        raise OSError("No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(run_files, "write_run", full)
+        with pytest.raises(OSError, match="No space left"):
+            execute(prepare(SMALL, "a test", tmp_path, resume=False))
+    assert execute(prepare(SMALL, "a test", tmp_path, resume=True))
+    assert checkpoint.position(tmp_path, {}) is None
 
 
 class Noting(Deadline):
