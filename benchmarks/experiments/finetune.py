@@ -70,6 +70,7 @@ SHORT = replace(
     "LoRA, as there. Methods with a number of their own try 2 rates, the others 4. "
     "Four runs of the tuning seed, on the validation split, set the rates and the two "
     "strengths of EWC; no pilot set the other methods' own numbers.",
+    cost="up to 85 minutes on 2 CPU cores",
     gpu_cost="not measured",
     problem=replace(SMOLLM2, context=128, windows=40, scored=8, own=16),
     groups=(("Averages, LoRA and a pull", (*FEW, EWC)),),

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogFormatter
 
 from benchmarks.records import files
 from benchmarks.records.score import words
@@ -223,6 +224,9 @@ def front(metrics: pd.DataFrame, meta: dict[str, Any]) -> Figure:
         axes.set_xlabel(f"gain on the new task, as a part of that of {names[0]}")
         axes.set_ylabel("loss on the old tasks (nats)")
         axes.set_yscale("log")
+        plain = LogFormatter(minor_thresholds=(1, 0.4))
+        axes.yaxis.set_major_formatter(plain)
+        axes.yaxis.set_minor_formatter(plain)
         axes.grid(True, which="major", alpha=0.3)
         figures.finish(part, title, axes)
     e = meta["experiment"]

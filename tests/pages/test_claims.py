@@ -28,6 +28,7 @@ MODULES = {
         "thirty_epochs",
         "fifteen_epochs",
         "continual",
+        "finetune",
         "plasticity",
         "outer",
     ),

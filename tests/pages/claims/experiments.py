@@ -1,6 +1,6 @@
 """benchmarks/README.md: what its table of experiments says of them."""
 
-from benchmarks.experiments.finetune import FINETUNE, SHORT
+from benchmarks.experiments.finetune import FINETUNE
 from benchmarks.report.statistics import is_equal
 from claims.committed import (
     better,
@@ -322,11 +322,6 @@ CLAIMS = [
         "SmolLM2-135M learns a new text without what it was trained on, {} steps of {} "
         "x {} tokens, {} methods, {} trials each, {} test seeds.",
         lambda: sizes_of(FINETUNE),
-    ),
-    Claim(
-        "the same in {} steps of {} x {} tokens, {} methods, {} trials each, {} test "
-        "seeds.",
-        lambda: sizes_of(SHORT),
     ),
 ]
 

@@ -1,6 +1,8 @@
 """docs/recipes/finetune_llm.md."""
 
-CLAIMS = ()
+from claims import finetune
+
+CLAIMS = (finetune.OF_RECIPE,)
 COPIED = ("examples/results/finetune_memory.md",)
 EXEMPT = {
     "Draw it at temperature 1": "a setting",

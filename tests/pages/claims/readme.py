@@ -1,6 +1,14 @@
 """README.md."""
 
-from claims import continual, costs, fifteen_epochs, plasticity, thirty_epochs, which
+from claims import (
+    continual,
+    costs,
+    fifteen_epochs,
+    finetune,
+    plasticity,
+    thirty_epochs,
+    which,
+)
 from claims.committed import after_holm, better, worse
 from claims.differences import on_digits
 from claims.pages import WORDS, Claim
@@ -13,6 +21,7 @@ def target_too_short():
 
 
 CLAIMS = [
+    finetune.IN_README,
     Claim(
         "on digits with SGD, without old data, it is {:.1f} +- {:.1f} points (two "
         "tasks) and {:.1f} +- {:.1f} (five) above the best of its tuned peers, with "

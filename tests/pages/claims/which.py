@@ -2,7 +2,7 @@
 
 import re
 
-from claims import continual, fifteen_epochs, outer, plasticity, thirty_epochs
+from claims import continual, fifteen_epochs, finetune, outer, plasticity, thirty_epochs
 from claims.committed import text
 from claims.pages import Claim
 
@@ -22,6 +22,7 @@ TOO_SHORT = "| DQN Pro | 142.8589 +-"
 """The row at a period of 5 updates."""
 
 CLAIMS = [
+    finetune.OF_WHICH,
     Claim(
         "new task {:.1f} +- {:.1f} points above the best tuned peer that keeps no old "
         "data, and {:.1f} +- {:.1f} above plain",
@@ -156,6 +157,7 @@ EXEMPT = {
     "too short, 5 updates": "a setting",
     "noise multiplier of 2": "a setting",
     "a strength of 0": "a setting",
+    "SmolLM2-135M in 30 steps": "a name, and a setting",
     "The tuning chose a `mu` of 0": "examples/results/federated_fedprox.md",
     "24 trials each": "a setting",
     "Replay of 150 images": "a setting",
