@@ -224,7 +224,7 @@ def front(metrics: pd.DataFrame, meta: dict[str, Any]) -> Figure:
         axes.set_xlabel(f"gain on the new task, as a part of that of {names[0]}")
         axes.set_ylabel("loss on the old tasks (nats)")
         axes.set_yscale("log")
-        plain = LogFormatter(minor_thresholds=(1, 0.4))
+        plain = PlainNumbers(minor_thresholds=(1, 0.4))
         axes.yaxis.set_major_formatter(plain)
         axes.yaxis.set_minor_formatter(plain)
         axes.grid(True, which="major", alpha=0.3)
@@ -233,6 +233,13 @@ def front(metrics: pd.DataFrame, meta: dict[str, Any]) -> Figure:
     tested = {"seeds": e["seeds"] - e["tuning_seeds"]}
     figures.head(drawn, meta | {"experiment": e | tested}, "bars")
     return drawn
+
+
+class PlainNumbers(LogFormatter):
+    """Labels a logarithmic axis by numbers as they are read, such as 0.3."""
+
+    def __call__(self, x: float, pos: int | None = None) -> str:
+        return f"{x:g}" if super().__call__(x, pos) else ""
 
 
 def front_points(found: Study, name: str, base: str) -> np.ndarray:
