@@ -4,7 +4,6 @@ from functools import cache
 
 import numpy as np
 
-from benchmarks.experiments.continual import CONTINUAL_FASHION
 from benchmarks.report import fronts, statistics
 from claims.committed import RESULTS, csv, interval, meta
 from claims.pages import ROOT, Claim
@@ -121,7 +120,7 @@ def took():
 
 def images_to_pull(images):
     """Bytes of images and labels, over those of anchor and Fisher, all as floats."""
-    hidden = CONTINUAL_FASHION.problem.hidden
+    hidden = facts(FASHION)["experiment"]["hidden"]
     weights = (28 * 28 + 1) * hidden + (hidden + 1) * 10
     return images * (28 * 28 + 1) / (2 * weights)
 
