@@ -26,7 +26,7 @@ PULLED = {
     1: [(0.1, 2.0, 0.9, 0.1), (0.4, 0.5, 0.7, 0.7), (0.2, np.nan, 0.1, 0.1)],
 }
 META = staged_run.meta(
-    {"name": "accuracy", "higher": True},
+    {"name": "accuracy", "higher": True, "labels": {"accuracy": "", "accuracy_1": ""}},
     "pulled",
     tasks=2,
     epochs_each=1,
@@ -89,6 +89,22 @@ def test_the_lowest_old_loss_at_a_gain(gain, loss, plain, pulled, found):
     assert fronts.target(found, "plain", gain) == pytest.approx(loss)
     assert fronts.at_gain(found, "plain", "plain", gain) == plain
     assert fronts.at_gain(found, "pulled", "plain", gain) == pulled
+
+
+def test_the_whole_gain_is_reached_by_its_base():
+    """In floating point, before - 1.0 * (before - least) is less than these."""
+    keys = ["optimizer", "trial", "epoch"]
+    index = pd.MultiIndex.from_tuples([("plain", 0, 1), ("plain", 0, 2)], names=keys)
+    losses = {"new_loss": [6.289392670833333, 0.1628193], "old_loss": [0.0, 1.0]}
+    tuning = pd.DataFrame(losses, index)
+    found = fronts.Study(tuning, tuning, start=1, higher=True)
+    assert fronts.at_gain(found, "plain", "plain", 1.0) == (0, 2)
+
+
+def test_scores_of_no_task_are_shown_beside_those_of_tasks():
+    labels = {x: x for x in ("bits", "bits_1", "bits_12", "bits_own", "loss_own")}
+    score = {"name": "bits", "labels": labels}
+    assert continual.others({"score": score}) == ["bits_own"]
 
 
 def test_scores_are_of_the_other_seeds(found):

@@ -76,7 +76,8 @@ def test_only_the_most_seeds_of_a_program_count():
 def test_a_large_experiment_has_a_gradient_at_a_time():
     """A program of two replicas of plain SGD, whatever else they hold."""
     tiny = experiments.tiny(classify.SENSITIVITY_DIGITS)
-    small = replace(tiny, groups=(("", ("sgd",)),), batch_sizes=(8,), seeds=1)
+    one = replace(tiny, groups=(("", ("sgd",)),), batch_sizes=(8,))
+    small = replace(one, seeds=2, tuning_seeds=1)
     params, _ = small.problem.abstract()
     saved = memory.bytes_held(small) - memory.bytes_held(replace(small, large=True))
     assert saved == program.nbytes(params)
