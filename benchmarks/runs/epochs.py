@@ -55,8 +55,9 @@ def lane_steps(experiment: Experiment, data_set: DataSet, program: Program) -> i
     """Return the steps of a program's lanes, all together."""
     lanes = len(program.optimizers) * len(program.seeds) * len(program.trials)
     examples = experiment.problem.examples(data_set)
-    trained = replace(experiment, epochs=experiment.epochs - experiment.idle_epochs)
-    return lanes * grid.total_steps(trained, examples, program.batch_size)
+    steps = grid.total_steps(experiment, examples, program.batch_size)
+    trained = experiment.epochs - experiment.idle_epochs
+    return lanes * steps // experiment.epochs * trained
 
 
 class Progress:

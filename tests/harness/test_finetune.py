@@ -1,6 +1,5 @@
 """Fine-tuning a pretrained network: what is read, shown, remembered, adapted."""
 
-import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from benchmarks.experiments.continual import CONTINUAL_DIGITS_5
 from benchmarks.experiments.finetune import FINETUNE, SMOLLM2
 from benchmarks.optimizers import OPTIMIZERS, lora
 from benchmarks.optimizers.method import Lesson, Settings, Setup
-from benchmarks.report import fronts, staged, tables
+from benchmarks.report import staged, tables
 from benchmarks.report.staged import Report
 from benchmarks.runs import checkpoint, epochs, grid, placement
 from benchmarks.runs.checkpoint import Position
@@ -309,14 +308,8 @@ def test_tiny_run_begins_everywhere_with_the_same_network(tmp_path, monkeypatch)
     assert "first task was learned before, elsewhere." in text
     assert "2 epochs, of which the first trains nothing" in text
     assert "fine-tuned, ewc, decoupled - fine-tuned (primary)" in text
-    metrics = pd.read_csv(tmp_path / "metrics.csv")
-    meta = json.loads((tmp_path / "meta.json").read_text(encoding="utf-8"))
-    best = fronts.best_mean(fronts.study(metrics, meta), names[0], 0.5)
-    rows = metrics.query("optimizer == 'fine-tuned' and seed == 1")
-    own = (rows.trial == best.trial) & (rows.epoch == best.epoch)
-    (row,) = rows[own].itertuples()
     assert "| bits per byte of own samples |" in text
-    assert f"| {row.test_bits_per_byte_own:.4f} +- nan |" in text  # of one seed
+    metrics = pd.read_csv(tmp_path / "metrics.csv")
     first = metrics[(metrics.epoch == 1) & (metrics.seed == 0)]
     assert len(first) == 6
     assert first.train_loss.isna().all()  # nothing is trained in an idle epoch

@@ -105,6 +105,11 @@ def test_scores_of_no_task_are_shown_beside_those_of_tasks():
     labels = {x: x for x in ("bits", "bits_1", "bits_12", "bits_own", "loss_own")}
     score = {"name": "bits", "labels": labels}
     assert continual.others({"score": score}) == ["bits_own"]
+    rows = {"optimizer": "a", "trial": [0, 0, 0, 1], "epoch": [2, 2, 1, 2]}
+    rows |= {"seed": [3, 2, 2, 2], "test_bits_own": [0.3, 0.2, 8.0, 9.0]}
+    chosen = fronts.Configuration(trial=0, epoch=2)
+    found = fronts.tested_other(pd.DataFrame(rows), "a", chosen, "bits_own")
+    assert found.tolist() == [0.2, 0.3]  # in the order of the seeds
 
 
 def test_scores_are_of_the_other_seeds(found):
