@@ -117,7 +117,7 @@ def load(
             f"DIR/{NAME}`, then: --data-dir DIR."
         )
     try:
-        with np.load(file) as read:
+        with file.open("rb") as opened, np.load(opened) as read:
             arrays = dict(read)
         source, found = str(arrays.pop("source")), arrays.pop("numbers")
         texts = {name: arrays.pop(name).astype(np.int32) for name in (*TEXTS, "sizes")}
