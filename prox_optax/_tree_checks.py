@@ -48,19 +48,20 @@ def check_updates(us: list[Any], ws: list[Any], tree: Any) -> None:
     for index, (u, w) in enumerate(zip(us, ws, strict=True)):
         if u is None:
             continue
-        leaf = f"the update of leaf {leaf_at(tree, index)} has"
         if jnp.shape(u) != jnp.shape(w):
             raise ValueError(
-                f"{leaf} shape {jnp.shape(u)}, its parameter {jnp.shape(w)}; pass "
-                "gradients with respect to these params."
+                f"the update of leaf {leaf_at(tree, index)} has shape {jnp.shape(u)}, "
+                f"its parameter {jnp.shape(w)}; pass gradients with respect to these "
+                "params."
             )
         dtype, needed = jnp.result_type(u), jnp.result_type(w)
         is_number = jnp.issubdtype(dtype, jnp.inexact)
         is_real = not jnp.issubdtype(dtype, jnp.complexfloating)
         if not is_number or (is_real and jnp.issubdtype(needed, jnp.complexfloating)):
             raise TypeError(
-                f"{leaf} dtype {dtype}, which cannot hold the pull on a parameter of "
-                f"{needed}; pass gradients with respect to these params."
+                f"the update of leaf {leaf_at(tree, index)} has dtype {dtype}, which "
+                f"cannot hold the pull on a parameter of {needed}; pass gradients with "
+                "respect to these params."
             )
 
 

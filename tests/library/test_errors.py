@@ -239,6 +239,18 @@ def test_update_of_another_shape_is_not_broadcast(make):
 
 
 @pytest.mark.parametrize("make", [*PULLS, outer])
+def test_leaves_are_named_for_an_error_alone(make, monkeypatch):
+    """To find a name goes through the whole tree: for each leaf it is a square."""
+
+    def named(tree, index):
+        raise AssertionError("a leaf of a good update was named")
+
+    monkeypatch.setattr(prox_optax._tree_checks, "leaf_at", named)
+    tx = make()
+    tx.update(PARAMS, tx.init(PARAMS), PARAMS)
+
+
+@pytest.mark.parametrize("make", [*PULLS, outer])
 @pytest.mark.parametrize("dtypes", [("int32", "float32"), ("float32", "complex64")])
 def test_update_that_cannot_hold_the_pull(make, dtypes):
     """As an integer the pull would be 0, as a real number it would lose a part."""
