@@ -113,7 +113,7 @@ class CompactState(NamedTuple, Generic[Params]):
     def check(self, ws: list[jax.Array]) -> None:
         """Raise where this holds no anchor of ``ws``, the leaves of the params."""
         _tree_checks.check_held("code", self.code, ws, lambda k, _: k.dtype == "int16")
-        if any(jnp.ndim(t) > 0 for t in jax.tree.leaves(self.step)):
+        if _tree_checks.is_stack(self.step):
             raise ValueError(
                 "this is a stack of states, as jax.vmap(init) makes it, with an anchor "
                 "of anchor_dtype='int16'; map over it: jax.vmap(anchor_distance)("

@@ -156,7 +156,7 @@ def _displaced(
     """Return ``w, a, w - a`` of each parameter that has an anchor, by its name."""
     known: dict[Names, tuple[jax.Array, ...]] = {}
     for full, state, ws in anchored_leaves(opt_state, params, name):
-        if jnp.shape(_tree_checks.only_array(state.step)) != ():
+        if _tree_checks.is_stack(state.step):
             raise ValueError(
                 "opt_state is a stack of states, whose distances would be added up; "
                 "write jax.vmap(prox_optax.anchor_distance)(opt_state, params)."

@@ -219,6 +219,10 @@ def leaves_at(
     """
     if not is_anchored(state):
         _tree_checks.refuse_foreign_state(state)
+    if params is None:
+        raise ValueError(
+            "The anchor needs the current params: call update(updates, state, params)."
+        )
     return fitted(params, state, "taken at init", updates)
 
 
@@ -236,17 +240,14 @@ def fitted(
 ) -> list[jax.Array]:
     """Return the leaves of ``params`` that have an anchor in ``state``, as arrays."""
     if params is None:
-        of_update = where == "taken at init"
-        how = "call update(updates, state, params)" if of_update else "got None"
-        raise ValueError(f"The anchor needs the current params: {how}.")
+        raise ValueError("The anchor needs the current params: got None.")
     unfit, held = f"params do not fit the anchor {where}:", jax.tree.leaves(state[0])
     ws = list(map(strong, matched(params, state[0], unfit, updates)))
     for index, (w, a) in enumerate(zip(ws, held, strict=True)):
         if jnp.shape(w) != jnp.shape(a):
-            batched = jnp.shape(_tree_checks.only_array(state.step)) != ()
             cure = (
                 "the state is one of several runs: put this call into jax.vmap."
-                if batched
+                if _tree_checks.is_stack(state.step)
                 else "call init again after changing the parameters."
             )
             raise ValueError(

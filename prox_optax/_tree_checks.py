@@ -100,6 +100,11 @@ def only_array(tree: Any) -> Any:
     return leaves[0] if len(leaves) == 1 else tree
 
 
+def is_stack(step: Any) -> bool:
+    """Tell by a state's step whether it is a stack of states."""
+    return any(jnp.ndim(t) > 0 for t in jax.tree.leaves(step))
+
+
 def in_words(x: Any) -> str:
     """Return the dtype and the shape of an array as text, or what it is instead."""
     if not hasattr(x, "dtype"):
