@@ -163,14 +163,13 @@ def report_experiment(
     if not finished:
         print(f"No results in {run_files.FOLDER}: name an experiment, as `list` does.")
         raise typer.Exit(1)
-    damaged = []
+    status = 0
     for folder in finished:
         try:
             show(folder, run_command(folder.name, tiny), debug)
-        except typer.Exit:  # after its error was told
-            damaged.append(folder)
-    if damaged:
-        raise typer.Exit(1)
+        except typer.Exit as told:
+            status = told.exit_code
+    raise typer.Exit(status)
 
 
 @app.command("sample")

@@ -236,7 +236,7 @@ def front(metrics: pd.DataFrame, meta: dict[str, Any]) -> Figure:
 
 
 class PlainNumbers(LogFormatter):
-    """Labels a logarithmic axis by numbers as they are read, such as 0.3."""
+    """Label a logarithmic axis by numbers as they are read, such as 0.3."""
 
     def __call__(self, x: float, pos: int | None = None) -> str:
         return f"{x:g}" if super().__call__(x, pos) else ""

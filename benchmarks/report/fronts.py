@@ -105,18 +105,21 @@ def at_gain(
 
 def tested(found: Study, optimizer: str, chosen: Configuration) -> pd.DataFrame:
     """Return the measures of a configuration on the test split, by seed."""
-    rows = found.tested
-    own = (rows.trial == chosen.trial) & (rows.epoch == chosen.epoch)
-    return rows[own & (rows.optimizer == optimizer)].set_index("seed").sort_index()
+    return rows_of(found.tested, optimizer, chosen).set_index("seed")
 
 
 def tested_other(
     metrics: pd.DataFrame, optimizer: str, chosen: Configuration, measure: str
 ) -> np.ndarray:
     """Return a measure of no task's data on the test split, by seed."""
-    own = (metrics.trial == chosen.trial) & (metrics.epoch == chosen.epoch)
-    rows = metrics[own & (metrics.optimizer == optimizer)].sort_values("seed")
+    rows = rows_of(metrics, optimizer, chosen)
     return np.asarray(rows[f"test_{measure}"].dropna())
+
+
+def rows_of(rows: pd.DataFrame, optimizer: str, chosen: Configuration) -> pd.DataFrame:
+    """Return the rows of a configuration, by seed."""
+    own = (rows.trial == chosen.trial) & (rows.epoch == chosen.epoch)
+    return rows[own & (rows.optimizer == optimizer)].sort_values("seed")
 
 
 def tested_gain(

@@ -42,7 +42,7 @@ def others():
 
 
 def distances():
-    """Of the rule, over those of the safe rate: the least and the largest."""
+    """Return the rule's least and largest, over those of the safe rate."""
     found = [
         float(cells(RESULT.format(data), "the rule", after=after)[2])
         for data in DATA

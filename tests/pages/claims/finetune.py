@@ -13,7 +13,7 @@ OWN = "bits_per_byte_own"
 
 
 def mean(method):
-    """Of old and new text in bits per byte."""
+    """Return bits per byte of old and new text."""
     return continual.mean(method, NAME, 1)
 
 
@@ -43,7 +43,7 @@ def own_minus(peer):
 
 
 def untrained(measure):
-    """Of the network as it was given, on the test split."""
+    """Return a measure of the network as it was given, on the test split."""
     rows = csv(f"{RESULTS}/{NAME}/metrics.csv")
     first = rows[rows.epoch == 1][f"test_{measure}"].dropna()
     assert first.nunique() == 1
